@@ -1,0 +1,25 @@
+"Everything that pip needs to know, read from `settings.ini` (and the version from the package)."
+from configparser import ConfigParser
+from pathlib import Path
+import re
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+cfg = ConfigParser(delimiters='=')
+cfg.read(HERE/'settings.ini', encoding='utf-8')
+cfg = cfg['DEFAULT']
+
+def lines(key): return [o.strip() for o in cfg[key].splitlines() if o.strip()]
+
+setup(
+    version=re.search(r"__version__ = ['\"](.+)['\"]", (HERE/cfg['lib_path']/'__init__.py').read_text(encoding='utf-8'))[1],
+    description=cfg['description'],
+    long_description=(HERE/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
+    author=cfg['author'], license=cfg['license'], keywords=cfg['keywords'].split(),
+    python_requires=f">={cfg['min_python']}", install_requires=lines('requirements'),
+    extras_require={o: lines(f'{o}_requirements') for o in ('demo', 'wandb', 'dev')},
+    packages=find_packages(include=[f"{cfg['lib_path']}*"]),
+    entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f"{cfg['lib_path']} = {cfg['lib_path']}._modidx:d"]},
+    classifiers=['Development Status :: 4 - Beta', 'Intended Audience :: Science/Research',
+                 'Programming Language :: Python :: 3', 'Programming Language :: Python :: 3 :: Only',
+                 'Topic :: Scientific/Engineering :: Image Recognition'])
