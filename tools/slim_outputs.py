@@ -1,0 +1,18 @@
+"Re-encode the pictures stored in notebooks with 128 colours, so that pages stay small.  Usage: python tools/slim_outputs.py NOTEBOOK..."
+import base64, io, json, sys
+from pathlib import Path
+from PIL import Image
+
+def slim(b64):
+    raw, out = base64.b64decode(b64), io.BytesIO()
+    im = Image.open(io.BytesIO(raw))
+    if im.mode == 'P': return b64
+    im.convert('RGB').quantize(128).save(out, 'PNG', optimize=True)
+    return base64.b64encode(min(out.getvalue(), raw, key=len)).decode()
+
+for path in map(Path, sys.argv[1:]):
+    nb = json.loads(path.read_text(encoding='utf-8'))
+    for cell in nb['cells']:
+        for o in cell.get('outputs', []):
+            if png := o.get('data', {}).get('image/png'): o['data']['image/png'] = slim(''.join(png))
+    path.write_text(json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + '\n', encoding='utf-8')
