@@ -6,7 +6,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/table.html.md"""
 
 # %% auto #0
 __all__ = ['SPLITS', 'SUBSETS', 'image_table', 'image_paths', 'classes', 'class_counts', 'summary', 'seeded_order', 'hold_out',
-           'check_table', 'check_images', 'subset', 'fingerprint']
+           'check_table', 'check_images', 'subset_table', 'fingerprint']
 
 # %% ../nbs/00_table.ipynb #52fff6e2
 from concurrent.futures import ThreadPoolExecutor
@@ -132,13 +132,13 @@ def check_images(
     if len(absent) == len(table): raise FileNotFoundError(f"none of the {len(table):,} listed images is under {root}: no {first}. {hint}".strip())
     raise FileNotFoundError(f"{len(absent):,} of {len(table):,} listed images are not on disk under {root}: {first}. Unpack the images again, or take those lines out of the lists")
 
-# %% ../nbs/00_table.ipynb #d9611fdf
+# %% ../nbs/00_table.ipynb #d4001e29
 SUBSETS = dict(
     all={},
     post2021=dict(top=20, per_class=5000), # 90,926 images of DeepFashion, the nearest simple recipe to the post's
 )
 
-def subset(
+def subset_table(
     table:pd.DataFrame, # An image table
     top:int|None=None, # Keep the `top` classes with most images; all of them by default
     per_class:int|None=None, # Keep at most this many images of a class, over all splits; no limit by default
