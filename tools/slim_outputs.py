@@ -1,4 +1,5 @@
-"Re-encode the pictures stored in notebooks with 128 colours, so that pages stay small.  Usage: python tools/slim_outputs.py NOTEBOOK..."
+"""Make the outputs stored in notebooks fit to be kept: pictures in 128 colours, no warnings (they name the machine's paths).
+Usage: python tools/slim_outputs.py NOTEBOOK..."""
 import base64, io, json, sys
 from pathlib import Path
 from PIL import Image
@@ -13,6 +14,7 @@ def slim(b64):
 for path in map(Path, sys.argv[1:]):
     nb = json.loads(path.read_text(encoding='utf-8'))
     for cell in nb['cells']:
+        if 'outputs' in cell: cell['outputs'] = [o for o in cell['outputs'] if o.get('name') != 'stderr']
         for o in cell.get('outputs', []):
             if png := o.get('data', {}).get('image/png'): o['data']['image/png'] = slim(''.join(png))
     path.write_text(json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + '\n', encoding='utf-8')
