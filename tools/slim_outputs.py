@@ -1,4 +1,4 @@
-"""Make the outputs stored in notebooks fit to be kept: pictures in 128 colours, no warnings (they name the machine's paths).
+"""Make the outputs stored in notebooks fit to be kept: pictures in 128 colours, no warnings .
 Usage: python tools/slim_outputs.py NOTEBOOK..."""
 import base64, io, json, sys
 from pathlib import Path

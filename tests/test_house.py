@@ -1,0 +1,48 @@
+"The rules of the house, held against the code: who may import whom, and what a notebook may carry."
+import ast, json, re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+NBS = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))
+ORDER = [re.sub(r'^\d+[a-z]?_', '', o.stem) for o in NBS]
+
+# Module: those it may import
+MAY = dict(
+    table=[], deepfashion=['table'], wardrobe=['deepfashion'], sources=['table', 'deepfashion', 'wardrobe'], audit=['table'], loaders=['table'],
+    models=[], backbones=['models'], learner=['models', 'backbones'], recipes=[],
+    runs=['table', 'loaders', 'models', 'backbones', 'learner', 'recipes'],
+    bench=['table', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'runs'],
+    results=[], plots=['results'], report=['results', 'plots'], tracking=['results'], cli=None)
+
+def imports(path):
+    "Our modules and the foreign packages that the file at `path` imports, at any depth"
+    ours, others = set(), set()
+    for o in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        names = [a.name for a in o.names] if isinstance(o, ast.Import) else [o.module or ''] if isinstance(o, ast.ImportFrom) else []
+        for n in names:
+            if n == 'fashion_bench': ours |= {a.name for a in o.names}
+            elif n.startswith('fashion_bench.'): ours.add(n.split('.')[1])
+            else: others.add(n.split('.')[0])
+    return ours, others
+
+def test_a_module_imports_only_lower_ones_and_only_those_allowed():
+    assert len(ORDER) >= 7
+    for i,name in enumerate(ORDER):
+        ours, _ = imports(ROOT/f'fashion_bench/{name}.py')
+        higher = ours & set(ORDER[i:])
+        assert not higher, f'{name} imports {higher}, which are not lower'
+        if MAY[name] is not None: assert ours <= set(MAY[name]), f'{name} imports {ours - set(MAY[name])}'
+
+def test_results_plots_and_report_need_neither_torch_nor_fastai():
+    for name in {'results', 'plots', 'report'} & set(ORDER):
+        assert not imports(ROOT/f'fashion_bench/{name}.py')[1] & {'torch', 'fastai', 'timm', 'torchvision'}, name
+
+def test_no_module_is_too_long():
+    for name in ORDER: assert len((ROOT/f'fashion_bench/{name}.py').read_text(encoding='utf-8').splitlines()) <= 300, name
+
+def test_notebooks_are_small_and_carry_no_warnings_or_paths():
+    for path in (ROOT/'nbs').rglob('*.ipynb'):
+        text = path.read_text(encoding='utf-8')
+        assert len(text) < 150*1024 and len(json.loads(text)['cells']) < 80, path.name
+        for c in json.loads(text)['cells']:
+            for o in c.get('outputs', []): assert o.get('name') != 'stderr' and 'site-packages' not in json.dumps(o), f'{path.name}: {"".join(c["source"])[:60]}'
