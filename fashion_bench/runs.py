@@ -166,13 +166,13 @@ def _failure(e, recorder):
     places = [f'{Path(f.filename).name}:{f.lineno} {f.name}' for f in traceback.extract_tb(e.__traceback__)[-3:]]
     return dict(type=type(e).__name__, message=str(e).strip()[:500], places=places, phase=recorder.phase if recorder.fits else 'build', epochs=len(recorder.history))
 
-# %% ../nbs/08_runs.ipynb #c7761efb
+# %% ../nbs/08_runs.ipynb #e79cd343
 def _train_and_measure(spec, table, folder, recorder, allow_scratch, num_workers, cbs, bars):
     recipe = parse_recipe(spec.recipe)
     set_seed(spec.seed)
     dls = fashion_dls(table, **model_inputs(spec.model, spec.size), bs=recipe.bs, num_workers=num_workers)
     learn = fashion_learner(dls, spec.model, spec.weights, allow_scratch, cbs=[recorder, *L(cbs)])
-    if not bars: learn.remove_cb(ProgressCallback)
+    if not bars: learn.remove_cb(ProgressCallback).logger = noop
     train(learn, recipe)
     return learn.source, _figures(pd.DataFrame(recorder.history), measure(learn, table, folder), learn)
 
