@@ -138,7 +138,7 @@ def measure(
         split=np.concatenate([[o]*len(t) for o,_,t in parts]), target=np.concatenate([t for _,_,t in parts]), probs=np.concatenate([p for _,p,_ in parts]))
     return {f'{o}_accuracy': float((p.argmax(1) == t).mean()) for o,p,t in parts}
 
-# %% ../nbs/08_runs.ipynb #e0898076
+# %% ../nbs/08_runs.ipynb #d14da25e
 def read_record(
     folder # A run's folder
 )->dict|None: # Its record, or `None` if there is none that can be read
@@ -151,7 +151,7 @@ def describe_table(
     data:str # Its fingerprint
 )->dict: # Plain data
     "What a record says of the data."
-    return dict(source=table.attrs.get('source', ''), root=str(Path(table.attrs.get('root', '.')).resolve()), fingerprint=data, classes=classes(table),
+    return dict(source=table.attrs.get('source', ''), root=Path(table.attrs.get('root', '.')).as_posix(), fingerprint=data, classes=classes(table),
                 images={o: int(n) for o,n in table.split.value_counts().items()})
 
 # %% ../nbs/08_runs.ipynb #720eccb5

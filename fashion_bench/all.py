@@ -1,0 +1,14 @@
+"The public API in one import: `from fashion_bench.all import *`."
+from .table import *
+from .deepfashion import *
+from .wardrobe import *
+from .sources import *
+from .loaders import *
+from .models import *
+from .backbones import *
+from .learner import *
+from .recipes import *
+from .runs import *
+from .bench import *
+from .results import *
+from .plots import *

@@ -1,0 +1,116 @@
+"What a user meets at the command line: bad input in a line, exit codes, and nothing half-written."
+import os, subprocess, sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from fashion_bench.wardrobe import draw_wardrobe
+
+SHARED = Path(__file__).parent.parent.parent/'shared'/'data'
+
+def fashion_bench(*args, timeout=600, **kwargs):
+    cmd = [sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, args)]
+    return subprocess.run(cmd, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout, **kwargs)
+
+def photos(root, classes=('dress', 'jeans'), n=12):
+    for k,c in enumerate(classes):
+        (root/c).mkdir(parents=True)
+        for i in range(n): Image.new('RGB', (40, 40), (80*k, 20*i, 90)).save(root/c/f'{i}.jpg')
+    return root
+
+@pytest.fixture(scope='module')
+def deepfashion(tmp_path_factory): return draw_wardrobe(tmp_path_factory.mktemp('df')/'wardrobe')
+
+def tree(root): return sorted((o.relative_to(root).as_posix(), o.stat().st_mtime_ns) for o in Path(root).rglob('*'))
+
+def refused(r, *words):
+    "Exit code 2, one or two lines that hold `words`, no traceback"
+    assert r.returncode == 2, r.stdout + r.stderr
+    assert 'Traceback' not in r.stderr and len(r.stderr.strip().splitlines()) <= 2, r.stderr
+    for o in words: assert o in r.stderr, r.stderr
+
+def test_help_needs_no_heavy_import():
+    code = "import sys; from fashion_bench.cli import app; print(sorted({'torch', 'fastai', 'timm', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert r.stdout.strip() == '[]', r.stdout + r.stderr
+    assert 'demo' in fashion_bench('--help').stdout
+
+def test_data_that_is_not_there(tmp_path):
+    refused(fashion_bench('run', tmp_path/'none', '--models', 'resnet34', '--out', tmp_path/'runs'), 'there is no folder', 'none')
+    assert not (tmp_path/'runs').exists()
+
+def test_folder_without_images(tmp_path):
+    (tmp_path/'photos').mkdir()
+    refused(fashion_bench('run', tmp_path/'photos', '--models', 'resnet34', '--out', tmp_path/'runs'), 'holds no images')
+    assert not (tmp_path/'runs').exists()
+
+def test_one_class_only(tmp_path):
+    refused(fashion_bench('run', photos(tmp_path/'photos', ['dress']), '--models', 'resnet34', '--out', tmp_path/'runs'), 'one class', 'dress')
+    assert not (tmp_path/'runs').exists()
+
+@pytest.mark.parametrize('name', ['Anno_coarse/list_category_cloth.txt', 'Anno_coarse/list_category_img.txt', 'Eval/list_eval_partition.txt', 'Anno_coarse/list_bbox.txt'])
+def test_deepfashion_with_a_list_missing(deepfashion, tmp_path, name):
+    moved = (deepfashion/name).rename(tmp_path/'kept')
+    try: refused(fashion_bench('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), Path(name).name, 'Expected the lists in')
+    finally: moved.rename(deepfashion/name)
+    assert not (tmp_path/'runs').exists()
+
+def test_deepfashion_with_a_wrong_count(deepfashion, tmp_path):
+    file = deepfashion/'Anno_coarse/list_category_img.txt'
+    text = file.read_text()
+    file.write_text(text.replace('600\n', '599\n', 1))
+    try: refused(fashion_bench('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), 'list_category_img.txt, line 1', '599', '600')
+    finally: file.write_text(text)
+
+def test_deepfashion_with_images_absent(deepfashion, tmp_path):
+    img = next((deepfashion/'Img/img').glob('*/*.jpg'))
+    moved = img.rename(tmp_path/'kept.jpg')
+    try: refused(fashion_bench('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), '1 of 600 listed images', img.name)
+    finally: moved.rename(img)
+
+def test_unknown_model(tmp_path):
+    refused(fashion_bench('run', photos(tmp_path/'photos'), '--models', 'timm/effcientnet_b0', '--out', tmp_path/'runs'), 'did you mean timm/efficientnet_b0')
+    assert not (tmp_path/'runs').exists()
+
+def test_weights_of_another_architecture(tmp_path):
+    import timm, torch
+    torch.save(timm.create_model('resnet18').state_dict(), tmp_path/'resnet18.pth')
+    ask = 'run', photos(tmp_path/'photos'), '--models', 'timm/resnet34', '--weights', tmp_path/'resnet18.pth', '--bs', 8, '--out', tmp_path/'runs'
+    refused(fashion_bench(*ask), 'does not hold weights of timm/resnet34')
+    assert not (tmp_path/'runs').exists()
+
+def test_out_that_cannot_be_written(tmp_path):
+    (tmp_path/'file').write_text('kept')
+    data = photos(tmp_path/'photos')
+    refused(fashion_bench('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', tmp_path/'file'), 'cannot write runs to')
+    assert (tmp_path/'file').read_text() == 'kept'
+    refused(fashion_bench('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', data/'runs'), "inside the data's folder")
+
+def test_recipe_that_makes_no_sense(tmp_path):
+    refused(fashion_bench('run', photos(tmp_path/'photos'), '--models', 'resnet34', '--epochs', 0), 'at least 1 epoch')
+    refused(fashion_bench('run', tmp_path/'photos', '--models', 'resnet34', '--bs', 500, '--out', tmp_path/'runs'), 'batch size 500 does not fit')
+
+def test_show_without_runs(tmp_path):
+    refused(fashion_bench('show', tmp_path), 'holds no runs')
+    refused(fashion_bench('models', 'zzzz'), 'no model')
+
+def test_a_run_twice_trains_once_and_leaves_the_data_alone(tmp_path):
+    data = photos(tmp_path/'photos')
+    before = tree(data)
+    ask = 'run', data, '--models', 'timm/tf_efficientnet_lite0,fastai/xresnet18', '--size', 64, '--epochs', 1, '--bs', 8, '--allow-scratch', '--num-workers', 0, '--out', tmp_path/'runs'
+    first = fashion_bench(*ask)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert 'scratch' in first.stdout and (tmp_path/'runs/efficiency.png').stat().st_size > 10_000
+    records = {o: o.read_bytes() for o in (tmp_path/'runs').glob('*/run.json')}
+    second = fashion_bench(*ask)
+    assert second.returncode == 0 and second.stdout.count('on disk already') == 2
+    assert {o: o.read_bytes() for o in records} == records and len(records) == 2
+    assert tree(data) == before
+
+@pytest.mark.skipif(not SHARED.exists(), reason='needs the real photos beside the repository')
+def test_weights_out_of_reach_are_a_failed_row_within_seconds(tmp_path):
+    ask = 'run', SHARED/'deepfashion-mini', '--models', 'torchvision/resnet18', '--size', 96, '--epochs', 1, '--out', tmp_path/'runs'
+    r = fashion_bench(*ask, env=os.environ | dict(TORCH_HOME=str(tmp_path/'torch'), HTTPS_PROXY='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9'), timeout=90)
+    assert r.returncode == 1 and 'cannot be reached' in r.stdout, r.stdout + r.stderr
+    from fashion_bench.results import load_runs
+    assert load_runs(tmp_path/'runs').status.tolist() == ['failed']

@@ -1,0 +1,37 @@
+"""Write README.md, and the pictures it shows, from nbs/index.ipynb: its text, its code, its stored outputs.
+Usage: python tools/readme.py (nbdev-readme does the like with Quarto, which not everybody has)"""
+import base64, json, re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+def links(text):
+    "Links between notebooks, as seen from the top folder"
+    return re.sub(r'\]\(([\w/]+\.ipynb)', r'](nbs/\1', text)
+
+def outputs(cell, i, files):
+    for j,o in enumerate(cell.get('outputs', [])):
+        data = o.get('data', {})
+        if png := data.get('image/png'):
+            files[f'index_files/cell-{i}-output-{j}.png'] = base64.b64decode(''.join(png))
+            yield f'![](index_files/cell-{i}-output-{j}.png)'
+        elif text := ''.join(o.get('text', data.get('text/plain', ''))).rstrip(): yield f'```\n{text}\n```'
+
+def readme():
+    "README's text, and its pictures by path"
+    nb, parts, files = json.loads((ROOT/'nbs/index.ipynb').read_text(encoding='utf-8')), [], {}
+    for i,cell in enumerate(nb['cells']):
+        source = ''.join(cell['source'])
+        flags = re.findall(r'^#\| *(\w+)', source, flags=re.M)
+        if 'hide' in flags: continue
+        code = re.sub(r'^#\|.*\n?', '', source, flags=re.M).strip()
+        if cell['cell_type'] == 'markdown': parts.append(links(source))
+        else: parts += ([f'```python\n{code}\n```'] if code and 'echo' not in flags else []) + list(outputs(cell, i, files))
+    return '<!-- Made from nbs/index.ipynb by tools/readme.py; edit that. -->\n\n' + '\n\n'.join(parts) + '\n', files
+
+if __name__ == '__main__':
+    text, files = readme()
+    (ROOT/'README.md').write_text(text, encoding='utf-8')
+    for path, data in files.items():
+        (ROOT/path).parent.mkdir(exist_ok=True)
+        (ROOT/path).write_bytes(data)
