@@ -14,7 +14,7 @@ import os, sys, warnings
 import typer
 from typer import Argument, Option
 
-# %% ../nbs/14_cli.ipynb #185213fe
+# %% ../nbs/14_cli.ipynb #fa2251f4
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help='Which pretrained vision model should I fine-tune on my fashion images, and how sure can I be?')
 
@@ -33,6 +33,7 @@ def board_text(
     df['minutes_per_epoch'] = [_clock(v) if v == v else 'failed' for v in df.minutes_per_epoch]
     notes = [f'{m}: {n}' for m,n in zip(board.model, board.note) if n]
     place = 'Accuracy is on the test split; models are ranked on the validation split.' if 'valid_accuracy' in df else 'Accuracy is on the validation split.'
+    df.index = [str(i) if v != 'failed' else '-' for i,v in zip(df.index, df.minutes_per_epoch)]
     return '\n'.join([df.to_string(), '', place, *notes])
 
 # %% ../nbs/14_cli.ipynb #c41c8f38
@@ -121,10 +122,16 @@ def models(
     print(df.to_string(index=False))
     print(f'\n{len(df)} models')
 
-# %% ../nbs/14_cli.ipynb #a9e3ac3b
+# %% ../nbs/14_cli.ipynb #22a5d40d
+def _own_warnings_only():
+    "Our warnings are for the user, in a line; those of the libraries below are for us"
+    warnings.simplefilter('ignore')
+    warnings.filterwarnings('always', module='fashion_bench')
+    warnings.showwarning = lambda message, *_, **__: print(f'fashion-bench: warning: {message}', file=sys.stderr)
+
 def main()->None: # Exits with 0, 1 or 2
     "The entry point of `fashion-bench`."
-    warnings.filterwarnings('ignore')
+    _own_warnings_only()
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', errors='replace')
     try: app()
     except (ValueError, FileNotFoundError) as e:
