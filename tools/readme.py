@@ -9,12 +9,19 @@ def links(text):
     "Links between notebooks, as seen from the top folder"
     return re.sub(r'\]\(([\w/]+\.ipynb)', r'](nbs/\1', text)
 
+def markdown_table(html):
+    "pandas' HTML of a frame as a Markdown table"
+    rows = [re.findall(r'<t[hd][^>]*>(.*?)</t[hd]>', o) for o in re.findall(r'<tr.*?</tr>', html, flags=re.S)]
+    rows.insert(1, ['---']*len(rows[0]))
+    return '\n'.join(f"| {' | '.join(o)} |" for o in rows)
+
 def outputs(cell, i, files):
     for j,o in enumerate(cell.get('outputs', [])):
         data = o.get('data', {})
         if png := data.get('image/png'):
             files[f'index_files/cell-{i}-output-{j}.png'] = base64.b64decode(''.join(png))
             yield f'![](index_files/cell-{i}-output-{j}.png)'
+        elif html := data.get('text/html'): yield markdown_table(''.join(html))
         elif text := ''.join(o.get('text', data.get('text/plain', ''))).rstrip(): yield f'```\n{text}\n```'
 
 def readme():
