@@ -86,7 +86,7 @@ def describe_run(
     test = f", test {f['test_accuracy']:.3f}" if 'test_accuracy' in f else ''
     return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({record['source']['weights']})"
 
-# %% ../nbs/09_bench.ipynb #497a5ddb
+# %% ../nbs/09_bench.ipynb #de75bdf8
 class BarProgress(BenchProgress):
     "A bar over all runs and epochs in a terminal, a line per epoch elsewhere."
     order = 80 # after the recorders
@@ -111,7 +111,7 @@ class BarProgress(BenchProgress):
     def before_fit(self): self.run = not hasattr(self.learn, 'gather_preds')
     def before_train(self):
         self.epoch += 1
-        self._say(f'epoch {self.epoch}/{self.epochs}')
+        self._say(f'epoch {self.epoch}/{self.epochs}' + (f', valid accuracy {self.acc:.3f}' if self.epoch > 1 else ''))
 
     def after_batch(self):
         if not self.training: return
@@ -119,8 +119,8 @@ class BarProgress(BenchProgress):
         self.bar.advance(self.task)
 
     def after_epoch(self):
-        *_, acc = self.recorder.values[-1]
-        if not self.console.is_terminal: self.console.print(f'      epoch {self.epoch}/{self.epochs}: valid accuracy {acc:.3f}', highlight=False, soft_wrap=True)
+        *_, self.acc = self.recorder.values[-1]
+        if not self.console.is_terminal: self.console.print(f'      epoch {self.epoch}/{self.epochs}: valid accuracy {self.acc:.3f}', highlight=False, soft_wrap=True)
 
     def after_run(self, record, known):
         self.total -= self.steps[self.spec.id] - self.step # what was not trained takes no time

@@ -122,11 +122,11 @@ def models(
     print(df.to_string(index=False))
     print(f'\n{len(df)} models')
 
-# %% ../nbs/14_cli.ipynb #22a5d40d
+# %% ../nbs/14_cli.ipynb #f4c37959
 def _own_warnings_only():
     "Our warnings are for the user, in a line; those of the libraries below are for us"
     warnings.simplefilter('ignore')
-    warnings.filterwarnings('always', module='fashion_bench')
+    warnings.filterwarnings('always', category=UserWarning, module='fashion_bench')
     warnings.showwarning = lambda message, *_, **__: print(f'fashion-bench: warning: {message}', file=sys.stderr)
 
 def main()->None: # Exits with 0, 1 or 2
