@@ -1,5 +1,6 @@
 "The public API in one import: `from fashion_bench.all import *`."
 from .table import *
+from .pixels import *
 from .deepfashion import *
 from .wardrobe import *
 from .sources import *

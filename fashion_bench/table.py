@@ -6,14 +6,16 @@ Docs: https://fashion-bench.github.io/fashion_bench/table.html.md"""
 
 # %% auto #0
 __all__ = ['SPLITS', 'SUBSETS', 'image_table', 'image_paths', 'classes', 'class_counts', 'summary', 'seeded_order', 'hold_out',
-           'check_table', 'check_images', 'subset_table', 'fingerprint']
+           'random_split', 'kfold_split', 'split_hash', 'check_table', 'check_images', 'subset_table', 'crop_to_boxes',
+           'fingerprint']
 
-# %% ../nbs/00_table.ipynb #52fff6e2
+# %% ../nbs/00_table.ipynb #a583100d
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 import json, os, warnings
 
+import numpy as np
 import pandas as pd
 
 # %% ../nbs/00_table.ipynb #1eb8bd7b
@@ -75,23 +77,66 @@ def seeded_order(
     "A random key for each of `images` that depends on nothing but its path and `seed`."
     return pd.Series([blake2b(f'{seed}/{o}'.encode(), digest_size=8).hexdigest() for o in images], dtype=object)
 
-# %% ../nbs/00_table.ipynb #8d4da669
+# %% ../nbs/00_table.ipynb #2e9118f0
+def _units(table, by_group, seed):
+    "What moves as one: a row per image, or per group, with its class, number of images and place in the seeded order of its class"
+    if by_group and 'group' not in table: raise ValueError(f"a split by product needs a column `group`; this table has {', '.join(table.columns)}")
+    unit = table['group' if by_group else 'image']
+    pairs = table.groupby([unit, 'label']).size().sort_values(kind='stable').reset_index(level='label')
+    units = pd.DataFrame(dict(label=pairs.label.groupby(level=0).last(), n=unit.value_counts())) # a product's class is that of most of its images
+    units = units.assign(key=seeded_order(units.index, seed).values).sort_values('key')
+    return unit, units.assign(place=units.groupby('label').cumcount(), before=units.groupby('label').n.cumsum() - units.n, units=units.groupby('label').n.transform('size'))
+
 def hold_out(
     table:pd.DataFrame, # An image table with rows in `train`
     split:str='valid', # Where the held out images go: `valid` or `test`
     frac:float=0.2, # Share of each class's training images to hold out, between 0 and 1
-    seed:int=42 # Decides which
+    seed:int=42, # Decides which
+    by_group:bool=False # Keep images of one product (column `group`) together?
 )->pd.DataFrame: # A new table
-    "`table` with a share of its training images, the same share of every class, moved to `split`. Warns of classes of one image."
+    "`table` with a share of its training images, the same share of every class, moved to `split`. Warns of classes that cannot be divided."
     if split not in SPLITS[1:] or not 0 < frac < 1: raise ValueError(f"hold_out takes split 'valid' or 'test' and 0 < frac < 1, not {split!r} and {frac}")
     train = table[table.split == 'train']
-    keyed = train.assign(key=seeded_order(train.image, seed).values).sort_values('key')
-    n = keyed.groupby('label').label.transform('size')
-    take = (n*frac).round().clip(lower=1).where(n > 1, 0)
-    held = keyed.index[keyed.groupby('label').cumcount() < take]
-    alone = sorted(keyed.label[n == 1])
-    if alone: warnings.warn(f"{len(alone)} class(es) with one image stay in train and cannot be measured on {split}: {', '.join(alone[:5])}")
-    return table.assign(split=table.split.where(~table.index.isin(held), split))
+    unit, units = _units(train, by_group, seed)
+    want = (units.groupby('label').n.transform('sum')*frac).round().clip(lower=1)
+    held = units.index[(units.before < want) & (units.place < units.units - 1)]
+    whole = sorted(units.label[units.units == 1])
+    if whole: warnings.warn(f"{len(whole)} class(es) with one {'product' if by_group else 'image'} stay in train and cannot be measured on {split}: {', '.join(whole[:5])}")
+    moved = train.index[unit.isin(held)]
+    return table.assign(split=table.split.where(~table.index.isin(moved), split))
+
+# %% ../nbs/00_table.ipynb #34f2d8ef
+def random_split(
+    table:pd.DataFrame, # An image table; its splits are forgotten
+    valid:float=0.15, # Share of each class for validation
+    test:float=0.15, # Share of each class for the test
+    seed:int=42, # Decides which
+    by_group:bool=False # Keep images of one product (column `group`) together?
+)->pd.DataFrame: # A new table
+    "`table` split anew into `train`, `valid` and `test`, class by class."
+    table = hold_out(table.assign(split='train'), 'test', test, seed, by_group)
+    return hold_out(table, 'valid', valid/(1-test), seed, by_group)
+
+def kfold_split(
+    table:pd.DataFrame, # An image table; rows in `test` stay there, all others are divided
+    fold:int=0, # Which of the folds is validated on, from 0
+    k:int=5, # Number of folds
+    seed:int=42, # Decides which image is in which fold
+    by_group:bool=False # Keep images of one product (column `group`) together?
+)->pd.DataFrame: # A new table
+    "`table` with fold number `fold` of `k` in `valid`: over all folds every image is validated on once."
+    if not (k > 1 and 0 <= fold < k): raise ValueError(f"kfold_split takes k > 1 and a fold from 0 to k-1, not k={k} and fold={fold}")
+    rest = table[table.split != 'test']
+    unit, units = _units(rest, by_group, seed)
+    held = rest.index[unit.isin(units.index[units.place % k == fold])]
+    return table.assign(split=table.split.where(table.split == 'test', 'train').where(~table.index.isin(held), 'valid'))
+
+# %% ../nbs/00_table.ipynb #669f5d4a
+def split_hash(
+    table:pd.DataFrame # An image table
+)->str: # 8 hexadecimal digits
+    "A hash of which image is in which split: equal on two machines exactly if the splits are."
+    return blake2b(json.dumps(sorted(zip(table.image, table.split))).encode(), digest_size=4).hexdigest()
 
 # %% ../nbs/00_table.ipynb #37840ac3
 def _problem(df):
@@ -132,7 +177,7 @@ def check_images(
     if len(absent) == len(table): raise FileNotFoundError(f"none of the {len(table):,} listed images is under {root}: no {first}. {hint}".strip())
     raise FileNotFoundError(f"{len(absent):,} of {len(table):,} listed images are not on disk under {root}: {first}. Unpack the images again, or take those lines out of the lists")
 
-# %% ../nbs/00_table.ipynb #d4001e29
+# %% ../nbs/00_table.ipynb #fd4b6ffa
 SUBSETS = dict(
     all={},
     post2021=dict(top=20, per_class=5000), # 90,926 images of DeepFashion, the nearest simple recipe to the post's
@@ -140,18 +185,39 @@ SUBSETS = dict(
 
 def subset_table(
     table:pd.DataFrame, # An image table
-    top:int|None=None, # Keep the `top` classes with most images; all of them by default
-    per_class:int|None=None, # Keep at most this many images of a class, over all splits; no limit by default
+    rename:dict|None=None, # New names of classes; two that get the same name are merged
+    keep=None, # Names of the classes to keep, after renaming; all by default
+    min_count:int=0, # Drop classes with fewer images than this
+    top:int|None=None, # Keep the `top` classes with most images
+    per_class:int|None=None, # Keep at most this many images of a class, over all splits
+    total:int|None=None, # Keep at most this many images in all
     seed:int=42 # Decides which images are kept
 )->pd.DataFrame: # A new table
-    "`table` cut down to its largest classes, with a cap on each."
-    largest = table.label.value_counts().rename_axis('label').reset_index().sort_values(['count', 'label'], ascending=[False, True])
-    df = table[table.label.isin(largest.label[:top])]
-    if per_class is None: return df.reset_index(drop=True)
-    keep = df.assign(key=seeded_order(df.image, seed).values).sort_values('key').groupby('label').head(per_class).index
-    return df.loc[sorted(keep)].reset_index(drop=True)
+    "`table` cut down, step by step in the order of the parameters; raises `ValueError` for a class that is not there."
+    df = table if rename is None else table.assign(label=table.label.replace(rename))
+    wanted = list(df.label.unique()) if keep is None else list(keep)
+    if lost := (set(rename or ()) - set(table.label)) | (set(wanted) - set(df.label)): raise ValueError(f"no image is of class {', '.join(sorted(lost))}; there are {', '.join(classes(table))}")
+    counts = df.label.value_counts().rename_axis('label').reset_index().sort_values(['count', 'label'], ascending=[False, True])
+    counts = counts[counts.label.isin(wanted) & (counts['count'] >= min_count)]
+    df = df[df.label.isin(counts.label[:top])]
+    keyed = df.assign(key=seeded_order(df.image, seed).values).sort_values('key')
+    if per_class is not None: keyed = keyed.groupby('label').head(per_class)
+    return df.loc[sorted(keyed.index[:total])].reset_index(drop=True)
 
-# %% ../nbs/00_table.ipynb #5838c48b
+# %% ../nbs/00_table.ipynb #538d846b
+def crop_to_boxes(
+    table:pd.DataFrame, # An image table with a column `bbox`
+    margin:float=0.1 # Share of a box's longer side to show around it
+)->pd.DataFrame: # With a column `crop`: (x1, y1, x2, y2) in pixels, which may reach over an image's edges
+    "`table` whose images are to be cropped to their boxes; raises `ValueError` where a box has no area."
+    if 'bbox' not in table: raise ValueError(f"cropping needs a column `bbox`; this table has {', '.join(table.columns)}")
+    b = np.array(table.bbox.tolist(), float).reshape(-1, 4)
+    flat = (b[:, 2] <= b[:, 0]) | (b[:, 3] <= b[:, 1])
+    if flat.any(): raise ValueError(f"{flat.sum()} box(es) have no area, such as {tuple(table.bbox[flat].iloc[0])} of {table.image[flat].iloc[0]}")
+    m = margin*np.maximum(b[:, 2]-b[:, 0], b[:, 3]-b[:, 1])[:, None]
+    return table.assign(crop=[tuple(o) for o in (b + m*[-1, -1, 1, 1]).round().astype(int).tolist()])
+
+# %% ../nbs/00_table.ipynb #a0a38d95
 def _digest(path): return blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 def fingerprint(
@@ -161,5 +227,5 @@ def fingerprint(
     "A hash of `table`'s rows and of its images' bytes: equal on two machines exactly if the data are."
     table = table.sort_values('image')
     with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex: digests = list(ex.map(_digest, image_paths(table)))
-    rows = table[[o for o in ('image', 'label', 'split', 'bbox') if o in table]].values.tolist()
+    rows = table[[o for o in ('image', 'label', 'split', 'bbox', 'crop') if o in table]].values.tolist()
     return blake2b(json.dumps([rows, digests], default=list).encode(), digest_size=8).hexdigest()

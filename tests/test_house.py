@@ -8,7 +8,7 @@ ORDER = [re.sub(r'^\d+[a-z]?_', '', o.stem) for o in NBS]
 
 # Module: those it may import
 MAY = dict(
-    table=[], deepfashion=['table'], wardrobe=['deepfashion'], sources=['table', 'deepfashion', 'wardrobe'], audit=['table'], loaders=['table'],
+    table=[], pixels=[], deepfashion=['table'], wardrobe=['deepfashion'], sources=['table', 'deepfashion', 'wardrobe'], audit=['table', 'pixels'], loaders=['table', 'pixels'],
     models=[], backbones=['models'], learner=['models', 'backbones'], recipes=[],
     runs=['table', 'loaders', 'models', 'backbones', 'learner', 'recipes'],
     bench=['table', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'runs'],
