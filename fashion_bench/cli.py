@@ -76,10 +76,10 @@ def demo(
           '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
     _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True, num_workers=0)
 
-# %% ../nbs/14_cli.ipynb #4ae0ef21
+# %% ../nbs/14_cli.ipynb #69ba3b91
 @app.command()
 def run(
-    data:str = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), a DeepFashion folder, or 'wardrobe'."),
+    data:str = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), a DeepFashion copy, a CSV or Parquet file, or 'wardrobe'."),
     models:str = Option(..., help='Models as library/name, and suites (post2021, clip, small), with commas between.'),
     epochs:int = Option(3, help='Epochs with all layers trained.'),
     freeze_epochs:int = Option(1, help='Epochs before, with the head alone.'),
@@ -91,13 +91,16 @@ def run(
     weights:str = Option('pretrained', help="'pretrained', 'scratch', or a checkpoint file."),
     allow_scratch:bool = Option(False, '--allow-scratch', help='Train models that have no pretrained weights from scratch, marked so.'),
     subset:str = Option('all', help="'post2021' keeps the 20 largest classes with at most 5,000 images each."),
+    root:str = Option(None, help='For a CSV or Parquet file: the folder that its images lie in.'),
+    image_col:str = Option(None, help='Its column of image names, if it is not found.'),
+    label_col:str = Option(None, help='Its column of classes, if it is not found.'),
     num_workers:int|None = Option(None, help="Processes that read images; fastai's choice by default."),
 ):
     "Fine-tune every model on your images, all alike, and rank them. Failures are rows."
     from fashion_bench.recipes import Recipe
     from fashion_bench.sources import load_table
     from fashion_bench.table import summary
-    recipe, table = Recipe(epochs, freeze_epochs, lr, bs), load_table(data, subset)
+    recipe, table = Recipe(epochs, freeze_epochs, lr, bs), load_table(data, subset, root=root, image_col=image_col, label_col=label_col)
     print(summary(table), flush=True)
     _bench(table, out, models=models, recipe=recipe, size=size, seeds=seed, weights=weights, allow_scratch=allow_scratch, num_workers=num_workers)
 

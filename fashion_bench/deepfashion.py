@@ -7,11 +7,11 @@ Docs: https://fashion-bench.github.io/fashion_bench/deepfashion.html.md"""
 # %% auto #0
 __all__ = ['LISTS', 'IMAGE_DIRS', 'LAYOUT', 'read_list', 'is_deepfashion', 'find_layout', 'deepfashion_table']
 
-# %% ../nbs/01_deepfashion.ipynb #454b2bd2
+# %% ../nbs/01_deepfashion.ipynb #be21ace0
 from pathlib import Path
 
 import pandas as pd
-from .table import SUBSETS, check_images, image_table, subset_table
+from .table import check_images, image_table
 
 # %% ../nbs/01_deepfashion.ipynb #9a4ab7a5
 def read_list(
@@ -84,18 +84,16 @@ def _labels(ids, files):
     if wrong: raise ValueError(f"{files['labels']}: category {', '.join(wrong[:5])} is not one of the {len(names)} in {files['categories'].name}")
     return [names[int(o)-1] for o in ids]
 
-# %% ../nbs/01_deepfashion.ipynb #a0a79d5c
+# %% ../nbs/01_deepfashion.ipynb #0446055e
 def deepfashion_table(
-    root, # The folder that holds `Anno_coarse` or `Anno`, `Eval` and the images
-    subset:str='all' # A key of `table.SUBSETS`: `post2021` keeps the 20 largest categories with at most 5,000 images each
+    root # The folder that holds `Anno_coarse` or `Anno`, `Eval` and the images
 )->pd.DataFrame: # An image table with `group` (product) and `bbox` (x1, y1, x2, y2 in pixels of the image)
     "DeepFashion's categories with its official partition; raises `ValueError` or `FileNotFoundError` where the copy is damaged."
-    if subset not in SUBSETS: raise ValueError(f"unknown subset {subset!r}; there are {', '.join(SUBSETS)}")
     files = find_layout(root)
     df = _rows(files)
     names = [o.removeprefix('img/') for o in df.image]
     boxes = list(zip(*[df[o].astype(int) for o in ('x1', 'y1', 'x2', 'y2')]))
     table = image_table(names, _labels(df.label, files), df.split.replace('val', 'valid'), root=_image_dir(files['images'], names, root),
-                        source=f'DeepFashion in {Path(root).name}' + (f', {subset}' if subset != 'all' else ''),
+                        source=f'DeepFashion in {Path(root).name}',
                         group=[o.rpartition('/')[0] for o in names], bbox=boxes)
-    return check_images(subset_table(table, **SUBSETS[subset]), hint=LAYOUT)
+    return check_images(table, hint=LAYOUT)

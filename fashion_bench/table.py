@@ -164,16 +164,16 @@ def check_table(
     if why := _problem(table): raise ValueError(f"{table.attrs.get('source') or 'this table'} cannot be trained on: {why}")
     return table
 
-# %% ../nbs/00_table.ipynb #3cd4a160
+# %% ../nbs/00_table.ipynb #1cfda059
 def check_images(
     table:pd.DataFrame, # An image table
     hint:str='' # What to say when none of the files is there, such as the layout that was expected
 )->pd.DataFrame: # The same table
     "`table` itself if all its files exist; raises `FileNotFoundError` with the count and the first of those that do not."
-    absent = [p for p in image_paths(table) if not p.is_file()]
-    if not absent: return table
-    first = ', '.join(str(o) for o in absent[:3]) + (', …' if len(absent) > 3 else '')
     root = table.attrs.get('root', '.')
+    absent = [o for o in table.image if not os.path.isfile(os.path.join(root, o))]
+    if not absent: return table
+    first = ', '.join(absent[:3]) + (', …' if len(absent) > 3 else '')
     if len(absent) == len(table): raise FileNotFoundError(f"none of the {len(table):,} listed images is under {root}: no {first}. {hint}".strip())
     raise FileNotFoundError(f"{len(absent):,} of {len(table):,} listed images are not on disk under {root}: {first}. Unpack the images again, or take those lines out of the lists")
 

@@ -36,7 +36,7 @@ def test_help_needs_no_heavy_import():
     assert 'demo' in fashion_bench('--help').stdout
 
 def test_data_that_is_not_there(tmp_path):
-    refused(fashion_bench('run', tmp_path/'none', '--models', 'resnet34', '--out', tmp_path/'runs'), 'there is no folder', 'none')
+    refused(fashion_bench('run', tmp_path/'none', '--models', 'resnet34', '--out', tmp_path/'runs'), 'there is no file or folder', 'none')
     assert not (tmp_path/'runs').exists()
 
 def test_folder_without_images(tmp_path):
