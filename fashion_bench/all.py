@@ -4,6 +4,7 @@ from .pixels import *
 from .deepfashion import *
 from .wardrobe import *
 from .sources import *
+from .audit import *
 from .loaders import *
 from .models import *
 from .backbones import *

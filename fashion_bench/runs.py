@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs.html.md"""
 __all__ = ['RunSpec', 'make_spec', 'write_json', 'RunRecorder', 'environment', 'measure', 'read_record', 'describe_table',
            'run_model']
 
-# %% ../nbs/08_runs.ipynb #afd9c01f
+# %% ../nbs/08_runs.ipynb #508b1a80
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from importlib import metadata
@@ -19,7 +19,7 @@ from .learner import fashion_learner
 from .loaders import fashion_dls, split_dl
 from .models import model_info, model_inputs
 from .recipes import parse_recipe, phases, train
-from .table import classes, split_hash
+from .table import classes, shared_products, split_hash
 
 # %% ../nbs/08_runs.ipynb #dc2ca921
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def measure(
         split=np.concatenate([[o]*len(t) for o,_,t in parts]), target=np.concatenate([t for _,_,t in parts]), probs=np.concatenate([p for _,p,_ in parts]))
     return {f'{o}_accuracy': float((p.argmax(1) == t).mean()) for o,p,t in parts}
 
-# %% ../nbs/08_runs.ipynb #10cc51e0
+# %% ../nbs/08_runs.ipynb #99e49ec5
 def read_record(
     folder # A run's folder
 )->dict|None: # Its record, or `None` if there is none that can be read
@@ -152,7 +152,7 @@ def describe_table(
 )->dict: # Plain data
     "What a record says of the data."
     return dict(source=table.attrs.get('source', ''), root=Path(table.attrs.get('root', '.')).as_posix(), fingerprint=data, split_hash=split_hash(table), classes=classes(table),
-                images={o: int(n) for o,n in table.split.value_counts().items()})
+                images={o: int(n) for o,n in table.split.value_counts().items()}, shared_products=len(shared_products(table)))
 
 # %% ../nbs/08_runs.ipynb #720eccb5
 def _figures(history, measured, learn):

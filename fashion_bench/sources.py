@@ -216,7 +216,7 @@ def _wardrobe_table():
     df.attrs['source'] = 'the embedded wardrobe'
     return df
 
-# %% ../nbs/02_sources.ipynb #0aa91ef1
+# %% ../nbs/02_sources.ipynb #c942a6ea
 def _read(root, valid, seed, folder, **columns):
     "The table of what lies at `root`"
     if root.is_file():
@@ -234,6 +234,7 @@ def load_table(
     valid:float=0.2, # Share to hold out for validation where the data has no validation split
     seed:int=42, # Decides which are held out
     root=None, # For a CSV or Parquet file: the folder that its images lie in
+    check:bool=True, # Refuse a table that cannot be trained on? An audit wants to see it
     **columns # For tables: `image_col`, `label_col`, `split_col`, `group_col`
 )->pd.DataFrame: # An image table, checked
     "The image table of whatever `where` is; raises `ValueError` or `FileNotFoundError` that says what is wrong with it."
@@ -246,4 +247,4 @@ def load_table(
         table = _read(path, valid, seed, root, **columns)
     table = subset_table(table, **SUBSETS[subset])
     if subset != 'all': table.attrs['source'] = f"{table.attrs.get('source') or 'table'}, {subset}"
-    return check_table(table)
+    return check_table(table) if check else table

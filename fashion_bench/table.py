@@ -6,8 +6,8 @@ Docs: https://fashion-bench.github.io/fashion_bench/table.html.md"""
 
 # %% auto #0
 __all__ = ['SPLITS', 'SUBSETS', 'image_table', 'image_paths', 'classes', 'class_counts', 'summary', 'seeded_order', 'hold_out',
-           'random_split', 'kfold_split', 'split_hash', 'check_table', 'check_images', 'subset_table', 'crop_to_boxes',
-           'fingerprint']
+           'random_split', 'kfold_split', 'split_hash', 'shared_products', 'table_problem', 'check_table',
+           'check_images', 'subset_table', 'crop_to_boxes', 'fingerprint']
 
 # %% ../nbs/00_table.ipynb #a583100d
 from concurrent.futures import ThreadPoolExecutor
@@ -138,8 +138,20 @@ def split_hash(
     "A hash of which image is in which split: equal on two machines exactly if the splits are."
     return blake2b(json.dumps(sorted(zip(table.image, table.split))).encode(), digest_size=4).hexdigest()
 
-# %% ../nbs/00_table.ipynb #37840ac3
-def _problem(df):
+# %% ../nbs/00_table.ipynb #7e3f640f
+def shared_products(
+    table:pd.DataFrame # An image table, with a column `group` or without
+)->pd.Series: # Number of images of each product that has images in several splits; empty if there are none
+    "The products (column `group`) that sit in more than one split."
+    if 'group' not in table: return pd.Series(dtype=int, name='images')
+    by = table.groupby('group').split
+    return by.size()[by.nunique() > 1].rename('images')
+
+# %% ../nbs/00_table.ipynb #0d6f2686
+def table_problem(
+    df:pd.DataFrame # An image table
+)->str|None: # In words, or `None` if nothing is wrong
+    "Why a classifier cannot be trained and measured on `df`."
     missing = [o for o in ('image', 'label', 'split') if o not in df]
     if missing: return f"it has no column {', '.join(missing)}; it needs image, label and split, and has {', '.join(map(str, df.columns)) or 'none'}"
     if not len(df): return "it holds no images"
@@ -155,13 +167,13 @@ def _problem(df):
     unseen = sorted(set(df.label) - set(df.label[df.split == 'train']))
     if unseen: return f"{len(unseen)} class(es) have no training image: {', '.join(unseen[:5])}; add some, or drop those classes"
 
-# %% ../nbs/00_table.ipynb #b675ced3
+# %% ../nbs/00_table.ipynb #68748e90
 def check_table(
     table:pd.DataFrame # An image table
 )->pd.DataFrame: # The same table
     "`table` itself if a classifier can be trained and measured on it; raises `ValueError` that says why not."
     if not isinstance(table, pd.DataFrame): raise ValueError(f"expected an image table (a pandas DataFrame), found {type(table).__name__}")
-    if why := _problem(table): raise ValueError(f"{table.attrs.get('source') or 'this table'} cannot be trained on: {why}")
+    if why := table_problem(table): raise ValueError(f"{table.attrs.get('source') or 'this table'} cannot be trained on: {why}")
     return table
 
 # %% ../nbs/00_table.ipynb #1cfda059
