@@ -78,7 +78,7 @@ def demo(
           '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
     _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True, num_workers=0)
 
-# %% ../nbs/14_cli.ipynb #3c22e11c
+# %% ../nbs/14_cli.ipynb #f9a5238f
 def _progress(what):
     "A progress bar for the results of an audit, in a terminal"
     from rich.console import Console
@@ -108,10 +108,11 @@ def audit(
 ):
     "Look at every image: what cannot be read, what occurs twice, which labels, boxes and splits are wrong. Changes nothing."
     from fashion_bench.audit import audit, audit_html, audit_json
-    table, out = _load(data, subset, root, image_col, label_col, False, check=False), Path(out)
+    from fashion_bench.table import check_out
+    table = _load(data, subset, root, image_col, label_col, False, check=False)
+    out = check_out(out, table.attrs.get('root', ''))
     found = audit(table, progress=_progress('Looking at every image'))
     print('\n'.join(str(found).splitlines()[1:]))
-    out.mkdir(parents=True, exist_ok=True)
     (out/'audit.json').write_text(audit_json(found), encoding='utf-8')
     (out/'audit.html').write_text(audit_html(found), encoding='utf-8')
     print(f'With pictures: {out/"audit.html"}')

@@ -7,13 +7,13 @@ Docs: https://fashion-bench.github.io/fashion_bench/table.html.md"""
 # %% auto #0
 __all__ = ['SPLITS', 'SUBSETS', 'image_table', 'image_paths', 'classes', 'class_counts', 'summary', 'seeded_order', 'hold_out',
            'random_split', 'kfold_split', 'split_hash', 'shared_products', 'table_problem', 'check_table',
-           'check_images', 'subset_table', 'crop_to_boxes', 'fingerprint']
+           'check_images', 'check_out', 'subset_table', 'crop_to_boxes', 'fingerprint']
 
-# %% ../nbs/00_table.ipynb #a583100d
+# %% ../nbs/00_table.ipynb #be7917c0
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-import json, os, warnings
+import json, os, tempfile, warnings
 
 import numpy as np
 import pandas as pd
@@ -188,6 +188,21 @@ def check_images(
     first = ', '.join(absent[:3]) + (', …' if len(absent) > 3 else '')
     if len(absent) == len(table): raise FileNotFoundError(f"none of the {len(table):,} listed images is under {root}: no {first}. {hint}".strip())
     raise FileNotFoundError(f"{len(absent):,} of {len(table):,} listed images are not on disk under {root}: {first}. Unpack the images again, or take those lines out of the lists")
+
+# %% ../nbs/00_table.ipynb #54ad7a32
+def check_out(
+    out, # A folder to write results to; made if it is not there
+    root='' # The data's folder, which is never written to
+)->Path: # `out`
+    "`out` if it can be written to; raises `ValueError` if not, or if it lies inside the data."
+    out = Path(out).expanduser()
+    if root and Path(root).resolve() in (out.resolve(), *out.resolve().parents):
+        raise ValueError(f"results would be written to {out}, inside the data's folder {root}, which is left as it is; choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out): pass
+    except OSError as e: raise ValueError(f"cannot write to {out} ({e.strerror}); choose another --out") from e
+    return out
 
 # %% ../nbs/00_table.ipynb #fd4b6ffa
 SUBSETS = dict(

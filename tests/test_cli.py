@@ -1,5 +1,5 @@
 "What a user meets at the command line: bad input in a line, exit codes, and nothing half-written."
-import os, subprocess, sys
+import json, os, subprocess, sys
 from pathlib import Path
 
 import pytest
@@ -82,7 +82,7 @@ def test_weights_of_another_architecture(tmp_path):
 def test_out_that_cannot_be_written(tmp_path):
     (tmp_path/'file').write_text('kept')
     data = photos(tmp_path/'photos')
-    refused(fashion_bench('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', tmp_path/'file'), 'cannot write runs to')
+    refused(fashion_bench('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', tmp_path/'file'), 'cannot write to')
     assert (tmp_path/'file').read_text() == 'kept'
     refused(fashion_bench('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', data/'runs'), "inside the data's folder")
 
@@ -114,3 +114,36 @@ def test_weights_out_of_reach_are_a_failed_row_within_seconds(tmp_path):
     assert r.returncode == 1 and 'cannot be reached' in r.stdout, r.stdout + r.stderr
     from fashion_bench.results import load_runs
     assert load_runs(tmp_path/'runs').status.tolist() == ['failed']
+
+def test_an_audit_finds_every_kind_of_bad_file_and_changes_nothing(tmp_path):
+    data = photos(tmp_path/'photos')
+    files = sorted((data/'dress').iterdir())
+    Image.effect_noise((64, 64), 80).save(files[0])
+    files[0].write_bytes(files[0].read_bytes()[:-200])
+    files[1].write_bytes(b'')
+    files[2].write_text('<html>')
+    files[3].write_bytes(files[4].read_bytes())
+    Image.new('1', (20000, 9500)).save(data/'jeans/huge.png')
+    before = tree(data)
+    r = fashion_bench('audit', data, '--out', tmp_path/'audit')
+    assert r.returncode == 0, r.stderr
+    found = json.loads((tmp_path/'audit/audit.json').read_text())
+    reasons = sorted(o['detail'].split(':')[0] for o in found['findings'] if o['kind'] == 'unreadable')
+    assert reasons == ['empty', 'not an image', 'too large', 'truncated']
+    assert found['counts']['duplicate'] + found['counts'].get('across splits', 0) >= 1
+    refused(fashion_bench('audit', data, '--out', data/'audit'), "inside the data's folder")
+    assert tree(data) == before
+
+def test_bad_files_are_left_out_or_refused(tmp_path):
+    data = photos(tmp_path/'photos')
+    (data/'dress/0.jpg').write_bytes(b'')
+    ask = 'run', data, '--models', 'timm/tf_efficientnet_lite0', '--size', 64, '--epochs', 1, '--bs', 8, '--num-workers', 0, '--out', tmp_path/'runs', '--audit'
+    refused(fashion_bench(*ask), '1 image(s) cannot be read', '0.jpg', '--on-bad skip')
+    r = fashion_bench(*ask, '--on-bad', 'skip')
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert json.loads(next((tmp_path/'runs').glob('*/run.json')).read_text())['data']['images']['train'] == 19
+
+@pytest.mark.skipif(not SHARED.exists(), reason='needs the real photos beside the repository')
+def test_the_audit_of_real_photos_counts_the_products_that_straddle_the_splits(tmp_path):
+    assert fashion_bench('audit', SHARED/'deepfashion-mini', '--out', tmp_path).returncode == 0
+    assert json.loads((tmp_path/'audit.json').read_text())['counts']['shared product'] == 197
