@@ -5,6 +5,8 @@ from .deepfashion import *
 from .wardrobe import *
 from .sources import *
 from .audit import *
+from .cache import *
+from .augment import *
 from .loaders import *
 from .models import *
 from .backbones import *

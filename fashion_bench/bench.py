@@ -7,13 +7,15 @@ Docs: https://fashion-bench.github.io/fashion_bench/bench.html.md"""
 # %% auto #0
 __all__ = ['plan_bench', 'BenchProgress', 'describe_run', 'BarProgress', 'bench']
 
-# %% ../nbs/09_bench.ipynb #99ed726b
+# %% ../nbs/09_bench.ipynb #c6523350
 from fastai.vision.all import Callback, L
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn, track
 from .backbones import build_backbone
+from .cache import build_cache
 from .loaders import check_batch
-from .models import expand_models
+from .models import expand_models, model_inputs
+from .pixels import BadImage
 from .recipes import Recipe, parse_recipe, phases
 from .runs import make_spec, read_record, run_model
 from .table import check_images, check_out, check_table, fingerprint
@@ -37,13 +39,21 @@ def plan_bench(
     data = fingerprint(table)
     return [make_spec(data, o.model, o.weights, recipe, size, o.seed) for o in specs]
 
-# %% ../nbs/09_bench.ipynb #db507d73
+# %% ../nbs/09_bench.ipynb #c6b7c95c
 class BenchProgress(Callback):
-    "Hears how a benchmark goes on: fastai's events of each run, and the four below. This one prints a line a run."
+    "Hears how a benchmark goes on: fastai's events of each run, and the five below. This one prints a line a run."
     def before_bench(self,
         specs, # The plan: a `RunSpec` per run
         table # The image table
     ): self.n, self.i = len(specs), 0
+
+    def decoding(self,
+        images, # What `cache.build_cache` makes of each image, as it comes
+        total:int # Their number
+    ):
+        "A cache is being built; returns `images`"
+        print(f'Decoding {total:,} images once', flush=True)
+        return images
 
     def before_run(self,
         spec # The `RunSpec` that starts
@@ -68,7 +78,7 @@ def describe_run(
     test = f", test {f['test_accuracy']:.3f}" if 'test_accuracy' in f else ''
     return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({record['source']['weights']})"
 
-# %% ../nbs/09_bench.ipynb #de75bdf8
+# %% ../nbs/09_bench.ipynb #995cc624
 class BarProgress(BenchProgress):
     "A bar over all runs and epochs in a terminal, a line per epoch elsewhere."
     order = 80 # after the recorders
@@ -83,6 +93,11 @@ class BarProgress(BenchProgress):
         self.bar = Progress(TextColumn('{task.description}'), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=self.console,
                             transient=True, disable=not self.console.is_terminal)
         self.task, self.total, self.done = self.bar.add_task('', total=sum(self.steps.values())), sum(self.steps.values()), 0
+        self.bar.start()
+
+    def decoding(self, images, total):
+        self.bar.stop() # one bar at a time
+        yield from track(images, f'Decoding {total:,} images once', total=total, console=self.console, transient=True, disable=not self.console.is_terminal)
         self.bar.start()
 
     def before_run(self, spec):
@@ -115,7 +130,18 @@ class BarProgress(BenchProgress):
         self.bar.update(self.task, description=f'run {self.i}/{self.n}  {self.spec.model}  {what}')
         if not self.console.is_terminal and what == 'loading': self.console.print(f'[{self.i}/{self.n}] {self.spec.model}, seed {self.spec.seed}', markup=False, highlight=False, soft_wrap=True)
 
-# %% ../nbs/09_bench.ipynb #1aad64dc
+# %% ../nbs/09_bench.ipynb #699b7302
+def _pixels(spec):
+    "The size and interpolation that a run reads images with"
+    inputs = model_inputs(spec.model, spec.size)
+    return inputs['size'], inputs['interpolation']
+
+def _caches(table, specs, progress):
+    "A `PixelCache` for every size and interpolation that `specs` need"
+    try: return {o: build_cache(table, *o, progress=progress.decoding) for o in dict.fromkeys(map(_pixels, specs))}
+    except BadImage as e: raise ValueError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
+
+# %% ../nbs/09_bench.ipynb #7589f50c
 def bench(
     table, # An image table, as `sources.load_table` gives it
     models, # Names and suites of models: a list, or text with commas
@@ -125,21 +151,23 @@ def bench(
     size:int|None=224, # Side of the square that all models see, in pixels; `None` takes each model's own
     seeds=42, # A seed, or several: each model runs once with each
     allow_scratch:bool=False, # Train models that have no pretrained weights from scratch, instead of failing them?
-    num_workers:int|None=None, # Processes that read images; fastai's choice by default
+    cache:bool=True, # Decode every image once, before the first run, into the cache folder?
+    num_workers:int|None=None, # Processes that read images, as `fashion_dls` takes them
     progress:BenchProgress|None=None, # Who watches; a line a run, and fastai's bars, by default
     cbs=None # Further fastai callbacks, passed to every run
 )->list: # A record per run, as in `run.json`, in the order of the plan
     "Fine-tune every model on `table` alike. Raises before anything starts if the input is wrong; after that, what fails is a record."
     specs = plan_bench(table, models, weights, recipe, size, seeds)
-    out, bars = check_out(out, table.attrs.get('root', '')), progress is None
-    progress = progress or BenchProgress()
+    progress, bars = progress or BenchProgress(), progress is None
+    out = check_out(out, table.attrs.get('root', ''))
     progress.before_bench(specs, table)
-    records = []
+    records, is_known = [], lambda o: (read_record(out/o.folder) or {}).get('status') == 'finished'
     try:
+        caches = _caches(table, [o for o in specs if not is_known(o)], progress) if cache else {}
         for spec in specs:
-            known = (read_record(out/spec.folder) or {}).get('status') == 'finished'
+            known = is_known(spec)
             progress.before_run(spec)
-            records.append(run_model(spec, table, out, allow_scratch, num_workers, [progress, *L(cbs)], bars))
+            records.append(run_model(spec, table, out, allow_scratch, caches.get(_pixels(spec)), num_workers, [progress, *L(cbs)], bars))
             progress.learn = None # a watcher must not keep a model in memory
             progress.after_run(records[-1], known)
     finally: progress.after_bench()

@@ -6,7 +6,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/cli.html.md"""
 
 # %% auto #0
 __all__ = ['app', 'DEMO', 'ROOT', 'IMAGE_COL', 'LABEL_COL', 'DATA', 'SUBSET', 'board_text', 'demo', 'audit', 'run', 'show',
-           'models', 'main']
+           'models', 'cache', 'main']
 
 # %% ../nbs/14_cli.ipynb #c01f5386
 from pathlib import Path
@@ -51,7 +51,7 @@ def _show(where, chart=None):
     except (ValueError, OSError) as e: print(f'No chart: {e}.')
     else: print(f'Chart: {chart}')
 
-# %% ../nbs/14_cli.ipynb #5874ba9b
+# %% ../nbs/14_cli.ipynb #9e4482ff
 DEMO = ['timm/tf_efficientnet_lite0', 'timm/tf_efficientnet_lite1', 'fastai/xresnet18']
 
 def _bench(table, out, **kwargs):
@@ -76,7 +76,7 @@ def demo(
     table = load_table('wardrobe')
     print(f'{summary(table)}\nTwo models with ImageNet weights and one from scratch, at 96 pixels. On your own photos:\n'
           '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
-    _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True, num_workers=0)
+    _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True)
 
 # %% ../nbs/14_cli.ipynb #f9a5238f
 def _progress(what):
@@ -124,7 +124,7 @@ def _audited(table, on_bad):
     print('\n'.join(str(found).splitlines()[1:]), flush=True)
     return handle_bad(found, on_bad)
 
-# %% ../nbs/14_cli.ipynb #814b1729
+# %% ../nbs/14_cli.ipynb #59a57880
 @app.command()
 def run(
     data:str = DATA,
@@ -142,13 +142,14 @@ def run(
     crop:bool = Option(False, '--crop', help='Crop images to their boxes, with a margin of a tenth.'),
     audit:bool = Option(False, '--audit', help='Look at every image first.'),
     on_bad:str = Option('fail', help="With --audit, what to do if images cannot be read: 'fail', or 'skip' them."),
-    num_workers:int|None = Option(None, help="Processes that read images; fastai's choice by default."),
+    cache:bool = Option(True, '--cache/--no-cache', help='Decode every image once and keep the pixels in the cache folder.'),
+    num_workers:int|None = Option(None, help="Processes that read images; by default none with a cache on a CPU, else fastai's choice."),
 ):
     "Fine-tune every model on your images, all alike, and rank them. Failures are rows."
     from fashion_bench.recipes import Recipe
     recipe, table = Recipe(epochs, freeze_epochs, lr, bs), _load(data, subset, root, image_col, label_col, crop)
     if audit: table = _audited(table, on_bad)
-    _bench(table, out, models=models, recipe=recipe, size=size, seeds=seed, weights=weights, allow_scratch=allow_scratch, num_workers=num_workers)
+    _bench(table, out, models=models, recipe=recipe, size=size, seeds=seed, weights=weights, allow_scratch=allow_scratch, cache=cache, num_workers=num_workers)
 
 # %% ../nbs/14_cli.ipynb #a82babfd
 @app.command()
@@ -170,6 +171,18 @@ def models(
     if not len(df): raise ValueError(f"no model's name matches {pattern!r}")
     print(df.to_string(index=False))
     print(f'\n{len(df)} models')
+
+# %% ../nbs/14_cli.ipynb #32df3aab
+@app.command()
+def cache(
+    drop:bool = Option(False, '--drop', help='Delete it; everything in it can be made again.'),
+):
+    "Show or delete the cache folder: decoded pixels, the drawn wardrobe, unpacked Fashion-MNIST."
+    from fashion_bench.cache import cache_contents, drop_cache
+    from fashion_bench.sources import cache_dir
+    if drop: return print(f'{drop_cache()/2**20:,.0f} MB freed')
+    sizes = cache_contents()
+    print('\n'.join([f'{n/2**20:8,.1f} MB  {o}' for o,n in sizes.items()] + [f'{sum(sizes.values())/2**20:8,.1f} MB in {cache_dir()}']))
 
 # %% ../nbs/14_cli.ipynb #f4c37959
 def _own_warnings_only():

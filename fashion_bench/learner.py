@@ -39,7 +39,7 @@ def fashion_head(
     apply_init(head, nn.init.kaiming_normal_)
     return head
 
-# %% ../nbs/06_learner.ipynb #fcdf9114
+# %% ../nbs/06_learner.ipynb #8d7ee806
 def _check_inputs(dls, info):
     "The size that `dls` gives; raises `ValueError` if it does not normalize as `info`'s model expects"
     norm = first(dls.after_batch.fs, risinstance(Normalize))
@@ -47,8 +47,7 @@ def _check_inputs(dls, info):
     wanted = tuple(tuple(round(v, 3) for v in o) for o in (info.mean, info.std))
     if found != wanted: raise ValueError(f"{info.name} expects images normalized by mean and std {wanted}, and these loaders use {found}; "
                                          "make them with fashion_dls(table, **model_inputs(name))")
-    resize = first(dls.after_item.fs, risinstance(Resize))
-    return resize.size[0] if resize else dls.train.one_batch()[0].shape[-1]
+    return dls.train.reader.size if hasattr(dls.train, 'reader') else dls.train.one_batch()[0].shape[-1]
 
 def fashion_learner(
     dls, # `DataLoaders` from `fashion_dls(table, **model_inputs(name))`

@@ -166,23 +166,24 @@ def _failure(e, recorder):
     places = [f'{Path(f.filename).name}:{f.lineno} {f.name}' for f in traceback.extract_tb(e.__traceback__)[-3:]]
     return dict(type=type(e).__name__, message=str(e).strip()[:500], places=places, phase=recorder.phase if recorder.fits else 'build', epochs=len(recorder.history))
 
-# %% ../nbs/08_runs.ipynb #e79cd343
-def _train_and_measure(spec, table, folder, recorder, allow_scratch, num_workers, cbs, bars):
+# %% ../nbs/08_runs.ipynb #fe6649a8
+def _train_and_measure(spec, table, folder, recorder, allow_scratch, cache, num_workers, cbs, bars):
     recipe = parse_recipe(spec.recipe)
     set_seed(spec.seed)
-    dls = fashion_dls(table, **model_inputs(spec.model, spec.size), bs=recipe.bs, num_workers=num_workers)
+    dls = fashion_dls(table, **model_inputs(spec.model, spec.size), bs=recipe.bs, cache=cache, num_workers=num_workers)
     learn = fashion_learner(dls, spec.model, spec.weights, allow_scratch, cbs=[recorder, *L(cbs)])
     if not bars: learn.remove_cb(ProgressCallback).logger = noop
     train(learn, recipe)
     return learn.source, _figures(pd.DataFrame(recorder.history), measure(learn, table, folder), learn)
 
-# %% ../nbs/08_runs.ipynb #d9cedee5
+# %% ../nbs/08_runs.ipynb #2aaa318e
 def run_model(
     spec:RunSpec, # What to run
     table, # The image table whose fingerprint `spec` holds
     out='runs', # Folder of run folders
     allow_scratch:bool=False, # Train a model that has no pretrained weights from scratch, instead of failing?
-    num_workers:int|None=None, # Processes that read images; fastai's choice by default
+    cache=None, # A `PixelCache` of `table` for the model's size and interpolation
+    num_workers:int|None=None, # Processes that read images, as `fashion_dls` takes them
     cbs=None, # Further fastai callbacks
     bars:bool=True # Show fastai's progress bars?
 )->dict: # The record, as in `run.json`
@@ -195,7 +196,7 @@ def run_model(
                   started=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
     write_json(folder/'run.json', record)
     start = time.perf_counter()
-    try: source, figures = _train_and_measure(spec, table, folder, recorder, allow_scratch, num_workers, cbs, bars)
+    try: source, figures = _train_and_measure(spec, table, folder, recorder, allow_scratch, cache, num_workers, cbs, bars)
     except Exception as e: record.update(status='failed', failure=_failure(e, recorder))
     else: record.update(status='finished', source=source, figures=figures)
     record['seconds'] = time.perf_counter() - start

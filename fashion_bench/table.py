@@ -9,8 +9,9 @@ __all__ = ['SPLITS', 'SUBSETS', 'image_table', 'image_paths', 'classes', 'class_
            'random_split', 'kfold_split', 'split_hash', 'shared_products', 'table_problem', 'check_table',
            'check_images', 'check_out', 'subset_table', 'crop_to_boxes', 'fingerprint']
 
-# %% ../nbs/00_table.ipynb #be7917c0
+# %% ../nbs/00_table.ipynb #ee8a08ad
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 import json, os, tempfile, warnings
@@ -244,8 +245,14 @@ def crop_to_boxes(
     m = margin*np.maximum(b[:, 2]-b[:, 0], b[:, 3]-b[:, 1])[:, None]
     return table.assign(crop=[tuple(o) for o in (b + m*[-1, -1, 1, 1]).round().astype(int).tolist()])
 
-# %% ../nbs/00_table.ipynb #a0a38d95
-def _digest(path): return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+# %% ../nbs/00_table.ipynb #9648e875
+@lru_cache(maxsize=None)
+def _digest(path, size, mtime): return blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+
+def _digest_now(path):
+    "The file's digest, read again only if its size or time has changed since this process last read it"
+    st = os.stat(path)
+    return _digest(str(path), st.st_size, st.st_mtime_ns)
 
 def fingerprint(
     table:pd.DataFrame, # An image table whose files are all there
@@ -253,6 +260,6 @@ def fingerprint(
 )->str: # 16 hexadecimal digits
     "A hash of `table`'s rows and of its images' bytes: equal on two machines exactly if the data are."
     table = table.sort_values('image')
-    with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex: digests = list(ex.map(_digest, image_paths(table)))
+    with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex: digests = list(ex.map(_digest_now, image_paths(table)))
     rows = table[[o for o in ('image', 'label', 'split', 'bbox', 'crop') if o in table]].values.tolist()
     return blake2b(json.dumps([rows, digests], default=list).encode(), digest_size=8).hexdigest()

@@ -8,10 +8,11 @@ ORDER = [re.sub(r'^\d+[a-z]?_', '', o.stem) for o in NBS]
 
 # Module: those it may import
 MAY = dict(
-    table=[], pixels=[], deepfashion=['table'], wardrobe=['deepfashion'], sources=['table', 'deepfashion', 'wardrobe'], audit=['table', 'pixels'], loaders=['table', 'pixels'],
+    table=[], pixels=[], deepfashion=['table'], wardrobe=['deepfashion'], sources=['table', 'deepfashion', 'wardrobe'], audit=['table', 'pixels'],
+    cache=['table', 'pixels', 'sources'], augment=[], loaders=['table', 'pixels', 'cache', 'augment'],
     models=[], backbones=['models'], learner=['models', 'backbones'], recipes=[],
     runs=['table', 'loaders', 'models', 'backbones', 'learner', 'recipes'],
-    bench=['table', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'runs'],
+    bench=['table', 'pixels', 'cache', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'runs'],
     results=[], plots=['results'], report=['results', 'plots'], tracking=['results'], cli=None)
 
 def imports(path):
