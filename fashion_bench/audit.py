@@ -8,35 +8,49 @@ Docs: https://fashion-bench.github.io/fashion_bench/audit.html.md"""
 __all__ = ['NEAR_BITS', 'KINDS', 'NEAR_COLOUR', 'look_at_images', 'near_pairs', 'find_problems', 'Audit', 'audit', 'handle_bad',
            'audit_json', 'audit_html']
 
-# %% ../nbs/03_audit.ipynb #583dad8d
-from concurrent.futures import ProcessPoolExecutor
+# %% ../nbs/03_audit.ipynb #d32f0926
 from dataclasses import dataclass
 from hashlib import blake2b
 from html import escape
+from itertools import chain
 from pathlib import Path
-import base64, io, json, multiprocessing, os
+import base64, io, json
 
 import imagehash
 import numpy as np
 import pandas as pd
+import scipy.fftpack # imagehash imports it late, which would be in every worker anew
 from PIL import Image
-from .pixels import BadImage, fit_box, read_rgb
+from fastcore.basics import chunked
+from .pixels import BadImage, fit_box, map_images, read_rgb
 from .table import SPLITS, class_counts, image_paths, shared_products, summary, table_problem
 
-# %% ../nbs/03_audit.ipynb #879cc40a
-def _look(job):
-    "What there is to know about one file: a dictionary; `reason` is '' if it could be read"
-    path, = job
-    found = dict(width=0, height=0, mode='', digest='', phash=0, colours=b'', reason='', detail='')
+# %% ../nbs/03_audit.ipynb #f0e54820
+def _small(im):
+    "`im` at 32×32 pixels for a hash; that most pixels are passed over makes it cheap beside decoding, and costs a hash about one of 64 bits"
+    if min(im.size) > 512: im = im.reduce(min(im.size)//256)
+    return im.resize((128, 128), Image.NEAREST).reduce(4)
+
+def _look(path):
+    "What there is to know about one file, and its picture at 32×32 pixels; `reason` is '' if it could be read"
+    found, small = dict(width=0, height=0, mode='', digest='', phash=0, colours=b'', reason='', detail=''), None
     try:
-        found['digest'] = blake2b(path.read_bytes(), digest_size=16).hexdigest()
-        im = read_rgb(path)
-        with Image.open(path) as raw: found['mode'] = raw.mode
-        small = im.reduce(max(1, min(im.size)//64))
-        found.update(width=im.width, height=im.height, phash=int(str(imagehash.phash(small.convert('L'))), 16), colours=small.resize((8, 8), Image.BOX).tobytes())
+        data = path.read_bytes()
+        im = read_rgb(path, data=data)
+        small = _small(im)
+        found.update(digest=blake2b(data, digest_size=16).hexdigest(), mode=im.info['mode'], width=im.width, height=im.height)
     except BadImage as e: found.update(reason=e.reason, detail=e.detail)
     except OSError as e: found.update(reason='missing' if isinstance(e, FileNotFoundError) else 'unreadable', detail=str(e)[:120])
-    return found
+    return found, small
+
+def _look_at(paths):
+    "`_look` at some files, then hash them: one kind of work after the other keeps the processor's caches warm"
+    looks = [_look(o) for o in paths]
+    for found, small in looks:
+        if small is None: continue
+        bits = np.packbits(imagehash.phash(small.convert('L')).hash).tobytes()
+        found.update(phash=int.from_bytes(bits, 'big'), colours=small.reduce(4).tobytes())
+    return [found for found, _ in looks]
 
 def look_at_images(
     table:pd.DataFrame, # An image table
@@ -44,14 +58,11 @@ def look_at_images(
     progress=lambda it, total: it # Called with the results as they come and their number; returns them
 )->pd.DataFrame: # A row per image: `width`, `height` in pixels, `mode`, `digest`, `phash`, `colours`, `reason` ('' if readable), `detail`
     "Decode every image of `table` in full."
-    jobs = [(p,) for p in image_paths(table)]
-    n_workers = os.cpu_count() if n_workers is None else n_workers
-    if not n_workers: return pd.DataFrame(list(progress(map(_look, jobs), len(jobs))), index=table.index)
-    context = multiprocessing.get_context('fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn')
-    with ProcessPoolExecutor(n_workers, mp_context=context) as ex: seen = list(progress(ex.map(_look, jobs, chunksize=16), len(jobs)))
-    return pd.DataFrame(seen, index=table.index)
+    batches = list(chunked(image_paths(table), 64))
+    seen = chain.from_iterable(map_images(_look_at, batches, n_workers, chunksize=1))
+    return pd.DataFrame(list(progress(seen, len(table))), index=table.index)
 
-# %% ../nbs/03_audit.ipynb #d54f2e61
+# %% ../nbs/03_audit.ipynb #0792695f
 NEAR_BITS = 4 # perceptual hashes that differ in at most so many of 64 bits count as the same picture
 
 def _popcount(x): return np.unpackbits(x[:, None].view(np.uint8), axis=1).sum(1)
@@ -63,12 +74,16 @@ def near_pairs(
     "All pairs of `hashes` that differ in at most `bits` bits."
     h, found = np.array(list(hashes), dtype=np.uint64), set()
     edges = np.linspace(0, 64, bits+2).astype(int)
-    for lo, hi in zip(edges, edges[1:]):
+    for lo, hi in zip(edges, edges[1:]): # two hashes that differ in `bits` bits agree in at least one of `bits+1` parts
         part = (h >> np.uint64(lo)) & np.uint64((1 << int(hi-lo)) - 1)
         order = np.argsort(part, kind='stable')
-        for run in np.split(order, np.flatnonzero(np.diff(part[order])) + 1):
-            for k,i in enumerate(run[:-1]): found |= {(min(i, j), max(i, j)) for j in run[k+1:][_popcount(h[run[k+1:]] ^ h[i]) <= bits].tolist()}
-    return sorted((int(i), int(j)) for i,j in found)
+        part, at, step = part[order], np.arange(len(h)), 1
+        while len(at := at[at + step < len(h)]) and len(at := at[part[at] == part[at + step]]):
+            i, j = order[at], order[at + step]
+            near = _popcount(h[i] ^ h[j]) <= bits
+            found |= set(zip(np.minimum(i, j)[near].tolist(), np.maximum(i, j)[near].tolist()))
+            step += 1
+    return sorted(found)
 
 # %% ../nbs/03_audit.ipynb #891a3105
 KINDS = {

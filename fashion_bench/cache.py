@@ -7,16 +7,15 @@ Docs: https://fashion-bench.github.io/fashion_bench/cache.html.md"""
 # %% auto #0
 __all__ = ['POLICY', 'shrink', 'planes', 'PixelCache', 'cache_key', 'room_for', 'build_cache', 'cache_contents', 'drop_cache']
 
-# %% ../nbs/03a_cache.ipynb #9166bbcb
-from concurrent.futures import ProcessPoolExecutor
+# %% ../nbs/03a_cache.ipynb #f73e610a
 from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
-import json, multiprocessing, os, shutil, tempfile, warnings
+import json, shutil, tempfile, warnings
 
 import numpy as np
 from PIL import Image
-from .pixels import read_rgb
+from .pixels import map_images, read_rgb
 from .sources import cache_dir
 from .table import fingerprint, image_paths
 
@@ -80,7 +79,7 @@ def cache_key(
     files = fingerprint(table[[o for o in ('image', 'crop') if o in table]])
     return blake2b(json.dumps([files, size, interpolation, POLICY]).encode(), digest_size=8).hexdigest()
 
-# %% ../nbs/03a_cache.ipynb #e64c8b4c
+# %% ../nbs/03a_cache.ipynb #78dca728
 def _write(folder, table, arrays):
     "Write `arrays` and their index into `folder`"
     shapes = []
@@ -116,10 +115,7 @@ def build_cache(
     work, jobs = partial(_pixels, size=size, interpolation=interpolation), list(zip(image_paths(table), table.get('crop', [None]*len(table))))
     part = Path(tempfile.mkdtemp(prefix='.pixels-', dir=cache_dir()))
     try:
-        if n_workers == 0: _write(part, table, progress(map(work, jobs), len(jobs)))
-        else:
-            context = multiprocessing.get_context('fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn')
-            with ProcessPoolExecutor(n_workers or os.cpu_count(), mp_context=context) as ex: _write(part, table, progress(ex.map(work, jobs, chunksize=16), len(jobs)))
+        _write(part, table, map_images(work, jobs, n_workers, progress))
         try: part.rename(dest)
         except OSError: # another process was first
             if not dest.exists(): raise
