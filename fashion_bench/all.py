@@ -1,8 +1,11 @@
 "The public API in one import: `from fashion_bench.all import *`."
 from .table import *
 from .pixels import *
+from .splits import *
+from .subsets import *
 from .deepfashion import *
 from .wardrobe import *
+from .attributes import *
 from .sources import *
 from .audit import *
 from .cache import *
@@ -12,6 +15,7 @@ from .models import *
 from .backbones import *
 from .learner import *
 from .recipes import *
+from .scores import *
 from .runs import *
 from .bench import *
 from .results import *

@@ -39,7 +39,7 @@ def fashion_head(
     apply_init(head, nn.init.kaiming_normal_)
     return head
 
-# %% ../nbs/06_learner.ipynb #8d7ee806
+# %% ../nbs/06_learner.ipynb #45876841
 def _check_inputs(dls, info):
     "The size that `dls` gives; raises `ValueError` if it does not normalize as `info`'s model expects"
     norm = first(dls.after_batch.fs, risinstance(Normalize))
@@ -54,13 +54,14 @@ def fashion_learner(
     name:str, # `library/name` of a model
     weights='pretrained', # `pretrained`, `scratch`, or a checkpoint file
     allow_scratch:bool=False, # Train a model that has no pretrained weights from scratch, instead of refusing it?
-    metrics=accuracy, # Metrics to report after each epoch
+    metrics=None, # Metrics to report after each epoch; accuracy by default, thresholded at 0.5 where an image may have several classes
     **kwargs # Passed to fastai's `Learner`
 )->Learner: # With `source` (what was really loaded) and `info`; the backbone is frozen if it has weights
     "A learner that treats every model alike. Raises `ValueError` for inputs that do not fit, `WeightsUnavailable` for weights that cannot be had."
     info = model_info(name)
     bb = build_backbone(name, weights, _check_inputs(dls, info), allow_scratch)
     model = nn.Sequential(bb, fashion_head(bb.nf, dls.c, bb.spatial))
+    if metrics is None: metrics = accuracy_multi if isinstance(dls.loss_func, BCEWithLogitsLossFlat) else accuracy
     learn = Learner(dls, model, splitter=depth_groups, metrics=metrics, **kwargs)
     learn.source, learn.info = bb.source, info
     if bb.source['weights'] != 'scratch': learn.freeze()

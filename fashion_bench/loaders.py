@@ -7,13 +7,13 @@ Docs: https://fashion-bench.github.io/fashion_bench/loaders.html.md"""
 # %% auto #0
 __all__ = ['IMAGENET', 'PixelReader', 'encode_labels', 'SquareDL', 'fashion_block', 'check_batch', 'fashion_dls', 'split_dl']
 
-# %% ../nbs/04_loaders.ipynb #9c2e030c
+# %% ../nbs/04_loaders.ipynb #246fd8a7
 from PIL import Image
 from fastai.vision.all import *
 from .augment import quick_augment
 from .cache import PixelCache, planes, shrink
 from .pixels import read_rgb
-from .table import check_table, classes, image_paths
+from .table import check_table, classes, image_paths, is_multilabel
 
 # %% ../nbs/04_loaders.ipynb #7046f40c
 class PixelReader:
@@ -40,14 +40,17 @@ class PixelReader:
 
 def _crops(table): return table.crop.tolist() if 'crop' in table else [None]*len(table)
 
-# %% ../nbs/04_loaders.ipynb #d6a9d9ca
+# %% ../nbs/04_loaders.ipynb #2ac1b7ab
 def encode_labels(
-    labels, # Class names
+    labels, # Class names, or tuples of them
     vocab # Names in the order of a model's outputs
-)->TensorCategory: # Their numbers
+): # `TensorCategory` of shape (n,), or `TensorMultiCategory` of shape (n, classes) with 1 where an image has the class
     "The targets that `labels` stand for."
     number = {o: i for i,o in enumerate(vocab)}
-    return TensorCategory(torch.tensor([number[o] for o in labels]))
+    if not any(isinstance(o, tuple) for o in labels): return TensorCategory(torch.tensor([number[o] for o in labels]))
+    hot = torch.zeros(len(labels), len(vocab))
+    for i,o in enumerate(labels): hot[i, [number[c] for c in o]] = 1
+    return TensorMultiCategory(hot)
 
 class SquareDL(TfmdDL):
     "Batches of squares: cut at random from training images, from the middle of all others."
@@ -77,11 +80,12 @@ class SquareDL(TfmdDL):
             x = TensorImage(torch.from_numpy(x))
             yield (x,) if self.targets is None else (x, self.targets[rows])
 
-# %% ../nbs/04_loaders.ipynb #1b75d04c
+# %% ../nbs/04_loaders.ipynb #23595dce
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 def _rows(table): return table.assign(file=image_paths(table))
 def _image(row): return PILImage.create(read_rgb(row.file, getattr(row, 'crop', None))) if hasattr(row, 'file') else PILImage.create(read_rgb(row))
+def _labels(row): return list(row.label)
 def _by_split(rows): return [np.flatnonzero(rows.split == o).tolist() for o in ('train', 'valid')]
 
 def fashion_block(
@@ -89,11 +93,13 @@ def fashion_block(
     reader=PixelReader(), # How images are read, and at which size
     mean=IMAGENET['mean'], # Mean of each channel that is subtracted, for pixels from 0 to 1
     std=IMAGENET['std'], # Standard deviation of each channel to divide by
-    augment:bool=True # Augment training batches?
+    augment:bool=True, # Augment training batches?
+    multilabel:bool=False # Are labels tuples of any number of classes?
 )->DataBlock: # For rows of an image table
     "The `DataBlock` of a fashion classifier."
+    target = MultiCategoryBlock(vocab=vocab) if multilabel else CategoryBlock(vocab=vocab, sort=False)
     return DataBlock(
-        blocks=(ImageBlock, CategoryBlock(vocab=vocab, sort=False)), get_items=_rows, get_x=_image, get_y=ColReader('label'), splitter=_by_split,
+        blocks=(ImageBlock, target), get_items=_rows, get_x=_image, get_y=_labels if multilabel else ColReader('label'), splitter=_by_split,
         dl_type=partial(SquareDL, reader=reader), batch_tfms=[*(quick_augment() if augment else []), Normalize.from_stats(mean, std)])
 
 # %% ../nbs/04_loaders.ipynb #4f5772a8
@@ -106,7 +112,7 @@ def check_batch(
     if not 1 < bs <= n: raise ValueError(f"batch size {bs} does not fit {n} training images; it must be from 2 to {n}")
     return bs
 
-# %% ../nbs/04_loaders.ipynb #7ad5e7f5
+# %% ../nbs/04_loaders.ipynb #4a190b92
 def fashion_dls(
     table, # An image table with rows in `train` and `valid`
     size:int=224, # Side of the square that a model sees, in pixels
@@ -122,7 +128,7 @@ def fashion_dls(
     "`DataLoaders` of `table` for a model that expects `size`, `mean`, `std` and `interpolation`; raises `ValueError` if an epoch would have no batch."
     check_batch(check_table(table), bs)
     if num_workers is None and cache is not None and torch.device(ifnone(device, default_device())).type == 'cpu': num_workers = 0
-    block = fashion_block(classes(table), PixelReader(size, interpolation, cache, table), mean, std, augment)
+    block = fashion_block(classes(table), PixelReader(size, interpolation, cache, table), mean, std, augment, is_multilabel(table))
     return block.dataloaders(table, bs=bs, num_workers=num_workers, device=device)
 
 # %% ../nbs/04_loaders.ipynb #7a8470ed

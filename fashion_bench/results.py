@@ -55,17 +55,19 @@ def efficiency(
     if len(df) < 2: raise ValueError(f"efficiency compares finished runs, and there {'is' if len(df) == 1 else 'are'} {len(df)}; it takes at least 2")
     return df.assign(efficiency=_z(df.accuracy) - _z(df.minutes_per_epoch)).sort_values('efficiency', ascending=False, ignore_index=True)
 
-# %% ../nbs/10_results.ipynb #4d8a5e3a
+# %% ../nbs/10_results.ipynb #2ad7d731
+_FIGURES = [f'{s}_{m}' for s in ('valid', 'test') for m in ('accuracy', 'map', 'macro_f1')] + ['minutes_per_epoch', 'wait_share', 'parameters']
+
 def _row(r):
     spec, src, fig, why = r['spec'], r.get('source', {}), r.get('figures', {}), r.get('failure', {})
     library, _, arch = spec['model'].partition('/')
     kind = src.get('weights', spec['weights'])
     note = f"{why['type']} ({why['phase']}): {why['message']}" if why else '' if r['status'] == 'finished' else f"{r['status']}, not finished"
     return dict(model=arch.partition('.')[0], library=library, weights=f"{kind} {src.get('tag') or ''}".strip(), recipe=spec['recipe'], size=spec['size'], seed=spec['seed'],
-                status=r['status'], **{k: fig.get(k, np.nan) for k in ('valid_accuracy', 'test_accuracy', 'minutes_per_epoch', 'wait_share', 'parameters')},
+                status=r['status'], **{k: np.nan if fig.get(k) is None else fig[k] for k in _FIGURES},
                 note=note, shared_products=r.get('data', {}).get('shared_products', 0), data=r.get('data', {}).get('source', ''), fingerprint=spec['data'], folder=r.get('folder', ''))
 
-_ROW = ('model library weights recipe size seed status valid_accuracy test_accuracy minutes_per_epoch wait_share parameters note shared_products data fingerprint folder').split()
+_ROW = ['model', 'library', 'weights', 'recipe', 'size', 'seed', 'status', *_FIGURES, 'note', 'shared_products', 'data', 'fingerprint', 'folder']
 
 def runs_frame(
     records # Records of runs, as `run.json` holds them
@@ -94,7 +96,7 @@ def _read(file):
         return dict(folder=file.parent.name, status='damaged', spec=dict(data='', model=file.parent.name, weights='', recipe='', size=np.nan, seed=np.nan),
                     failure=dict(type='damaged record', phase='run.json', message=str(e)))
 
-# %% ../nbs/10_results.ipynb #e220e41c
+# %% ../nbs/10_results.ipynb #d9743a63
 def as_frame(
     where # A frame of `runs_frame`, a list of records, or a folder (or list of folders) that `load_runs` reads
 )->pd.DataFrame: # A row per run
@@ -106,13 +108,14 @@ def as_frame(
 def leaderboard(
     where='runs' # As `as_frame` takes it
 )->pd.DataFrame: # Columns `model`, `library`, `weights`, `accuracy`, `split`, `minutes_per_epoch`, `note`, and those that differ between runs
-    "The runs ranked by validation accuracy; `split` names where `accuracy` was measured. Failed runs come last, with the reason in `note`."
+    "The runs ranked by validation accuracy, or by mean average precision where images have several labels; `split` names where figures were measured. Failed runs come last, with the reason in `note`."
     df = as_frame(where)
-    done = df.status == 'finished'
-    split = 'test' if done.any() and df[done].test_accuracy.notna().all() else 'valid'
-    df = df.assign(accuracy=df[f'{split}_accuracy'], split=np.where(done, split, '')).sort_values(['valid_accuracy', 'model'], ascending=[False, True], na_position='last')
+    done, multi = df.status == 'finished', df.valid_map.notna().any()
+    split, rank_by = 'test' if done.any() and df[done].test_accuracy.notna().all() else 'valid', 'map' if multi else 'accuracy'
+    figures = ['map', 'macro_f1', 'accuracy'] if multi else ['accuracy']
+    df = df.assign(split=np.where(done, split, ''), **{o: df[f'{split}_{o}'] for o in figures}).sort_values([f'valid_{rank_by}', 'model'], ascending=[False, True], na_position='last')
     varying = [o for o in ('seed', 'size', 'recipe', 'data') if df[o].nunique() > 1]
-    cols = ['model', 'library', 'weights', *varying, 'accuracy', 'split', *(['valid_accuracy'] if split == 'test' else []), 'minutes_per_epoch', 'note']
+    cols = ['model', 'library', 'weights', *varying, *figures, 'split', *([f'valid_{rank_by}'] if split == 'test' else []), 'minutes_per_epoch', 'note']
     return df[cols].set_axis(pd.RangeIndex(1, len(df)+1, name='rank'))
 
 # %% ../nbs/10_results.ipynb #0c9add75

@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs.html.md"""
 __all__ = ['RunSpec', 'make_spec', 'write_json', 'RunRecorder', 'environment', 'measure', 'read_record', 'describe_table',
            'run_model']
 
-# %% ../nbs/08_runs.ipynb #508b1a80
+# %% ../nbs/08_runs.ipynb #6d71eb59
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from importlib import metadata
@@ -19,7 +19,9 @@ from .learner import fashion_learner
 from .loaders import fashion_dls, split_dl
 from .models import model_info, model_inputs
 from .recipes import parse_recipe, phases, train
-from .table import classes, shared_products, split_hash
+from .scores import scores
+from .splits import shared_products, split_hash
+from .table import classes, is_multilabel
 
 # %% ../nbs/08_runs.ipynb #dc2ca921
 @dataclass(frozen=True)
@@ -72,7 +74,12 @@ def _now():
     if torch.cuda.is_available(): torch.cuda.synchronize()
     return time.perf_counter()
 
-# %% ../nbs/08_runs.ipynb #b8749063
+# %% ../nbs/08_runs.ipynb #d2069c04
+def _right(pred, y):
+    "How many answers in a batch are right; where an image has several classes, each counts for its share of the image"
+    if y.ndim == 1: return (pred.argmax(1) == y).sum()
+    return ((pred > 0) == (y > .5)).float().mean(1).sum()
+
 class RunRecorder(Callback):
     "Writes `history.csv` (a row per epoch) and `steps.csv` (a row per training batch) into `folder` while a recipe trains."
     order = 70 # after fastai's Recorder
@@ -96,7 +103,7 @@ class RunRecorder(Callback):
 
     def after_batch(self):
         if not self.training: return
-        self.seen, self.right = self.seen + len(self.yb[0]), self.right + (self.pred.argmax(1) == self.yb[0]).sum()
+        self.seen, self.right = self.seen + len(self.yb[0]), self.right + _right(self.pred, self.yb[0])
         self.steps.append([len(self.steps)+1, self.phase, len(self.history)+1, self.loss, *[h['lr'] for h in self.opt.hypers]])
         self.mark = time.perf_counter()
 
@@ -106,8 +113,8 @@ class RunRecorder(Callback):
 
     def after_epoch(self):
         losses = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1]))
-        self.history.append(dict(epoch=len(self.history)+1, phase=self.phase, **{f'valid_{k}' if k == 'accuracy' else k: float(v) for k,v in losses.items()},
-            train_accuracy=int(self.right)/max(self.seen, 1), images=self.seen, train_seconds=self.train_seconds, valid_seconds=self.valid_seconds, wait_seconds=self.waited))
+        self.history.append(dict(epoch=len(self.history)+1, phase=self.phase, **{'valid_accuracy' if k.startswith('accuracy') else k: float(v) for k,v in losses.items()},
+            train_accuracy=float(self.right)/max(self.seen, 1), images=self.seen, train_seconds=self.train_seconds, valid_seconds=self.valid_seconds, wait_seconds=self.waited))
         pd.DataFrame(self.history).to_csv(self.folder/'history.csv', index=False)
         cols = ['step', 'phase', 'epoch', 'loss', *(f'lr_{i}' for i in range(len(self.opt.hypers)))]
         pd.DataFrame([[float(v) if isinstance(v, torch.Tensor) else v for v in o] for o in self.steps], columns=cols).to_csv(self.folder/'steps.csv', index=False)
@@ -121,7 +128,7 @@ def environment()->dict: # Versions, machine, device
         device=torch.cuda.get_device_name() if gpu else str(default_device()), precision='fp32', command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         **{o: metadata.version(o) for o in ('fashion-bench', 'fastai', 'timm', 'torch', 'torchvision', 'pillow')})
 
-# %% ../nbs/08_runs.ipynb #23ac4a5b
+# %% ../nbs/08_runs.ipynb #d97a28fb
 def _predict(learn, table, split):
     "Probabilities `(n, classes)` and true class numbers of `table`'s rows in `split`"
     with learn.no_bar(), learn.no_logging(): probs, targets = learn.get_preds(dl=split_dl(learn.dls, table, split))
@@ -131,14 +138,14 @@ def measure(
     learn, # A trained `Learner`
     table, # The image table it was trained on
     folder # Where to write `predictions.npz`
-)->dict: # `valid_accuracy` and, where there is a test split, `test_accuracy`
-    "Predict the splits that were not trained on; keeps `image`, `split`, `target` (class number) and `probs` (images, classes)."
+)->dict: # The `scores` of each split, as `valid_accuracy` and, where there is a test split, `test_accuracy`
+    "Predict the splits that were not trained on; keeps `image`, `split`, `target` (class numbers, or rows of 0 and 1) and `probs` (images, classes)."
     parts = [(o, *_predict(learn, table, o)) for o in ('valid', 'test') if (table.split == o).any()]
     np.savez_compressed(Path(folder)/'predictions.npz', image=np.concatenate([table.image[table.split == o].to_numpy(str) for o,_,_ in parts]),
         split=np.concatenate([[o]*len(t) for o,_,t in parts]), target=np.concatenate([t for _,_,t in parts]), probs=np.concatenate([p for _,p,_ in parts]))
-    return {f'{o}_accuracy': float((p.argmax(1) == t).mean()) for o,p,t in parts}
+    return {f'{o}_{k}': v for o,p,t in parts for k,v in scores(p, t).items()}
 
-# %% ../nbs/08_runs.ipynb #99e49ec5
+# %% ../nbs/08_runs.ipynb #ba29d1e8
 def read_record(
     folder # A run's folder
 )->dict|None: # Its record, or `None` if there is none that can be read
@@ -151,7 +158,7 @@ def describe_table(
     data:str # Its fingerprint
 )->dict: # Plain data
     "What a record says of the data."
-    return dict(source=table.attrs.get('source', ''), root=Path(table.attrs.get('root', '.')).as_posix(), fingerprint=data, split_hash=split_hash(table), classes=classes(table),
+    return dict(source=table.attrs.get('source', ''), root=Path(table.attrs.get('root', '.')).as_posix(), fingerprint=data, split_hash=split_hash(table), classes=classes(table), multilabel=is_multilabel(table),
                 images={o: int(n) for o,n in table.split.value_counts().items()}, shared_products=len(shared_products(table)))
 
 # %% ../nbs/08_runs.ipynb #720eccb5

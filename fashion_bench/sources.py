@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/sources.html.md"""
 __all__ = ['IMAGE_SUFFIXES', 'SPLIT_FOLDERS', 'COLUMNS', 'FASHION_MNIST', 'cache_dir', 'find_images', 'folder_table',
            'find_columns', 'frame_table', 'csv_table', 'metadata_table', 'idx_table', 'load_table']
 
-# %% ../nbs/02_sources.ipynb #28c16d00
+# %% ../nbs/02_sources.ipynb #03dfa31e
 from hashlib import blake2b
 from pathlib import Path
 import gzip, os, shutil, tempfile, warnings
@@ -18,8 +18,11 @@ import pandas as pd
 from PIL import Image
 from fastcore.xdg import xdg_cache_home
 from . import wardrobe
-from .deepfashion import deepfashion_table, is_deepfashion
-from .table import SUBSETS, check_images, check_table, hold_out, image_table, subset_table
+from .attributes import attribute_table
+from .deepfashion import deepfashion_table, inshop_table, is_deepfashion, is_inshop
+from .splits import RESPLITS, hold_out, resplit
+from .subsets import parse_subset, subset_table
+from .table import check_images, check_table, image_table
 
 # %% ../nbs/02_sources.ipynb #268d07fa
 def cache_dir()->Path: # `$FASHION_BENCH_CACHE`, else `fashion_bench` in the user's cache folder
@@ -93,7 +96,7 @@ def find_columns(
                          f"say which, as {lost[0]}_col (--{lost[0]}-col)")
     return found
 
-# %% ../nbs/02_sources.ipynb #c5dea831
+# %% ../nbs/02_sources.ipynb #c2324044
 def _find_files(names, root):
     "The paths of `names` relative to `root`, by name, by name without extension, or by the file's own name; '' where there is none"
     files = find_images(root)
@@ -107,13 +110,18 @@ def _named_splits(values, where):
     if known.isna().any(): raise ValueError(f"{where}: split {sorted(set(values[known.isna()].astype(str)))[0]!r} is not known; splits are called {', '.join(SPLIT_FOLDERS)}")
     return known
 
-# %% ../nbs/02_sources.ipynb #bd39817d
+def _several(labels, delim):
+    "Tuples of the classes in each label; an empty label is an image without any"
+    return [tuple(v.strip() for v in str(o).split(delim) if v.strip()) if isinstance(o, str) else () for o in labels]
+
+# %% ../nbs/02_sources.ipynb #84e06a54
 def frame_table(
     df:pd.DataFrame, # A row per image, columns of any names
     root, # Folder that the images lie in, at any depth
     source:str='table', # Where `df` came from, for messages
     valid:float=0.2, # Share of each class to hold out where there is no validation split
     seed:int=42, # Decides which are held out
+    label_delim:str|None=None, # What stands between classes in a label, where an image may have several; `;` for example
     **columns # `image_col`, `label_col`, `split_col`, `group_col`: names of columns that cannot be guessed
 )->pd.DataFrame: # An image table
     "An image table from a frame; raises `ValueError` for columns or splits that are not known, `FileNotFoundError` for images that are not there."
@@ -122,7 +130,8 @@ def frame_table(
     images = [f or str(o) for f,o in zip(files, df[cols['image']])]
     splits = _named_splits(df[cols['split']], source) if 'split' in cols else 'train'
     more = dict(group=df[cols['group']].astype(str).tolist()) if 'group' in cols else {}
-    table = check_images(image_table(images, df[cols['label']], splits, root=root, source=source, **more), hint='Name their folder as root (--root)')
+    labels = df[cols['label']] if label_delim is None else _several(df[cols['label']], label_delim)
+    table = check_images(image_table(images, labels, splits, root=root, source=source, **more), hint='Name their folder as root (--root)')
     return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, seed)
 
 def csv_table(
@@ -216,13 +225,22 @@ def _wardrobe_table():
     df.attrs['source'] = 'the embedded wardrobe'
     return df
 
-# %% ../nbs/02_sources.ipynb #c942a6ea
-def _read(root, valid, seed, folder, **columns):
+# %% ../nbs/02_sources.ipynb #044dbb8b
+def _deepfashion(root, valid, seed, label, multi, fine):
+    "The table of a copy of DeepFashion, labelled as asked"
+    if is_inshop(root):
+        if label != 'category' or multi or fine: raise ValueError(f"{root} is the In-shop benchmark, which has categories only")
+        return inshop_table(root, valid, seed)
+    if label in ('category', 'kind') and not multi: return deepfashion_table(root, label, fine)
+    return attribute_table(root, label, multi, fine)
+
+def _read(root, valid, seed, folder, labels, **columns):
     "The table of what lies at `root`"
+    if root.is_dir() and is_deepfashion(root): return _deepfashion(root, valid, seed, **labels)
+    if labels != dict(label='category', multi=False, fine=False): raise ValueError(f"label, multi and fine are for copies of DeepFashion, which {root} is not; a table's column of classes is named by label_col (--label-col)")
     if root.is_file():
         if root.suffix.lower() in ('.csv', '.tsv', '.parquet'): return csv_table(root, folder, valid=valid, seed=seed, **columns)
         raise ValueError(f"{root} is a file, but no table (.csv, .tsv, .parquet); expected a folder of photos or a table")
-    if is_deepfashion(root): return deepfashion_table(root)
     if _idx_file(root, 'train-images-idx3-ubyte'): return idx_table(root, valid, seed)
     if files := _metadata_files(root):
         if columns.get('label_col') or set(COLUMNS['label']) & {str(c).lower() for c in _read_metadata(files[0], root)}: return metadata_table(root, valid=valid, seed=seed, **columns)
@@ -230,21 +248,27 @@ def _read(root, valid, seed, folder, **columns):
 
 def load_table(
     where='wardrobe', # A folder of photos, a DeepFashion copy, a CSV or Parquet file, an image table, or `wardrobe` for the embedded one
-    subset:str='all', # A key of `table.SUBSETS`: `post2021` keeps the 20 largest classes with at most 5,000 images each
+    subset='all', # A recipe as `subsets.parse_subset` reads it, such as `post2021` or `top=5,per_class=100`, or its dictionary
+    split:str='official', # `official` keeps the data's own, `random` splits anew, `product` too, with each product on one side
+    label='category', # For DeepFashion: `category`, `kind`, a type of attributes such as `texture`, or names of attributes
+    multi:bool=False, # For DeepFashion: all those attributes of an image, instead of images with exactly one?
+    fine:bool=False, # For DeepFashion: the 20,000 images of `Anno_fine`?
     valid:float=0.2, # Share to hold out for validation where the data has no validation split
     seed:int=42, # Decides which are held out
     root=None, # For a CSV or Parquet file: the folder that its images lie in
     check:bool=True, # Refuse a table that cannot be trained on? An audit wants to see it
-    **columns # For tables: `image_col`, `label_col`, `split_col`, `group_col`
+    **columns # For tables: `image_col`, `label_col`, `split_col`, `group_col`, `label_delim`
 )->pd.DataFrame: # An image table, checked
     "The image table of whatever `where` is; raises `ValueError` or `FileNotFoundError` that says what is wrong with it."
-    if subset not in SUBSETS: raise ValueError(f"unknown subset {subset!r}; there are {', '.join(SUBSETS)}")
+    recipe = subset if isinstance(subset, dict) else parse_subset(subset)
+    if split not in RESPLITS: raise ValueError(f"unknown split {split!r}; there are {', '.join(RESPLITS)}")
     if isinstance(where, pd.DataFrame): table = where
     elif str(where) == 'wardrobe': table = _wardrobe_table()
     else:
         path = Path(where).expanduser()
         if not path.exists(): raise FileNotFoundError(f"there is no file or folder {path}; expected a folder of photos, a DeepFashion copy, a table (.csv, .tsv, .parquet), or 'wardrobe'")
-        table = _read(path, valid, seed, root, **columns)
-    table = subset_table(table, **SUBSETS[subset])
-    if subset != 'all': table.attrs['source'] = f"{table.attrs.get('source') or 'table'}, {subset}"
+        table = _read(path, valid, seed, root, dict(label=label, multi=multi, fine=fine), **columns)
+    table = resplit(subset_table(table, **recipe), split, seed)
+    notes = ([subset] if recipe and not isinstance(subset, dict) else []) + ([f'split by {split}' if split == 'product' else 'split at random'] if split != 'official' else [])
+    if notes: table.attrs['source'] = ', '.join([table.attrs.get('source') or 'table', *notes])
     return check_table(table) if check else table

@@ -8,10 +8,11 @@ ORDER = [re.sub(r'^\d+[a-z]?_', '', o.stem) for o in NBS]
 
 # Module: those it may import
 MAY = dict(
-    table=[], pixels=[], deepfashion=['table'], wardrobe=['deepfashion'], sources=['table', 'deepfashion', 'wardrobe'], audit=['table', 'pixels'],
+    table=[], pixels=[], splits=['table'], subsets=['table', 'splits'], deepfashion=['table', 'splits'], wardrobe=['deepfashion'], attributes=['table', 'deepfashion'],
+    sources=['table', 'splits', 'subsets', 'deepfashion', 'attributes', 'wardrobe'], audit=['table', 'splits', 'pixels'],
     cache=['table', 'pixels', 'sources'], augment=[], loaders=['table', 'pixels', 'cache', 'augment'],
-    models=[], backbones=['models'], learner=['models', 'backbones'], recipes=[],
-    runs=['table', 'loaders', 'models', 'backbones', 'learner', 'recipes'],
+    models=[], backbones=['models'], learner=['models', 'backbones'], recipes=[], scores=[],
+    runs=['table', 'splits', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'scores'],
     bench=['table', 'pixels', 'cache', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'runs'],
     results=[], plots=['results'], report=['results', 'plots'], tracking=['results'], cli=None)
 
