@@ -10,6 +10,7 @@ from .sources import *
 from .audit import *
 from .cache import *
 from .augment import *
+from .pictures import *
 from .loaders import *
 from .models import *
 from .backbones import *

@@ -7,7 +7,9 @@ Docs: https://fashion-bench.github.io/fashion_bench/loaders.html.md"""
 # %% auto #0
 __all__ = ['IMAGENET', 'PixelReader', 'encode_labels', 'SquareDL', 'fashion_block', 'check_batch', 'fashion_dls', 'split_dl']
 
-# %% ../nbs/04_loaders.ipynb #246fd8a7
+# %% ../nbs/04_loaders.ipynb #13e43c40
+from textwrap import fill
+
 from PIL import Image
 from fastai.vision.all import *
 from .augment import quick_augment
@@ -40,7 +42,7 @@ class PixelReader:
 
 def _crops(table): return table.crop.tolist() if 'crop' in table else [None]*len(table)
 
-# %% ../nbs/04_loaders.ipynb #2ac1b7ab
+# %% ../nbs/04_loaders.ipynb #48a591dc
 def encode_labels(
     labels, # Class names, or tuples of them
     vocab # Names in the order of a model's outputs
@@ -79,6 +81,14 @@ class SquareDL(TfmdDL):
             for k,i in enumerate(rows): x[k] = self._square(i)
             x = TensorImage(torch.from_numpy(x))
             yield (x,) if self.targets is None else (x, self.targets[rows])
+
+    def show_batch(self, b=None, max_n=12, ctxs=None, show=True, ncols=6, imsize=1.6, **kwargs):
+        "A grid that fits the page, with titles that stay over their pictures"
+        b = self.one_batch() if b is None else b
+        n = min(max_n, len(b[0]))
+        if ctxs is None: ctxs = get_grid(n, nrows=math.ceil(n/ncols), ncols=min(n, ncols), imsize=imsize)
+        super().show_batch(b, n, ctxs, **kwargs)
+        for ax in ctxs: ax.set_title(fill(ax.get_title(), int(imsize*10)), fontsize='small')
 
 # %% ../nbs/04_loaders.ipynb #23595dce
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

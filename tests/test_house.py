@@ -10,7 +10,7 @@ ORDER = [re.sub(r'^\d+[a-z]?_', '', o.stem) for o in NBS]
 MAY = dict(
     table=[], pixels=[], splits=['table'], subsets=['table', 'splits'], deepfashion=['table', 'splits'], wardrobe=['deepfashion'], attributes=['table', 'deepfashion'],
     sources=['table', 'splits', 'subsets', 'deepfashion', 'attributes', 'wardrobe'], audit=['table', 'splits', 'pixels'],
-    cache=['table', 'pixels', 'sources'], augment=[], loaders=['table', 'pixels', 'cache', 'augment'],
+    pictures=['table', 'pixels', 'splits'], cache=['table', 'pixels', 'sources'], augment=[], loaders=['table', 'pixels', 'cache', 'augment'],
     models=[], backbones=['models'], learner=['models', 'backbones'], recipes=[], scores=[],
     runs=['table', 'splits', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'scores'],
     bench=['table', 'pixels', 'cache', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'runs'],
@@ -36,7 +36,7 @@ def test_a_module_imports_only_lower_ones_and_only_those_allowed():
         if MAY[name] is not None: assert ours <= set(MAY[name]), f'{name} imports {ours - set(MAY[name])}'
 
 def test_results_plots_and_report_need_neither_torch_nor_fastai():
-    for name in {'results', 'plots', 'report'} & set(ORDER):
+    for name in {'results', 'plots', 'pictures', 'report'} & set(ORDER):
         assert not imports(ROOT/f'fashion_bench/{name}.py')[1] & {'torch', 'fastai', 'timm', 'torchvision'}, name
 
 def test_no_module_is_too_long():
