@@ -141,7 +141,7 @@ def _caches(table, specs, progress):
     try: return {o: build_cache(table, *o, progress=progress.decoding) for o in dict.fromkeys(map(_pixels, specs))}
     except BadImage as e: raise ValueError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
 
-# %% ../nbs/09_bench.ipynb #7589f50c
+# %% ../nbs/09_bench.ipynb #3d4e9ff0
 def bench(
     table, # An image table, as `sources.load_table` gives it
     models, # Names and suites of models: a list, or text with commas
@@ -159,7 +159,7 @@ def bench(
     "Fine-tune every model on `table` alike. Raises before anything starts if the input is wrong; after that, what fails is a record."
     specs = plan_bench(table, models, weights, recipe, size, seeds)
     progress, bars = progress or BenchProgress(), progress is None
-    out = check_out(out, table.attrs.get('root', ''))
+    out = check_out(out, table)
     progress.before_bench(specs, table)
     records, is_known = [], lambda o: (read_record(out/o.folder) or {}).get('status') == 'finished'
     try:

@@ -79,7 +79,7 @@ def demo(
           '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
     _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True)
 
-# %% ../nbs/14_cli.ipynb #be45cacf
+# %% ../nbs/14_cli.ipynb #54a3e738
 def _progress(what):
     "A progress bar for the results of an audit, in a terminal"
     from rich.console import Console
@@ -121,7 +121,7 @@ def audit(
     from fashion_bench.table import check_out
     table = _load(data, check=False, subset=subset, split=split, label=label, multi=multi, fine=fine, root=root, image_col=image_col, label_col=label_col,
                   split_col=split_col, group_col=group_col, label_delim=label_delim)
-    out = check_out(out, table.attrs.get('root', ''))
+    out = check_out(out, table)
     found = audit(table, progress=_progress('Looking at every image'))
     print('\n'.join(str(found).splitlines()[1:]))
     (out/'audit.json').write_text(audit_json(found), encoding='utf-8')

@@ -74,7 +74,7 @@ def _now():
     if torch.cuda.is_available(): torch.cuda.synchronize()
     return time.perf_counter()
 
-# %% ../nbs/08_runs.ipynb #d2069c04
+# %% ../nbs/08_runs.ipynb #a77d7a4c
 def _right(pred, y):
     "How many answers in a batch are right; where an image has several classes, each counts for its share of the image"
     if y.ndim == 1: return (pred.argmax(1) == y).sum()
@@ -104,7 +104,7 @@ class RunRecorder(Callback):
     def after_batch(self):
         if not self.training: return
         self.seen, self.right = self.seen + len(self.yb[0]), self.right + _right(self.pred, self.yb[0])
-        self.steps.append([len(self.steps)+1, self.phase, len(self.history)+1, self.loss, *[h['lr'] for h in self.opt.hypers]])
+        self.steps.append([len(self.steps)+1, self.phase, len(self.history)+1, self.loss.detach(), *[h['lr'] for h in self.opt.hypers]])
         self.mark = time.perf_counter()
 
     def after_train(self): self.train_seconds = _now() - self.start

@@ -1,0 +1,4 @@
+"`python -m fashion_bench` is `fashion-bench`."
+from .cli import main
+
+main()

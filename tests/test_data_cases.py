@@ -1,0 +1,186 @@
+"What goes wrong with people's data, a test of each kind: no KeyError in a late batch, no figure that is too good, nothing left unsaid."
+import json, os, subprocess, sys, warnings
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from fashion_bench.all import *
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch): monkeypatch.setenv('FASHION_BENCH_CACHE', str(tmp_path/'cache'))
+
+def photo(path, size=(40, 40), colour=(90, 120, 60)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(len(str(path)) + sum(map(ord, path.name))).integers(0, 60, (size[1], size[0], 3))
+    Image.fromarray((noise + colour).clip(0, 255).astype(np.uint8)).save(path)
+    return path
+
+def tree(root, counts):
+    for c,n in counts.items():
+        for i in range(n): photo(root/c/f'{i}.jpg')
+    return root
+
+def epoch(table, **kwargs):
+    "Every batch of an epoch, train and valid"
+    dls = fashion_dls(table, size=32, bs=4, num_workers=0, **kwargs)
+    return [b for dl in (dls.train, dls.valid) for b in dl]
+
+@pytest.mark.parametrize('seed', range(12))
+def test_a_class_of_one_image_is_trained_on_and_said(tmp_path, seed):
+    root = tree(tmp_path/'photos', dict(dress=8, jeans=8, tee=8, cape=1))
+    with warnings.catch_warnings(record=True) as w:
+        warnings.simplefilter('always')
+        table = load_table(root, seed=seed)
+    assert any('1 class(es) with one image' in str(o.message) and 'cape' in str(o.message) for o in w)
+    assert table.split[table.label == 'cape'].tolist() == ['train']
+    assert len(epoch(table)) > 4
+    # an official split that puts it into validation is refused before a model is built
+    with pytest.raises(ValueError, match='cape'): check_table(table.assign(split=np.where(table.label == 'cape', 'valid', table.split)))
+
+def test_directory_order_decides_nothing(tmp_path):
+    root, walk = tree(tmp_path/'photos', dict(dress=9, jeans=7)), os.walk
+    def backwards(*args, **kwargs):
+        for d, dirs, files in walk(*args, **kwargs):
+            dirs.sort(reverse=True)
+            yield d, dirs, sorted(files, reverse=True)
+    here = load_table(root)
+    with patch('os.walk', backwards): there = load_table(root)
+    assert split_hash(here) == split_hash(there) and here.equals(there) and fingerprint(here) == fingerprint(there)
+
+@pytest.mark.parametrize('name', ['valid', 'val', 'validation', 'Val', 'dev'])
+def test_validation_folders_of_any_usual_name(tmp_path, name):
+    root = tmp_path/'photos'
+    for part in ('train', name): tree(root/part, dict(dress=4, jeans=4))
+    assert (load_table(root).split == 'valid').sum() == 8
+
+def test_a_folder_beside_train_that_is_no_split_is_not_overlooked(tmp_path):
+    for part in ('train', 'holdout'): tree(tmp_path/'photos'/part, dict(dress=4, jeans=4))
+    with pytest.raises(ValueError, match='holdout'): load_table(tmp_path/'photos')
+
+def test_hidden_files_capitals_links_and_odd_names(tmp_path):
+    root = tree(tmp_path/'photos', {'dress': 4, 'été #1': 4})
+    photo(root/'dress/a b#é.JPG')
+    (root/'dress/.hidden.jpg').write_bytes(b'no image')
+    tree(tmp_path/'elsewhere', dict(linked=4))
+    (root/'linked').symlink_to(tmp_path/'elsewhere/linked')
+    table = load_table(root)
+    assert (len(table), classes(table)) == (13, ['dress', 'linked', 'été #1'])
+    assert 'dress/a b#é.JPG' in set(table.image) and not table.image.str.contains('\\\\|^/', regex=True).any()
+    assert len(epoch(table)) > 2
+
+def modes(root):
+    "A file of every mode that a photo of clothes may have, by name"
+    root.mkdir()
+    rgb = Image.new('RGB', (48, 40), (200, 40, 40))
+    alpha = rgb.copy(); alpha.putalpha(0)
+    deep = Image.fromarray(np.full((40, 48), 65535//2, np.uint16))
+    gif = [rgb, Image.new('RGB', (48, 40), 'blue')]
+    exif = Image.Exif(); exif[0x0112] = 6
+    files = dict(rgb='rgb.png', alpha='alpha.png', deep='deep.png', grey='grey.jpg', print='print.jpg', palette='palette.png', moving='moving.gif', turned='turned.jpg')
+    rgb.save(root/files['rgb']); alpha.save(root/files['alpha']); deep.save(root/files['deep']); rgb.convert('L').save(root/files['grey']); rgb.convert('CMYK').save(root/files['print'])
+    alpha.quantize().save(root/files['palette'], transparency=0); gif[0].save(root/files['moving'], save_all=True, append_images=gif[1:]); Image.new('RGB', (40, 20)).save(root/files['turned'], exif=exif)
+    return {k: root/v for k,v in files.items()}
+
+def test_pixels_are_the_same_in_training_prediction_cache_and_audit(tmp_path):
+    files = modes(tmp_path/'photos')
+    table = image_table(files.values(), ['a', 'b']*4, ['train', 'train', 'valid', 'valid']*2, root='/')
+    cached, plain = PixelReader(32, cache=build_cache(table, 32, n_workers=0), table=table), PixelReader(32)
+    for k,f in files.items():
+        want = planes(shrink(read_rgb(f), 32))
+        assert (plain(f) == want).all() and (cached(table[table.image == f.as_posix()].image.map(Path).iloc[0]) == want).all(), k
+    assert read_rgb(files['alpha']).getpixel((5, 5)) == BACKGROUND and read_rgb(files['palette']).getpixel((5, 5)) == BACKGROUND
+    assert read_rgb(files['turned']).size == (20, 40)
+    assert abs(read_rgb(files['deep']).getpixel((5, 5))[0] - 127) <= 1
+    assert read_rgb(files['moving']).getpixel((5, 5))[0] > 150
+    seen = look_at_images(table, n_workers=0)
+    assert (seen.reason == '').all() and seen.height[table.image.str.endswith('turned.jpg')].tolist() == [40]
+
+@pytest.mark.parametrize('box,outcome', [((5, 5, 30, 30), None), ((30, 5, 5, 30), 'no area'), ((5, 5, 99, 30), 'past the edge'), ((5, 5, 5, 5), 'no area'), ((90, 90, 180, 180), 'no area')])
+def test_boxes(tmp_path, box, outcome):
+    tree(tmp_path, dict(a=6, b=6))
+    table = load_table(tmp_path).assign(bbox=[box]*12)
+    table.attrs['root'] = str(tmp_path)
+    found = audit(table, n_workers=0)
+    assert found.counts().get('box', 0) == (12 if outcome else 0) and all(outcome in o for o in found.findings.detail[found.findings.kind == 'box'])
+    if outcome in (None, 'past the edge'): assert read_rgb(image_paths(table)[0], box).size == ((25, 25) if outcome is None else (35, 25))
+    elif box[0] < box[2]:
+        with pytest.raises(ValueError, match='no area inside'): read_rgb(image_paths(table)[0], box)
+    else:
+        with pytest.raises(ValueError, match='have no area'): crop_to_boxes(table)
+
+@pytest.mark.parametrize('label,why', [(None, 'have no label'), ('', 'have no label'), (float('nan'), 'have no label')])
+def test_a_missing_label(tmp_path, label, why):
+    tree(tmp_path, dict(a=6, b=6))
+    table = load_table(tmp_path)
+    table.loc[3, 'label'] = label
+    with pytest.raises(ValueError, match=why): fashion_dls(table, size=32, bs=4)
+
+def test_numbered_classes_keep_their_names(tmp_path):
+    tree(tmp_path/'photos', {str(i): 4 for i in range(12)})
+    table = load_table(tmp_path/'photos')
+    record = run_model(make_spec(fingerprint(table), 'fastai/xresnet18', 'scratch', 'fine_tune(1, freeze_epochs=0, base_lr=0.001), bs=4', 32), table, tmp_path/'runs', bars=False, num_workers=0)
+    assert record['data']['classes'] == [str(i) for i in range(12)]
+    kept = np.load(tmp_path/'runs'/record['folder']/'predictions.npz')
+    assert [record['data']['classes'][i] for i in kept['target']] == table.label[table.split == 'valid'].tolist()
+
+@pytest.mark.parametrize('lost', [['jeans'], ['jeans', 'tee']])
+def test_classes_that_are_absent_from_validation_leave_a_row(tmp_path, lost):
+    tree(tmp_path/'photos', dict(dress=6, jeans=6, tee=6))
+    table = load_table(tmp_path/'photos')
+    table['split'] = np.where(table.label.isin(lost), 'train', table.split)
+    tags = table.assign(label=[(o, 'new') if i % 3 == 0 else (o,) for i,o in enumerate(table.label)])
+    for t in (table, tags):
+        r = run_model(make_spec(fingerprint(t), 'fastai/xresnet18', 'scratch', 'fine_tune(1, freeze_epochs=0, base_lr=0.001), bs=4', 32), t, tmp_path/'runs', bars=False, num_workers=0)
+        assert r['status'] == 'finished' and 0 <= r['figures']['valid_accuracy'] <= 1
+    assert r['figures']['valid_classes_measured'] == tags.label[tags.split == 'valid'].explode().nunique() < 4
+
+def test_several_labels_train_score_and_rank_by_the_same_command(tmp_path):
+    tree(tmp_path/'photos', dict(dress=10, jeans=10))
+    rows = [(p, f"{p.parent.name};{'blue' if i % 2 else 'red'}") for i,p in enumerate(sorted((tmp_path/'photos').rglob('*.jpg')))]
+    pd.DataFrame(dict(file=[p.relative_to(tmp_path).as_posix() for p,_ in rows], tags=[t for _,t in rows])).to_csv(tmp_path/'tags.csv', index=False)
+    ask = ['run', tmp_path/'tags.csv', '--label-col', 'tags', '--label-delim', ';', '--models', 'fastai/xresnet18', '--weights', 'scratch', '--size', 32, '--epochs', 1, '--bs', 4, '--out', tmp_path/'runs']
+    r = subprocess.run([sys.executable, '-m', 'fashion_bench', *map(str, ask)], capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert 'Mean average precision' in r.stdout and '4 classes' in r.stdout
+    assert 0 < load_runs(tmp_path/'runs').valid_map.iloc[0] <= 1
+
+UTF8 = """
+import warnings
+warnings.filterwarnings('error', category=EncodingWarning, module='fashion_bench')
+from fashion_bench.all import *
+from fashion_bench.cli import audit as audit_command
+import sys
+root, out = sys.argv[1:]
+table = load_table(root + '/é.csv', label='category')
+audit_command(root + '/é.csv', out + '/audit', 'all', 'official', 'category', False, False, None, None, None, None, None, None)
+bench(table, 'fastai/xresnet18', out + '/runs', 'scratch', 'fine_tune(1, freeze_epochs=0, base_lr=0.001), bs=4', 32, num_workers=0)
+print(load_runs(out + '/runs').status.tolist(), len(deepfashion_table(draw_wardrobe(out + '/wardrobe'))))
+"""
+
+def test_text_is_utf8_whatever_the_machine_thinks(tmp_path):
+    tree(tmp_path/'photos', {'été': 6, 'dress': 6})
+    photo(tmp_path/'photos/été/a b#é.jpg')
+    files = sorted(o.relative_to(tmp_path/'photos').as_posix() for o in (tmp_path/'photos').rglob('*.jpg'))
+    pd.DataFrame(dict(file=files, label=[o.split('/')[0] for o in files])).to_csv(tmp_path/'photos/é.csv', index=False)
+    r = subprocess.run([sys.executable, '-X', 'warn_default_encoding', '-c', UTF8, str(tmp_path/'photos'), str(tmp_path/'out')], capture_output=True, text=True, env=os.environ | dict(PYTHONIOENCODING='utf-8'))
+    assert "['finished'] 600" in r.stdout, r.stdout + r.stderr
+    record = next((tmp_path/'out/runs').glob('*/run.json')).read_text(encoding='utf-8')
+    assert json.loads(record)['data']['classes'] == ['dress', 'été'] and '\\u00e9' not in record
+    assert 'été' in np.load(next((tmp_path/'out/runs').glob('*/predictions.npz')))['image'][-1]
+
+def test_two_processes_build_one_cache_and_a_kill_leaves_none(tmp_path):
+    tree(tmp_path/'photos', dict(dress=60, jeans=60))
+    code = f"from fashion_bench.all import *; t = load_table({str(tmp_path/'photos')!r}); print(build_cache(t, 32, n_workers=1).folder)"
+    env = os.environ | dict(FASHION_BENCH_CACHE=str(tmp_path/'cache'))
+    both = [subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) for _ in range(2)]
+    out = {o.communicate()[0].strip().splitlines()[-1] for o in both}
+    assert len(out) == 1 and len(PixelCache(out.pop())) == 120
+    slow = code.replace('build_cache(t, 32, n_workers=1)', "build_cache(t, 24, n_workers=0, progress=lambda it, n: (time.sleep(.2) or print('on', flush=True) or o for o in it))").replace('from fashion', 'import time; from fashion', 1)
+    p = subprocess.Popen([sys.executable, '-c', slow], stdout=subprocess.PIPE, text=True, env=env)
+    p.stdout.readline()
+    p.kill(); p.wait()
+    assert not list((tmp_path/'cache').glob('pixels-24-*'))
+    assert len(build_cache(load_table(tmp_path/'photos'), 24, n_workers=0)) == 120
