@@ -84,6 +84,29 @@ def audits(table, repeats):
 
 def _decode(path): read_rgb(path)
 
+def lists(repeats, n=289_222):
+    "Seconds to read a copy of DeepFashion of the real size, its files empty"
+    rng, names, product = np.random.default_rng(0), [], 0
+    with tempfile.TemporaryDirectory() as d:
+        root = Path(d)
+        for o in ('Anno', 'Eval'): (root/o).mkdir()
+        while len(names) < n:
+            folder, product = f'img/Pleated_Blouse_{product}', product + 1
+            (root/'Img'/folder).mkdir(parents=True)
+            names += [f'{folder}/img_{i:08d}.jpg' for i in range(1, 1 + min(int(rng.integers(20, 80)), n - len(names)))]
+        for o in names: os.close(os.open(root/'Img'/o, os.O_CREAT))
+        write = lambda file, head, values: (root/file).write_text(f'{n}\n{head}\n' + ''.join(f'{o:<70} {v} \n' for o,v in zip(names, values)))
+        (root/'Anno/list_category_cloth.txt').write_text('50\nname type\n' + ''.join(f'Category-{i} {1 + i%3}\n' for i in range(50)))
+        write('Anno/list_category_img.txt', 'image_name category_label', rng.integers(1, 51, n))
+        write('Eval/list_eval_partition.txt', 'image_name evaluation_status', rng.choice(['train', 'val', 'test'], n))
+        write('Anno/list_bbox.txt', 'image_name x_1 y_1 x_2 y_2', ['072 079 232 273']*n)
+        def clock():
+            start = time.perf_counter()
+            assert len(deepfashion_table(root)) == n
+            return time.perf_counter() - start
+        got = take_turns(dict(read=clock), repeats)['read']
+    print(f'\nSeconds to read lists of {n:,} rows and find all images: {st.median(got):.2f} ({min(got):.2f} to {max(got):.2f})')
+
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('data')
@@ -92,10 +115,11 @@ if __name__ == '__main__':
     p.add_argument('--batches', type=int, default=16)
     p.add_argument('--repeats', type=int, default=5)
     p.add_argument('--model', default='timm/tf_efficientnet_lite0')
-    p.add_argument('--parts', default='delivered,epochs,audits')
+    p.add_argument('--parts', default='delivered,epochs,audits,lists')
     o = p.parse_args()
     table = load_table(o.data)
     print(summary(table))
     if 'delivered' in o.parts: delivered(table, o.size, o.bs, o.batches, o.repeats)
     if 'epochs' in o.parts: epochs(table, o.model, o.size, o.bs, o.batches, o.repeats)
     if 'audits' in o.parts: audits(table, o.repeats)
+    if 'lists' in o.parts: lists(o.repeats)

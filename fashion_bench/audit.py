@@ -26,17 +26,17 @@ from .pixels import BadImage, fit_box, map_images, read_rgb
 from .splits import shared_products
 from .table import SPLITS, class_counts, image_paths, summary, table_problem
 
-# %% ../nbs/03_audit.ipynb #f0e54820
+# %% ../nbs/03_audit.ipynb #050cbcba
 def _small(im):
-    "`im` at 32×32 pixels for a hash; that most pixels are passed over makes it cheap beside decoding, and costs a hash about one of 64 bits"
+    "`im` at 32×32 pixels for a hash; that most pixels are passed over makes it cheap beside decoding, and costs a hash one or two of 64 bits"
     if min(im.size) > 512: im = im.reduce(min(im.size)//256)
-    return im.resize((128, 128), Image.NEAREST).reduce(4)
+    return im.resize((96, 96), Image.NEAREST).reduce(3)
 
 def _look(path):
     "What there is to know about one file, and its picture at 32×32 pixels; `reason` is '' if it could be read"
     found, small = dict(width=0, height=0, mode='', digest='', phash=0, colours=b'', reason='', detail=''), None
     try:
-        data = path.read_bytes()
+        with open(path, 'rb') as f: data = f.read()
         im = read_rgb(path, data=data)
         small = _small(im)
         found.update(digest=blake2b(data, digest_size=16).hexdigest(), mode=im.info['mode'], width=im.width, height=im.height)

@@ -19,15 +19,15 @@ from .pixels import map_images, read_rgb
 from .sources import cache_dir
 from .table import fingerprint, image_paths
 
-# %% ../nbs/03a_cache.ipynb #8bd9e15e
+# %% ../nbs/03a_cache.ipynb #73136710
 def shrink(
     im:Image.Image, # An RGB image
     size:int, # Length of the shorter side to come out, in pixels
     interpolation:str='bilinear' # `nearest`, `bilinear`, `bicubic` or `lanczos`
-)->Image.Image: # Its shorter side is `size`
-    "`im` scaled, in proportion, so that its shorter side is `size`."
+)->Image.Image: # Its shorter side is `size`, or what it was if that is less
+    "`im` scaled down, in proportion, to a shorter side of `size`; smaller images are left as they are."
     w, h = im.size
-    if min(w, h) == size: return im
+    if min(w, h) <= size: return im
     to = (size, max(size, round(h*size/w))) if w < h else (max(size, round(w*size/h)), size)
     return im.resize(to, getattr(Image.Resampling, interpolation.upper()))
 
@@ -38,12 +38,11 @@ def planes(
     "The pixels of `im` as torch wants them, a plane per channel."
     return np.asarray(im).transpose(2, 0, 1)
 
-# %% ../nbs/03a_cache.ipynb #154cc917
+# %% ../nbs/03a_cache.ipynb #11d531db
 def _pixels(job, size, interpolation):
-    "The array `(3, height, width)` to keep of one image: shrunk, or as it is if it is small"
+    "The array `(3, height, width)` to keep of one image"
     path, crop = job
-    im = read_rgb(path, crop)
-    return planes(im if min(im.size) < size else shrink(im, size, interpolation))
+    return planes(shrink(read_rgb(path, crop), size, interpolation))
 
 class PixelCache:
     "Images by name, read from a folder that `build_cache` made."

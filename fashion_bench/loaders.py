@@ -17,9 +17,9 @@ from .cache import PixelCache, planes, shrink
 from .pixels import read_rgb
 from .table import check_table, classes, image_paths, is_multilabel
 
-# %% ../nbs/04_loaders.ipynb #7046f40c
+# %% ../nbs/04_loaders.ipynb #4eea3f42
 class PixelReader:
-    "Reads images into arrays `(3, height, width)` whose shorter side is `size`."
+    "Reads images into arrays `(3, height, width)` whose shorter side is at most `size`."
     def __init__(self,
         size:int=224, # Length of the shorter side, in pixels
         interpolation:str='bilinear', # How images are scaled: `nearest`, `bilinear`, `bicubic` or `lanczos`
@@ -34,15 +34,26 @@ class PixelReader:
         crop=None # Box to crop to, as in a table's column `crop`
     ):
         "Pixels as uint8; raises `BadImage` for a file that cannot be read"
-        if isinstance(file, Image.Image): return planes(shrink(file.convert('RGB'), self.size, self.interpolation))
-        name = self.known.get((str(file), crop))
-        if name is None: return planes(shrink(read_rgb(file, crop), self.size, self.interpolation))
-        a = self.cache[name]
-        return a if min(a.shape[1:]) == self.size else planes(shrink(Image.fromarray(a.transpose(1, 2, 0)), self.size, self.interpolation))
+        name = None if isinstance(file, Image.Image) else self.known.get((str(file), crop))
+        if name is not None: return self.cache[name]
+        im = file.convert('RGB') if isinstance(file, Image.Image) else read_rgb(file, crop)
+        return planes(shrink(im, self.size, self.interpolation))
+
+    def square(self,
+        a, # Pixels as this gives them
+        at=(.5, .5) # Where to cut, from 0 for the top and left to 1 for the bottom and right
+    ):
+        "A square of `size` cut from `a`, scaled up if `a` is smaller"
+        side = min(self.size, *a.shape[1:])
+        top, left = (min(int(p*(o-side+1)), o-side) for p,o in zip(at, a.shape[1:]))
+        a = a[:, top:top+side, left:left+side]
+        if side == self.size: return a
+        im = Image.merge('RGB', [Image.fromarray(o) for o in a])
+        return planes(im.resize((self.size, self.size), getattr(Image.Resampling, self.interpolation.upper())))
 
 def _crops(table): return table.crop.tolist() if 'crop' in table else [None]*len(table)
 
-# %% ../nbs/04_loaders.ipynb #48a591dc
+# %% ../nbs/04_loaders.ipynb #cb1b9360
 def encode_labels(
     labels, # Class names, or tuples of them
     vocab # Names in the order of a model's outputs
@@ -70,15 +81,10 @@ class SquareDL(TfmdDL):
         self.targets = encode_labels(items.label, self.vocab) if table and len(self.dataset.tls) > 1 else None
         self.at = np.random.default_rng(self.rng.getrandbits(63)).random((n, 2)) if self.dataset.split_idx == 0 else np.full((n, 2), .5)
 
-    def _square(self, i):
-        a, size = self.reader(self.files[i], self.crops[i]), self.reader.size
-        top, left = (int(p*(o-size+1)) if self.dataset.split_idx == 0 else (o-size)//2 for p,o in zip(self.at[i], a.shape[1:]))
-        return a[:, top:top+size, left:left+size]
-
     def create_batches(self, samples):
         for rows in self.chunkify(samples):
             x = np.empty((len(rows), 3, self.reader.size, self.reader.size), np.uint8)
-            for k,i in enumerate(rows): x[k] = self._square(i)
+            for k,i in enumerate(rows): x[k] = self.reader.square(self.reader(self.files[i], self.crops[i]), self.at[i])
             x = TensorImage(torch.from_numpy(x))
             yield (x,) if self.targets is None else (x, self.targets[rows])
 
