@@ -14,6 +14,7 @@ from .pictures import *
 from .loaders import *
 from .models import *
 from .backbones import *
+from .groups import *
 from .learner import *
 from .recipes import *
 from .scores import *

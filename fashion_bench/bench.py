@@ -7,7 +7,9 @@ Docs: https://fashion-bench.github.io/fashion_bench/bench.html.md"""
 # %% auto #0
 __all__ = ['plan_bench', 'BenchProgress', 'describe_run', 'BarProgress', 'bench']
 
-# %% ../nbs/09_bench.ipynb #c6523350
+# %% ../nbs/09_bench.ipynb #3b29a960
+from dataclasses import replace
+
 from fastai.vision.all import Callback, L
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn, track
@@ -20,24 +22,26 @@ from .recipes import Recipe, parse_recipe, phases
 from .runs import make_spec, read_record, run_model
 from .table import check_images, check_out, check_table, fingerprint
 
-# %% ../nbs/09_bench.ipynb #990e362e
+# %% ../nbs/09_bench.ipynb #38554eb4
 def plan_bench(
     table, # An image table
     models, # Names and suites of models: a list, or text with commas
     weights='pretrained', # For all models: `pretrained`, `scratch`, or a checkpoint file
     recipe=Recipe(), # A `Recipe` or its text
     size:int|None=224, # Side of the square that all models see, in pixels; `None` takes each model's own
-    seeds=42 # A seed, or several: each model runs once with each
+    seeds=42, # A seed, or several: each model runs once with each
+    groups:str='even', # Parameter groups: `even`, `fastai` or `layerwise`
+    head:str='fastai' # `fastai` or `linear`
 )->list: # A `RunSpec` per run, in the order in which they will run
     "What `bench` would run. Raises `ValueError` or `FileNotFoundError` for any input that is wrong."
     recipe = parse_recipe(str(recipe))
     names = expand_models(models)
     if size is not None and size < 32: raise ValueError(f"images of size {size} are too small; the smallest is 32")
     check_batch(check_images(check_table(table)), recipe.bs)
-    specs = [make_spec('', o, weights, recipe, size, s) for o in names for s in L(seeds)]
+    specs = [make_spec('', o, weights, recipe, size, s, groups, head) for o in names for s in L(seeds)]
     if specs[0].weights_hash: [build_backbone(o.model, o.weights, o.size) for o in specs]
     data = fingerprint(table)
-    return [make_spec(data, o.model, o.weights, recipe, size, o.seed) for o in specs]
+    return [replace(o, data=data) for o in specs]
 
 # %% ../nbs/09_bench.ipynb #c6b7c95c
 class BenchProgress(Callback):
@@ -141,7 +145,7 @@ def _caches(table, specs, progress):
     try: return {o: build_cache(table, *o, progress=progress.decoding) for o in dict.fromkeys(map(_pixels, specs))}
     except BadImage as e: raise ValueError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
 
-# %% ../nbs/09_bench.ipynb #3d4e9ff0
+# %% ../nbs/09_bench.ipynb #448d2162
 def bench(
     table, # An image table, as `sources.load_table` gives it
     models, # Names and suites of models: a list, or text with commas
@@ -150,6 +154,8 @@ def bench(
     recipe=Recipe(), # A `Recipe` or its text
     size:int|None=224, # Side of the square that all models see, in pixels; `None` takes each model's own
     seeds=42, # A seed, or several: each model runs once with each
+    groups:str='even', # Parameter groups: `even`, `fastai` or `layerwise`
+    head:str='fastai', # `fastai` or `linear`
     allow_scratch:bool=False, # Train models that have no pretrained weights from scratch, instead of failing them?
     cache:bool=True, # Decode every image once, before the first run, into the cache folder?
     num_workers:int|None=None, # Processes that read images, as `fashion_dls` takes them
@@ -157,7 +163,7 @@ def bench(
     cbs=None # Further fastai callbacks, passed to every run
 )->list: # A record per run, as in `run.json`, in the order of the plan
     "Fine-tune every model on `table` alike. Raises before anything starts if the input is wrong; after that, what fails is a record."
-    specs = plan_bench(table, models, weights, recipe, size, seeds)
+    specs = plan_bench(table, models, weights, recipe, size, seeds, groups, head)
     progress, bars = progress or BenchProgress(), progress is None
     out = check_out(out, table)
     progress.before_bench(specs, table)

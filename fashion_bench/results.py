@@ -55,7 +55,7 @@ def efficiency(
     if len(df) < 2: raise ValueError(f"efficiency compares finished runs, and there {'is' if len(df) == 1 else 'are'} {len(df)}; it takes at least 2")
     return df.assign(efficiency=_z(df.accuracy) - _z(df.minutes_per_epoch)).sort_values('efficiency', ascending=False, ignore_index=True)
 
-# %% ../nbs/10_results.ipynb #2ad7d731
+# %% ../nbs/10_results.ipynb #8f170eba
 _FIGURES = [f'{s}_{m}' for s in ('valid', 'test') for m in ('accuracy', 'map', 'macro_f1')] + ['minutes_per_epoch', 'wait_share', 'parameters']
 
 def _row(r):
@@ -63,11 +63,11 @@ def _row(r):
     library, _, arch = spec['model'].partition('/')
     kind = src.get('weights', spec['weights'])
     note = f"{why['type']} ({why['phase']}): {why['message']}" if why else '' if r['status'] == 'finished' else f"{r['status']}, not finished"
-    return dict(model=arch.partition('.')[0], library=library, weights=f"{kind} {src.get('tag') or ''}".strip(), recipe=spec['recipe'], size=spec['size'], seed=spec['seed'],
+    return dict(model=arch.partition('.')[0], library=library, weights=f"{kind} {src.get('tag') or ''}".strip(), recipe=spec['recipe'], size=spec['size'], groups=spec.get('groups', 'even'), head=spec.get('head', 'fastai'), seed=spec['seed'],
                 status=r['status'], **{k: np.nan if fig.get(k) is None else fig[k] for k in _FIGURES},
                 note=note, shared_products=r.get('data', {}).get('shared_products', 0), data=r.get('data', {}).get('source', ''), fingerprint=spec['data'], folder=r.get('folder', ''))
 
-_ROW = ['model', 'library', 'weights', 'recipe', 'size', 'seed', 'status', *_FIGURES, 'note', 'shared_products', 'data', 'fingerprint', 'folder']
+_ROW = ['model', 'library', 'weights', 'recipe', 'size', 'groups', 'head', 'seed', 'status', *_FIGURES, 'note', 'shared_products', 'data', 'fingerprint', 'folder']
 
 def runs_frame(
     records # Records of runs, as `run.json` holds them
@@ -96,7 +96,7 @@ def _read(file):
         return dict(folder=file.parent.name, status='damaged', spec=dict(data='', model=file.parent.name, weights='', recipe='', size=np.nan, seed=np.nan),
                     failure=dict(type='damaged record', phase='run.json', message=str(e)))
 
-# %% ../nbs/10_results.ipynb #d9743a63
+# %% ../nbs/10_results.ipynb #2c00a84c
 def as_frame(
     where # A frame of `runs_frame`, a list of records, or a folder (or list of folders) that `load_runs` reads
 )->pd.DataFrame: # A row per run
@@ -114,7 +114,7 @@ def leaderboard(
     split, rank_by = 'test' if done.any() and df[done].test_accuracy.notna().all() else 'valid', 'map' if multi else 'accuracy'
     figures = ['map', 'macro_f1', 'accuracy'] if multi else ['accuracy']
     df = df.assign(split=np.where(done, split, ''), **{o: df[f'{split}_{o}'] for o in figures}).sort_values([f'valid_{rank_by}', 'model'], ascending=[False, True], na_position='last')
-    varying = [o for o in ('seed', 'size', 'recipe', 'data') if df[o].nunique() > 1]
+    varying = [o for o in ('seed', 'size', 'groups', 'head', 'recipe', 'data') if df[o].nunique() > 1]
     cols = ['model', 'library', 'weights', *varying, *figures, 'split', *([f'valid_{rank_by}'] if split == 'test' else []), 'minutes_per_epoch', 'note']
     return df[cols].set_axis(pd.RangeIndex(1, len(df)+1, name='rank'))
 

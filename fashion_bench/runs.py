@@ -8,14 +8,16 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs.html.md"""
 __all__ = ['RunSpec', 'make_spec', 'write_json', 'RunRecorder', 'environment', 'measure', 'read_record', 'describe_table',
            'run_model']
 
-# %% ../nbs/08_runs.ipynb #6d71eb59
+# %% ../nbs/08_runs.ipynb #0ceea281
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from importlib import metadata
 import gc, json, os, platform, sys, time, traceback
 
 from fastai.vision.all import *
-from .learner import fashion_learner
+from .backbones import weights_digest
+from .groups import GROUPS
+from .learner import HEADS, fashion_learner, learner_summary
 from .loaders import fashion_dls, split_dl
 from .models import model_info, model_inputs
 from .recipes import parse_recipe, phases, train
@@ -23,7 +25,7 @@ from .scores import scores
 from .splits import shared_products, split_hash
 from .table import classes, is_multilabel
 
-# %% ../nbs/08_runs.ipynb #dc2ca921
+# %% ../nbs/08_runs.ipynb #153862fe
 @dataclass(frozen=True)
 class RunSpec:
     "What decides a run's result, as plain data."
@@ -33,6 +35,8 @@ class RunSpec:
     recipe:str='fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32'
     size:int=224              # Side of the square the model sees, in pixels
     seed:int=42               # Of everything random: head, order of images, augmentation, dropout
+    groups:str='even'         # Parameter groups: `even`, `fastai` or `layerwise`
+    head:str='fastai'         # `fastai` or `linear`
     weights_hash:str=''       # Of the checkpoint file's bytes
 
     @property
@@ -44,20 +48,24 @@ class RunSpec:
     @property
     def folder(self): return f"{self.model.replace('/', '-')}-seed{self.seed}-{self.id[:8]}"
 
-# %% ../nbs/08_runs.ipynb #522f9d56
+# %% ../nbs/08_runs.ipynb #6b4b7003
 def make_spec(
     data:str, # Fingerprint of the image table
     model:str, # As `models.resolve_model` takes it
     weights='pretrained', # `pretrained`, `scratch`, or a checkpoint file
     recipe='fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32', # A `Recipe` or its text
     size:int|None=224, # Side of the square the model sees; `None` takes each model's own
-    seed:int=42 # Of everything random
+    seed:int=42, # Of everything random
+    groups:str='even', # Parameter groups: a key of `groups.GROUPS`
+    head:str='fastai' # A key of `learner.HEADS`
 )->RunSpec: # With the default tag of the model's weights made explicit
-    "The spec of a run; raises `ValueError` for an unknown model and `FileNotFoundError` for a file that is not there."
+    "The spec of a run; raises `ValueError` for an unknown model, groups or head and `FileNotFoundError` for a file that is not there."
+    for what, one, known in (('groups', groups, GROUPS), ('head', head, HEADS)):
+        if one not in known: raise ValueError(f"unknown {what} {one!r}; there are {', '.join(known)}")
     info, file = model_info(model), str(weights) not in ('pretrained', 'scratch')
     if file and not Path(weights).is_file(): raise FileNotFoundError(f"there is no weights file {weights}; `weights` takes 'pretrained', 'scratch' or a file")
     digest = blake2b(Path(weights).read_bytes(), digest_size=8).hexdigest() if file else ''
-    return RunSpec(data, info.name, str(weights), str(recipe), size or info.size, seed, digest)
+    return RunSpec(data, info.name, str(weights), str(recipe), size or info.size, seed, groups, head, digest)
 
 # %% ../nbs/08_runs.ipynb #ee061434
 def write_json(
@@ -173,15 +181,17 @@ def _failure(e, recorder):
     places = [f'{Path(f.filename).name}:{f.lineno} {f.name}' for f in traceback.extract_tb(e.__traceback__)[-3:]]
     return dict(type=type(e).__name__, message=str(e).strip()[:500], places=places, phase=recorder.phase if recorder.fits else 'build', epochs=len(recorder.history))
 
-# %% ../nbs/08_runs.ipynb #fe6649a8
+# %% ../nbs/08_runs.ipynb #8c25f04f
 def _train_and_measure(spec, table, folder, recorder, allow_scratch, cache, num_workers, cbs, bars):
     recipe = parse_recipe(spec.recipe)
     set_seed(spec.seed)
     dls = fashion_dls(table, **model_inputs(spec.model, spec.size), bs=recipe.bs, cache=cache, num_workers=num_workers)
-    learn = fashion_learner(dls, spec.model, spec.weights, allow_scratch, cbs=[recorder, *L(cbs)])
+    learn = fashion_learner(dls, spec.model, spec.weights, allow_scratch, spec.groups, spec.head, cbs=[recorder, *L(cbs)])
     if not bars: learn.remove_cb(ProgressCallback).logger = noop
+    new = [k for k in learn.model.state_dict() if k.startswith('1.')]
+    source = dict(learn.source, digest=weights_digest(learn.model[0]), new_tensors='all' if learn.source['weights'] == 'scratch' else new, groups_trained=learner_summary(learn).drop(columns='lr').to_dict('records'))
     train(learn, recipe)
-    return learn.source, _figures(pd.DataFrame(recorder.history), measure(learn, table, folder), learn)
+    return source, _figures(pd.DataFrame(recorder.history), measure(learn, table, folder), learn)
 
 # %% ../nbs/08_runs.ipynb #2aaa318e
 def run_model(

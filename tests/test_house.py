@@ -11,8 +11,8 @@ MAY = dict(
     table=[], pixels=[], splits=['table'], subsets=['table', 'splits'], deepfashion=['table', 'splits'], wardrobe=['deepfashion'], attributes=['table', 'deepfashion'],
     sources=['table', 'splits', 'subsets', 'deepfashion', 'attributes', 'wardrobe'], audit=['table', 'splits', 'pixels'],
     pictures=['table', 'pixels', 'splits'], cache=['table', 'pixels', 'sources'], augment=[], loaders=['table', 'pixels', 'cache', 'augment'],
-    models=[], backbones=['models'], learner=['models', 'backbones'], recipes=[], scores=[],
-    runs=['table', 'splits', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'scores'],
+    models=[], backbones=['models'], groups=[], learner=['models', 'backbones', 'groups'], recipes=[], scores=[],
+    runs=['table', 'splits', 'loaders', 'models', 'backbones', 'groups', 'learner', 'recipes', 'scores'],
     bench=['table', 'pixels', 'cache', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'runs'],
     results=[], plots=['results'], report=['results', 'plots'], tracking=['results'], cli=None)
 
