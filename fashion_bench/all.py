@@ -12,12 +12,15 @@ from .cache import *
 from .augment import *
 from .pictures import *
 from .loaders import *
+from .catalogue import *
 from .models import *
 from .backbones import *
 from .groups import *
 from .learner import *
+from .speed import *
 from .recipes import *
 from .scores import *
+from .predictor import *
 from .runs import *
 from .bench import *
 from .results import *

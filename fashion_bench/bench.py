@@ -82,7 +82,7 @@ def describe_run(
     test = f", test {f['test_accuracy']:.3f}" if 'test_accuracy' in f else ''
     return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({record['source']['weights']})"
 
-# %% ../nbs/09_bench.ipynb #995cc624
+# %% ../nbs/09_bench.ipynb #fa22fa3e
 class BarProgress(BenchProgress):
     "A bar over all runs and epochs in a terminal, a line per epoch elsewhere."
     order = 80 # after the recorders
@@ -105,14 +105,14 @@ class BarProgress(BenchProgress):
         self.bar.start()
 
     def before_run(self, spec):
-        self.i, self.spec, self.epoch, self.step = self.i+1, spec, 0, 0
-        self.epochs = sum(n for _,n in phases(parse_recipe(spec.recipe)))
+        self.i, self.spec, self.nth, self.step = self.i+1, spec, 0, 0
+        self.n_epochs = sum(n for _,n in phases(parse_recipe(spec.recipe)))
         self._say('loading')
 
     def before_fit(self): self.run = not hasattr(self.learn, 'gather_preds')
     def before_train(self):
-        self.epoch += 1
-        self._say(f'epoch {self.epoch}/{self.epochs}' + (f', valid accuracy {self.acc:.3f}' if self.epoch > 1 else ''))
+        self.nth += 1
+        self._say(f'epoch {self.nth}/{self.n_epochs}' + (f', valid accuracy {self.acc:.3f}' if self.nth > 1 else ''))
 
     def after_batch(self):
         if not self.training: return
@@ -121,7 +121,7 @@ class BarProgress(BenchProgress):
 
     def after_epoch(self):
         *_, self.acc = self.recorder.values[-1]
-        if not self.console.is_terminal: self.console.print(f'      epoch {self.epoch}/{self.epochs}: valid accuracy {self.acc:.3f}', highlight=False, soft_wrap=True)
+        if not self.console.is_terminal: self.console.print(f'      epoch {self.nth}/{self.n_epochs}: valid accuracy {self.acc:.3f}', highlight=False, soft_wrap=True)
 
     def after_run(self, record, known):
         self.total -= self.steps[self.spec.id] - self.step # what was not trained takes no time
@@ -145,7 +145,7 @@ def _caches(table, specs, progress):
     try: return {o: build_cache(table, *o, progress=progress.decoding) for o in dict.fromkeys(map(_pixels, specs))}
     except BadImage as e: raise ValueError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
 
-# %% ../nbs/09_bench.ipynb #448d2162
+# %% ../nbs/09_bench.ipynb #ceefa83e
 def bench(
     table, # An image table, as `sources.load_table` gives it
     models, # Names and suites of models: a list, or text with commas
@@ -157,6 +157,7 @@ def bench(
     groups:str='even', # Parameter groups: `even`, `fastai` or `layerwise`
     head:str='fastai', # `fastai` or `linear`
     allow_scratch:bool=False, # Train models that have no pretrained weights from scratch, instead of failing them?
+    keep_model:bool=True, # Keep the trained model in the run's folder, for predictions?
     cache:bool=True, # Decode every image once, before the first run, into the cache folder?
     num_workers:int|None=None, # Processes that read images, as `fashion_dls` takes them
     progress:BenchProgress|None=None, # Who watches; a line a run, and fastai's bars, by default
@@ -173,7 +174,7 @@ def bench(
         for spec in specs:
             known = is_known(spec)
             progress.before_run(spec)
-            records.append(run_model(spec, table, out, allow_scratch, caches.get(_pixels(spec)), num_workers, [progress, *L(cbs)], bars))
+            records.append(run_model(spec, table, out, allow_scratch, keep_model, caches.get(_pixels(spec)), num_workers, [progress, *L(cbs)], bars))
             progress.learn = None # a watcher must not keep a model in memory
             progress.after_run(records[-1], known)
     finally: progress.after_bench()

@@ -7,25 +7,32 @@ Docs: https://fashion-bench.github.io/fashion_bench/groups.html.md"""
 # %% auto #0
 __all__ = ['GROUPS', 'param_layers', 'even_groups', 'layerwise_groups', 'fastai_groups']
 
-# %% ../nbs/05b_groups.ipynb #9efc448f
+# %% ../nbs/05b_groups.ipynb #007253a5
+import os
+
 import torchvision
 from fastai.vision.all import L, nn, params
 from fastai.vision.learner import default_split, model_meta
 from fastai.vision.models import xresnet
 from timm.models import group_parameters
 
-# %% ../nbs/05b_groups.ipynb #372d9f89
+# %% ../nbs/05b_groups.ipynb #2f766b3d
 def _blocks(m, name=''):
     "(name, module) of the blocks of `m` in order: its children that have parameters, those inside plain containers instead of the containers"
     kids = [(f'{name}{n}', o) for n,o in m.named_children() if any(True for _ in o.parameters())]
     return [b for n,o in kids for b in (_blocks(o, f'{n}.') if isinstance(o, (nn.Sequential, nn.ModuleList, nn.ModuleDict)) else [(n, o)])]
+
+def _common(names):
+    "What dotted `names` have in common at their beginning, or the first part of the first"
+    parts = os.path.commonprefix([o.split('.')[:-1] for o in names])
+    return '.'.join(parts) or names[0].split('.')[0]
 
 def _timm_layers(body):
     "[(name, parameters)] as timm orders them, or nothing if it does not"
     if not hasattr(body, 'group_matcher'): return []
     named = dict(body.named_parameters())
     groups = group_parameters(body, body.group_matcher(coarse=False))
-    return [(ns[0].rpartition('.')[0] or ns[0], [named[n] for n in ns]) for _, ns in sorted(groups.items())]
+    return [(_common(ns), [named[n] for n in ns]) for _, ns in sorted(groups.items())]
 
 def param_layers(
     backbone:nn.Module # As `build_backbone` gives it

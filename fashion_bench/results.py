@@ -55,8 +55,8 @@ def efficiency(
     if len(df) < 2: raise ValueError(f"efficiency compares finished runs, and there {'is' if len(df) == 1 else 'are'} {len(df)}; it takes at least 2")
     return df.assign(efficiency=_z(df.accuracy) - _z(df.minutes_per_epoch)).sort_values('efficiency', ascending=False, ignore_index=True)
 
-# %% ../nbs/10_results.ipynb #8f170eba
-_FIGURES = [f'{s}_{m}' for s in ('valid', 'test') for m in ('accuracy', 'map', 'macro_f1')] + ['minutes_per_epoch', 'wait_share', 'parameters']
+# %% ../nbs/10_results.ipynb #e7f16b45
+_FIGURES = [f'{s}_{m}' for s in ('valid', 'test') for m in ('accuracy', 'map', 'macro_f1')] + ['minutes_per_epoch', 'wait_share', 'parameters', 'multiply_adds']
 
 def _row(r):
     spec, src, fig, why = r['spec'], r.get('source', {}), r.get('figures', {}), r.get('failure', {})

@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs.html.md"""
 __all__ = ['RunSpec', 'make_spec', 'write_json', 'RunRecorder', 'environment', 'measure', 'read_record', 'describe_table',
            'run_model']
 
-# %% ../nbs/08_runs.ipynb #0ceea281
+# %% ../nbs/08_runs.ipynb #8c09f18a
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from importlib import metadata
@@ -20,8 +20,10 @@ from .groups import GROUPS
 from .learner import HEADS, fashion_learner, learner_summary
 from .loaders import fashion_dls, split_dl
 from .models import model_info, model_inputs
+from .predictor import save_model
 from .recipes import parse_recipe, phases, train
 from .scores import scores
+from .speed import multiply_adds, wait_for
 from .splits import shared_products, split_hash
 from .table import classes, is_multilabel
 
@@ -67,7 +69,7 @@ def make_spec(
     digest = blake2b(Path(weights).read_bytes(), digest_size=8).hexdigest() if file else ''
     return RunSpec(data, info.name, str(weights), str(recipe), size or info.size, seed, groups, head, digest)
 
-# %% ../nbs/08_runs.ipynb #ee061434
+# %% ../nbs/08_runs.ipynb #d51d46cb
 def write_json(
     path, # File to write
     obj:dict # Plain data
@@ -78,8 +80,8 @@ def write_json(
     os.replace(part, path)
 
 def _now():
-    "Seconds; a GPU's work is waited for first, since it runs on behind Python's back"
-    if torch.cuda.is_available(): torch.cuda.synchronize()
+    "Seconds, after the device has done its work"
+    wait_for(default_device())
     return time.perf_counter()
 
 # %% ../nbs/08_runs.ipynb #a77d7a4c
@@ -169,20 +171,21 @@ def describe_table(
     return dict(source=table.attrs.get('source', ''), root=Path(table.attrs.get('root', '.')).as_posix(), fingerprint=data, split_hash=split_hash(table), classes=classes(table), multilabel=is_multilabel(table),
                 images={o: int(n) for o,n in table.split.value_counts().items()}, shared_products=len(shared_products(table)))
 
-# %% ../nbs/08_runs.ipynb #720eccb5
+# %% ../nbs/08_runs.ipynb #9e7558ce
 def _figures(history, measured, learn):
     full = history[history.phase == 'unfrozen']
     seconds = full.train_seconds + full.valid_seconds
     return dict(measured, minutes_per_epoch=float(seconds.mean()/60), wait_share=float(full.wait_seconds.sum()/full.train_seconds.sum()),
-                train_accuracy=float(full.train_accuracy.iloc[-1]), parameters=sum(p.numel() for p in learn.model.parameters()))
+                train_accuracy=float(full.train_accuracy.iloc[-1]), parameters=sum(p.numel() for p in learn.model.parameters()), trainable_parameters=sum(p.numel() for p in learn.model.parameters() if p.requires_grad),
+                multiply_adds=multiply_adds(learn.model, learn.dls.train.reader.size))
 
 def _failure(e, recorder):
     "What is known of exception `e`: in words, and the last places it passed"
     places = [f'{Path(f.filename).name}:{f.lineno} {f.name}' for f in traceback.extract_tb(e.__traceback__)[-3:]]
     return dict(type=type(e).__name__, message=str(e).strip()[:500], places=places, phase=recorder.phase if recorder.fits else 'build', epochs=len(recorder.history))
 
-# %% ../nbs/08_runs.ipynb #8c25f04f
-def _train_and_measure(spec, table, folder, recorder, allow_scratch, cache, num_workers, cbs, bars):
+# %% ../nbs/08_runs.ipynb #6f9f9731
+def _train_and_measure(spec, table, folder, recorder, allow_scratch, keep_model, cache, num_workers, cbs, bars):
     recipe = parse_recipe(spec.recipe)
     set_seed(spec.seed)
     dls = fashion_dls(table, **model_inputs(spec.model, spec.size), bs=recipe.bs, cache=cache, num_workers=num_workers)
@@ -191,14 +194,16 @@ def _train_and_measure(spec, table, folder, recorder, allow_scratch, cache, num_
     new = [k for k in learn.model.state_dict() if k.startswith('1.')]
     source = dict(learn.source, digest=weights_digest(learn.model[0]), new_tensors='all' if learn.source['weights'] == 'scratch' else new, groups_trained=learner_summary(learn).drop(columns='lr').to_dict('records'))
     train(learn, recipe)
+    if keep_model: save_model(learn, folder)
     return source, _figures(pd.DataFrame(recorder.history), measure(learn, table, folder), learn)
 
-# %% ../nbs/08_runs.ipynb #2aaa318e
+# %% ../nbs/08_runs.ipynb #fe13c884
 def run_model(
     spec:RunSpec, # What to run
     table, # The image table whose fingerprint `spec` holds
     out='runs', # Folder of run folders
     allow_scratch:bool=False, # Train a model that has no pretrained weights from scratch, instead of failing?
+    keep_model:bool=True, # Keep the trained model in the run's folder, for predictions?
     cache=None, # A `PixelCache` of `table` for the model's size and interpolation
     num_workers:int|None=None, # Processes that read images, as `fashion_dls` takes them
     cbs=None, # Further fastai callbacks
@@ -213,7 +218,7 @@ def run_model(
                   started=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
     write_json(folder/'run.json', record)
     start = time.perf_counter()
-    try: source, figures = _train_and_measure(spec, table, folder, recorder, allow_scratch, cache, num_workers, cbs, bars)
+    try: source, figures = _train_and_measure(spec, table, folder, recorder, allow_scratch, keep_model, cache, num_workers, cbs, bars)
     except Exception as e: record.update(status='failed', failure=_failure(e, recorder))
     else: record.update(status='finished', source=source, figures=figures)
     record['seconds'] = time.perf_counter() - start

@@ -11,8 +11,9 @@ MAY = dict(
     table=[], pixels=[], splits=['table'], subsets=['table', 'splits'], deepfashion=['table', 'splits'], wardrobe=['deepfashion'], attributes=['table', 'deepfashion'],
     sources=['table', 'splits', 'subsets', 'deepfashion', 'attributes', 'wardrobe'], audit=['table', 'splits', 'pixels'],
     pictures=['table', 'pixels', 'splits'], cache=['table', 'pixels', 'sources'], augment=[], loaders=['table', 'pixels', 'cache', 'augment'],
-    models=[], backbones=['models'], groups=[], learner=['models', 'backbones', 'groups'], recipes=[], scores=[],
-    runs=['table', 'splits', 'loaders', 'models', 'backbones', 'groups', 'learner', 'recipes', 'scores'],
+    catalogue=[], models=[], backbones=['models'], groups=[], learner=['models', 'backbones', 'groups'], speed=[], recipes=[], scores=[],
+    predictor=['pixels', 'sources', 'loaders', 'models', 'backbones', 'learner'],
+    runs=['table', 'splits', 'loaders', 'models', 'backbones', 'groups', 'learner', 'recipes', 'scores', 'predictor', 'speed'],
     bench=['table', 'pixels', 'cache', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'runs'],
     results=[], plots=['results'], report=['results', 'plots'], tracking=['results'], cli=None)
 
