@@ -155,13 +155,13 @@ class Backbone(nn.Module):
         if not isinstance(f, torch.Tensor) or f.ndim != 4: return self.body.forward_head(f, pre_logits=True)
         return f.permute(0, 3, 1, 2) if self.channels_last else f
 
-# %% ../nbs/05a_backbones.ipynb #40191d7d
+# %% ../nbs/05a_backbones.ipynb #5d8d3e6c
 def _dry_run(net, size):
     "The shape of `net`'s output, and the modules that took part"
     used, hooks = set(), [m.register_forward_hook(lambda m, i, o: used.add(m)) for m in net.modules()]
     net.eval()
     try:
-        with torch.no_grad(): return net(torch.zeros(2, 3, size, size)).shape, used
+        with torch.no_grad(): return net(torch.zeros(1, 3, size, size)).shape, used
     finally:
         for h in hooks: h.remove()
 
@@ -169,8 +169,9 @@ def _settle(bb, size):
     "Fit `bb` to images of `size`: position embeddings, order of channels, number of features; drop what is not used"
     info = bb.info
     try:
+        fixed = hasattr(bb.body, 'set_input_size') or info.arch.startswith(WHOLE) or getattr(bb.body, 'pretrained_cfg', {}).get('fixed_input_size')
         if size != info.size and hasattr(bb.body, 'set_input_size'): bb.body.set_input_size(img_size=size)
-        shape, used = _dry_run(bb, size)
+        shape, used = _dry_run(bb, size if fixed else min(size, 96)) # what a convolution takes when small it takes when large
     except Exception as e: raise ValueError(f"{info.name} cannot take images of size {size} ({str(e).splitlines()[0][:120]}); its own size is {info.size}") from e
     bb.channels_last = len(shape) == 4 and info.library == 'timm' and shape[1] != bb.body.num_features
     bb.nf, bb.spatial = (shape[3] if bb.channels_last else shape[1]), len(shape) == 4
