@@ -6,7 +6,8 @@ Docs: https://fashion-bench.github.io/fashion_bench/cli.html.md"""
 
 # %% auto #0
 __all__ = ['app', 'DEMO', 'DATA', 'SUBSET', 'SPLIT', 'LABEL', 'MULTI', 'FINE', 'ROOT', 'IMAGE_COL', 'LABEL_COL', 'SPLIT_COL',
-           'GROUP_COL', 'LABEL_DELIM', 'board_text', 'demo', 'audit', 'run', 'show', 'models', 'cache', 'main']
+           'GROUP_COL', 'LABEL_DELIM', 'board_text', 'demo', 'audit', 'run', 'show', 'models', 'predict', 'export',
+           'weights', 'cache', 'main']
 
 # %% ../nbs/14_cli.ipynb #c01f5386
 from pathlib import Path
@@ -79,7 +80,7 @@ def demo(
           '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
     _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True)
 
-# %% ../nbs/14_cli.ipynb #54a3e738
+# %% ../nbs/14_cli.ipynb #c5d0c600
 def _progress(what):
     "A progress bar for the results of an audit, in a terminal"
     from rich.console import Console
@@ -138,7 +139,13 @@ def _audited(table, on_bad, whole):
     print('\n'.join(str(found).splitlines()[1:]), flush=True)
     return handle_bad(found, on_bad)
 
-# %% ../nbs/14_cli.ipynb #d2ff3881
+def _size(text):
+    "A size in pixels, or `None` for each model's own"
+    if text == 'native': return None
+    if not text.isdecimal(): raise ValueError(f"--size takes a number of pixels or 'native', not {text!r}")
+    return int(text)
+
+# %% ../nbs/14_cli.ipynb #af8623e7
 @app.command()
 def run(
     data:str = DATA,
@@ -147,28 +154,35 @@ def run(
     freeze_epochs:int = Option(1, help='Epochs before, with the head alone.'),
     bs:int = Option(32, help='Images in a batch.'),
     lr:float = Option(2e-3, help="fine_tune's base learning rate."),
-    size:int = Option(224, help='Side of the square that every model sees, in pixels.'),
+    size:str = Option('224', help="Side of the square that every model sees, in pixels, or 'native' for each model's own."),
+    groups:str = Option('even', help="Parameter groups: 'even' (three at comparable depth for every model), 'fastai' (what vision_learner does), 'layerwise'."),
+    head:str = Option('fastai', help="'fastai', or 'linear'."),
     seed:int = Option(42, help='Of everything random but the split.'),
     out:str = Option('runs', help='Folder of run folders; what is finished there is not trained again.'),
     weights:str = Option('pretrained', help="'pretrained', 'scratch', or a checkpoint file."),
+    weights_dir:str = Option(None, help='A folder that `fashion-bench weights` filled, for machines without a network.'),
     allow_scratch:bool = Option(False, '--allow-scratch', help='Train models that have no pretrained weights from scratch, marked so.'),
     subset:str = SUBSET, split:str = SPLIT, label:str = LABEL, multi:bool = MULTI, fine:bool = FINE,
     root:str = ROOT, image_col:str = IMAGE_COL, label_col:str = LABEL_COL, split_col:str = SPLIT_COL, group_col:str = GROUP_COL, label_delim:str = LABEL_DELIM,
     crop:bool = Option(False, '--crop', help='Crop images to their boxes, with a margin of a tenth.'),
     audit:bool = Option(False, '--audit', help='Look at every image first.'),
     on_bad:str = Option('fail', help="With --audit, what to do if images cannot be read: 'fail', or 'skip' them."),
+    keep_model:bool = Option(True, '--keep-models/--drop-models', help='Keep trained models in the folders of their runs, for predictions.'),
     cache:bool = Option(True, '--cache/--no-cache', help='Decode every image once and keep the pixels in the cache folder.'),
     num_workers:int|None = Option(None, help="Processes that read images; by default none with a cache on a CPU, else fastai's choice."),
 ):
     "Fine-tune every model on your images, all alike, and rank them. Failures are rows."
     from fashion_bench.recipes import Recipe
     recipe = Recipe(epochs, freeze_epochs, lr, bs)
+    if weights_dir:
+        if not Path(weights_dir).is_dir(): raise FileNotFoundError(f"there is no folder of weights {weights_dir}; `fashion-bench weights MODELS --to {weights_dir}` makes one")
+        os.environ['FASHION_BENCH_WEIGHTS'] = weights_dir
     table = _load(data, crop, subset=subset, split=split, label=label, multi=multi, fine=fine, root=root, image_col=image_col, label_col=label_col,
                   split_col=split_col, group_col=group_col, label_delim=label_delim)
     table = _audited(table, on_bad, whole=audit)
-    _bench(table, out, models=models, recipe=recipe, size=size, seeds=seed, weights=weights, allow_scratch=allow_scratch, cache=cache, num_workers=num_workers)
+    _bench(table, out, models=models, recipe=recipe, size=_size(size), seeds=seed, groups=groups, head=head, weights=weights, allow_scratch=allow_scratch, keep_model=keep_model, cache=cache, num_workers=num_workers)
 
-# %% ../nbs/14_cli.ipynb #a82babfd
+# %% ../nbs/14_cli.ipynb #aa449aa6
 @app.command()
 def show(
     runs:str = Argument('runs', help='A folder of run folders.'),
@@ -177,17 +191,83 @@ def show(
     "Print the leaderboard of finished runs and save the efficiency chart as a PNG."
     _show(runs, chart)
 
+def _speeds(df, size, bs):
+    "`df` with the throughput of each of its models, without a classifier, on this machine"
+    if len(df) > 20: raise ValueError(f'--speed measures up to 20 models, and {len(df)} match; narrow the pattern')
+    from fastai.torch_core import default_device
+    from fashion_bench.backbones import build_backbone
+    from fashion_bench.speed import measure_speed
+    got = [measure_speed(build_backbone(n, 'scratch', size or s), size or s, bs, default_device()) for n,s in zip(df.name, df['size'])]
+    return df.assign(forward_per_s=[round(o['forward']['median'], 1) for o in got], step_per_s=[round(o['step']['median'], 1) for o in got])
+
 @app.command()
 def models(
     pattern:str = Argument('*', help='A part of library/name, or a pattern with * and ?.'),
     pretrained:bool = Option(False, '--pretrained', help='Only models that have weights.'),
+    family:str = Option(None, help='Only models of this family, such as resnet.'),
+    max_params:str = Option(None, help='At most so many parameters, such as 30M.'),
+    max_macs:str = Option(None, help='At most so many multiply-adds at their own size, such as 4.5G.'),
+    refused:bool = Option(False, '--refused', help='Those that do not work instead, with the reason.'),
+    speed:bool = Option(False, '--speed', help='Measure images per second on this machine, forward and in a training step, of up to 20 models.'),
+    size:int = Option(None, help="With --speed: side of the images, in pixels; each model's own by default."),
+    bs:int = Option(32, help='With --speed: images in a batch.'),
+    as_json:bool = Option(False, '--json', help='As JSON.'),
 ):
-    "List the models that can be asked for."
-    from fashion_bench.models import list_models
-    df = list_models(pattern, pretrained)
-    if not len(df): raise ValueError(f"no model's name matches {pattern!r}")
+    "List the models that can be asked for: parameters without the classifier, and multiply-adds at their own size."
+    from fashion_bench.catalogue import list_models
+    df = list_models(pattern, pretrained, family, max_params, max_macs, refused)
+    if speed: df = _speeds(df, size, bs)
+    if as_json: return print(df.to_json(orient='records', indent=1))
+    if not len(df): raise ValueError(f"no model's name matches {pattern!r}" + (' with these limits' if family or max_params or max_macs or pretrained else ''))
+    df['parameters'] = [f'{v/1e6:.1f} M' if v == v else '-' for v in df.parameters.astype(float)]
+    df['multiply_adds'] = [f'{v/1e9:.2f} G' if v == v else '-' for v in df.multiply_adds.astype(float)]
     print(df.to_string(index=False))
     print(f'\n{len(df)} models')
+
+# %% ../nbs/14_cli.ipynb #2fc2742e
+@app.command()
+def predict(
+    model:str = Argument(help='The folder of a finished run, or of an exported model.'),
+    images:list[str] = Argument(help="Images, folders, or patterns such as 'photos/*.jpg'."),
+    top:int = Option(3, help='Classes to name for each image.'),
+    as_json:bool = Option(False, '--json', help='As JSON.'),
+):
+    "Name what is on images, with probabilities."
+    from fashion_bench.predictor import load_model
+    df = load_model(model).predict(*images, top=top)
+    if as_json: return print(df.to_json(orient='records', indent=1))
+    wide = [(i, *(f'{c} {p:.3f}' for c,p in zip(g['class'], g.probability))) if not g.problem.any() else (i, g.problem.iloc[0]) for i,g in df.groupby('image', sort=False)]
+    width = max(len(str(o[0])) for o in wide)
+    for i, *rest in wide: print(f'{i:<{width}}  ' + '  '.join(f'{o:<22}' for o in rest).rstrip())
+    if df.problem.any(): print(f'fashion-bench: {(df.problem != "").sum()} image(s) cannot be read', file=sys.stderr)
+
+@app.command()
+def export(
+    run:str = Argument(help='The folder of a finished run.'),
+    to:str = Option(..., help='Folder to write model.safetensors and model.json to.'),
+    onnx:bool = Option(False, '--onnx', help='Also write model.onnx; needs onnx, onnxscript and onnxruntime.'),
+):
+    "Copy a trained model out of a run's folder, as files that hold no code."
+    import shutil
+    from fashion_bench.predictor import export_onnx, load_model
+    from fashion_bench.table import check_out
+    model, to = load_model(run), check_out(to)
+    for o in ('model.safetensors', 'model.json'): shutil.copy(Path(run)/o, to/o)
+    if onnx: print(f'model.onnx differs from torch by at most {export_onnx(model, to/"model.onnx"):.1e}')
+    print(f'{model.facts["model"]}, {len(model.classes)} classes: {to}')
+
+# %% ../nbs/14_cli.ipynb #d99e3e5c
+@app.command()
+def weights(
+    models:str = Argument(help='Models as library/name, and suites, with commas between.'),
+    to:str = Option('weights', help='Folder to write safetensors files to.'),
+):
+    "Fetch pretrained weights into a folder, to be used on a machine without a network by `run --weights-dir`."
+    from fashion_bench.backbones import WeightsUnavailable, fetch_weights
+    from fashion_bench.models import expand_models
+    for name in expand_models(models):
+        try: print(fetch_weights([name], to)[0], flush=True)
+        except WeightsUnavailable as e: raise ValueError(str(e)) from e
 
 # %% ../nbs/14_cli.ipynb #32df3aab
 @app.command()
