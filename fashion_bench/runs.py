@@ -27,7 +27,7 @@ from .speed import multiply_adds, wait_for
 from .splits import shared_products, split_hash
 from .table import classes, is_multilabel
 
-# %% ../nbs/08_runs.ipynb #153862fe
+# %% ../nbs/08_runs.ipynb #529e4fd2
 @dataclass(frozen=True)
 class RunSpec:
     "What decides a run's result, as plain data."
@@ -48,7 +48,7 @@ class RunSpec:
         return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     @property
-    def folder(self): return f"{self.model.replace('/', '-')}-seed{self.seed}-{self.id[:8]}"
+    def folder(self): return f"{self.model.replace('/', '-').replace(':', '-')}-seed{self.seed}-{self.id[:8]}"
 
 # %% ../nbs/08_runs.ipynb #6b4b7003
 def make_spec(
