@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/backbones.html.md"""
 __all__ = ['WEIGHT_PACKAGES', 'HUB_FILES', 'NETS', 'WHOLE', 'WeightsUnavailable', 'package_weights', 'read_weights', 'Backbone',
            'build_backbone', 'weights_digest', 'fetch_weights']
 
-# %% ../nbs/05a_backbones.ipynb #d41099ab
+# %% ../nbs/05a_backbones.ipynb #7cc5e581
 from hashlib import blake2b
 from importlib import metadata, util
 from pathlib import Path
@@ -21,7 +21,7 @@ from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from .models import HUB, ModelInfo, model_info, unreachable
+from .models import HUB, ModelInfo, in_a_line, model_info, unreachable
 
 # %% ../nbs/05a_backbones.ipynb #124690dc
 class WeightsUnavailable(RuntimeError):
@@ -54,7 +54,7 @@ def _cached(info):
     found = [try_to_load_from_cache(repo, o) for o in HUB_FILES] if info.url.startswith(constants.ENDPOINT) else []
     return next((Path(o) for o in found if isinstance(o, str)), None)
 
-# %% ../nbs/05a_backbones.ipynb #63427e77
+# %% ../nbs/05a_backbones.ipynb #a9f9d037
 def _torchvision_net(info, weights=None, **kwargs):
     if info.arch.startswith('vit_'): kwargs.setdefault('image_size', info.size)
     return torchvision.models.get_model(info.arch, weights=info.tag if weights else None, **kwargs)
@@ -71,7 +71,7 @@ def _download(info):
     for o in HUB_FILES:
         try: return Path(hf_hub_download(info.tag, o))
         except EntryNotFoundError: continue
-        except (OSError, HfHubHTTPError) as e: raise WeightsUnavailable(f"the weights of {info.name} cannot be fetched ({str(e).strip().splitlines()[0][:120]})") from e
+        except (OSError, HfHubHTTPError) as e: raise WeightsUnavailable(f"the weights of {info.name} cannot be fetched ({in_a_line(e)})") from e
     raise WeightsUnavailable(f"{info.url} holds none of {', '.join(HUB_FILES)}")
 
 def _pretrained_net(info, **kwargs):
@@ -85,7 +85,7 @@ def _pretrained_net(info, **kwargs):
     if HUB in info.name and not cached: cached = _download(info)
     return NETS[info.library](info, cached or True, **kwargs), f'cache of {info.url}' if cached else info.url
 
-# %% ../nbs/05a_backbones.ipynb #29082a69
+# %% ../nbs/05a_backbones.ipynb #66f7a580
 def read_weights(
     path # A `.safetensors` file, or a checkpoint that `torch.load(weights_only=True)` reads
 )->dict: # Tensor by name
@@ -93,7 +93,7 @@ def read_weights(
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f"there is no weights file {path}; `weights` takes 'pretrained', 'scratch' or a file")
     try: state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as e: raise ValueError(f"{path} cannot be read as a state dict ({str(e).splitlines()[0][:120]})") from e
+    except Exception as e: raise ValueError(f"{path} cannot be read as a state dict ({in_a_line(e)})") from e
     for k in ('state_dict', 'model_state_dict', 'model'): state = state[k] if isinstance(state, dict) and isinstance(state.get(k), dict) else state
     if not isinstance(state, dict) or not all(isinstance(o, torch.Tensor) for o in state.values()): raise ValueError(f"{path} holds no state dict: expected tensors by name")
     return {k.removeprefix('module.'): v for k,v in state.items()}
@@ -117,7 +117,7 @@ def _in_order(named, path):
     values = list(read_weights(path).values())
     return dict(zip(named, values)) if len(values) == len(named) else {}
 
-# %% ../nbs/05a_backbones.ipynb #ff09a3bf
+# %% ../nbs/05a_backbones.ipynb #31896caa
 WHOLE = 'vit_', 'maxvit', 'mnasnet', 'inception_v3', 'googlenet' # torchvision's networks that are no plain sequence of layers up to a pooling
 
 def _headless(net):
@@ -145,6 +145,7 @@ class Backbone(nn.Module):
     ):
         super().__init__()
         self.info, self.channels_last, self.source = info, False, {}
+        if info.library == 'timm' and not hasattr(net, 'reset_classifier'): raise ValueError(f"{info.name} is no classifier, but a part of a larger model, and cannot be fine-tuned here")
         if info.library == 'timm': net.reset_classifier(0)
         self.body = net if info.library == 'timm' else _cut(net, info)
 
@@ -155,7 +156,7 @@ class Backbone(nn.Module):
         if not isinstance(f, torch.Tensor) or f.ndim != 4: return self.body.forward_head(f, pre_logits=True)
         return f.permute(0, 3, 1, 2) if self.channels_last else f
 
-# %% ../nbs/05a_backbones.ipynb #988175ca
+# %% ../nbs/05a_backbones.ipynb #22cd2adf
 def _dry_run(bb, size):
     "The shape of `bb`'s features, and the names of its body's children that took no part"
     used, hooks = set(), [m.register_forward_hook(lambda m, i, o: used.add(m)) for m in bb.body.modules()]
@@ -168,21 +169,27 @@ def _dry_run(bb, size):
 
 _KNOWN = {} # what dry runs in this process have found: a benchmark builds the same network with every seed
 
+def _dry_runs(bb, size):
+    "`_dry_run` at 96 pixels if that will do, since what a convolution takes when small it takes when large; else at `size`"
+    if size > 96 and not hasattr(bb.body, 'set_input_size'):
+        try: return _dry_run(bb, 96)
+        except Exception: pass # a network of a fixed size, or of steps that do not fit
+    return _dry_run(bb, size)
+
 def _settle(bb, size, key):
     "Fit `bb` to images of `size`: position embeddings, order of channels, number of features; drop what is not used"
     info = bb.info
     try:
-        fixed = hasattr(bb.body, 'set_input_size') or info.arch.startswith(WHOLE) or getattr(bb.body, 'pretrained_cfg', {}).get('fixed_input_size')
         if size != info.size and hasattr(bb.body, 'set_input_size'): bb.body.set_input_size(img_size=size)
-        if key not in _KNOWN: _KNOWN[key] = _dry_run(bb, size if fixed else min(size, 96)) # what a convolution takes when small it takes when large
-    except Exception as e: raise ValueError(f"{info.name} cannot take images of size {size} ({str(e).splitlines()[0][:120]}); its own size is {info.size}") from e
+        if key not in _KNOWN: _KNOWN[key] = _dry_runs(bb, size)
+    except Exception as e: raise ValueError(f"{info.name} cannot take images of size {size} ({in_a_line(e)}); its own size is {info.size}") from e
     shape, unused = _KNOWN[key]
     bb.channels_last = len(shape) == 4 and info.library == 'timm' and shape[1] != bb.body.num_features
     bb.nf, bb.spatial = (shape[3] if bb.channels_last else shape[1]), len(shape) == 4
     for name in unused: setattr(bb.body, name, nn.Identity())
     return bb.train()
 
-# %% ../nbs/05a_backbones.ipynb #f5870348
+# %% ../nbs/05a_backbones.ipynb #5a6ea020
 def build_backbone(
     name:str, # As `resolve_model` takes it
     weights='pretrained', # `pretrained`, `scratch`, or a file that `read_weights` reads
@@ -198,7 +205,7 @@ def build_backbone(
     file = fetched or packaged or (None if weights in ('pretrained', 'scratch') else Path(weights))
     scratch = weights == 'scratch' or (allow_scratch and not info.pretrained and not file)
     try: net, source = (NETS[info.library](info, **kwargs), 'random') if file or scratch else _pretrained_net(info, **kwargs)
-    except TypeError as e: raise ValueError(f"{info.name} does not take {', '.join(kwargs)} ({e})") from e
+    except TypeError as e: raise ValueError(f"{info.name} does not take {', '.join(kwargs)} ({e})" if kwargs else f"{info.name} cannot be built ({e})") from e
     if grad_checkpointing:
         if not hasattr(net, 'set_grad_checkpointing'): raise ValueError(f"{info.name} has no gradient checkpointing")
         net.set_grad_checkpointing()

@@ -6,7 +6,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/models.html.md"""
 
 # %% auto #0
 __all__ = ['NAMES', 'HUB', 'BARE', 'PRETRAINED_ON', 'IMAGENET', 'XRESNET50', 'CLIP_ARCHES', 'INFO', 'SUITES', 'resolve_model',
-           'ModelInfo', 'unreachable', 'model_info', 'model_inputs', 'expand_models']
+           'ModelInfo', 'in_a_line', 'unreachable', 'model_info', 'model_inputs', 'expand_models']
 
 # %% ../nbs/05_models.ipynb #5846fae4
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class ModelInfo:
     data:str             # What they were trained on, as far as the tag says
     licence:str          # Their licence, where the library knows it
 
-# %% ../nbs/05_models.ipynb #e50edbfc
+# %% ../nbs/05_models.ipynb #8883f324
 PRETRAINED_ON = dict( # parts of tags: data
     in1k='ImageNet-1k', IMAGENET1K='ImageNet-1k', in12k='ImageNet-12k', in21k='ImageNet-21k', in22k='ImageNet-22k', openai='OpenAI WIT-400M', laion2b='LAION-2B', laion400m='LAION-400M',
     datacomp1b='DataComp-1B', webli='WebLI', metaclip='MetaCLIP', dfn2b='DFN-2B', dfn5b='DFN-5B', lvd142m='LVD-142M', lvd1689m='LVD-1689M', ig1b='Instagram-1B', yfcc15m='YFCC-15M',
@@ -96,6 +96,12 @@ def _torchvision_info(arch):
 
 CLIP_ARCHES = {(768, 32): 'vit_base_patch32_clip_224', (768, 16): 'vit_base_patch16_clip_224', (1024, 14): 'vit_large_patch14_clip_224', (1280, 14): 'vit_huge_patch14_clip_224'} # by width and patch size
 
+def in_a_line(
+    e:Exception # Any
+)->str: # At most 120 characters
+    "The first line of what `e` says, or its type if it says nothing."
+    return (str(e).strip().splitlines() or [type(e).__name__])[0][:120]
+
 def unreachable(
     url:str, # Of something on the network
     timeout:float=3 # Seconds to wait for an answer
@@ -115,7 +121,7 @@ def _hub_config(repo):
         try: return json.loads(Path(hf_hub_download(repo, file)).read_text(encoding='utf-8'))
         except EntryNotFoundError: continue
         except (OSError, HfHubHTTPError, HFValidationError) as e:
-            raise ValueError(f"the description of {HUB}{repo} cannot be reached ({str(e).strip().splitlines()[0][:120]}); connect once so that it is cached, or check the repository's name") from e
+            raise ValueError(f"the description of {HUB}{repo} cannot be reached ({in_a_line(e)}); connect once so that it is cached, or check the repository's name") from e
     raise ValueError(f"{HUB}{repo} has neither open_clip_config.json nor config.json, which say what its network is")
 
 def _hub_info(repo):

@@ -7,7 +7,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/predictor.html.md"""
 # %% auto #0
 __all__ = ['save_model', 'image_files', 'Predictor', 'load_model', 'export_onnx']
 
-# %% ../nbs/07b_predictor.ipynb #a6cf8a25
+# %% ../nbs/07b_predictor.ipynb #01e681ef
 from pathlib import Path
 import glob, json, os
 
@@ -19,6 +19,7 @@ from torch import nn
 from .backbones import build_backbone
 from .learner import HEADS
 from .loaders import PixelReader
+from .models import in_a_line
 from .pixels import BadImage
 from .sources import IMAGE_SUFFIXES, find_images
 
@@ -99,7 +100,7 @@ class Predictor:
                 rows += [(f.as_posix(), r+1, self.classes[k], float(p[k]), '') for r,k in enumerate(np.argsort(-p, kind='stable')[:top])]
         return pd.DataFrame(rows, columns=['image', 'rank', 'class', 'probability', 'problem'])
 
-# %% ../nbs/07b_predictor.ipynb #9bd94007
+# %% ../nbs/07b_predictor.ipynb #0698dcd0
 def load_model(
     folder # A folder with `model.safetensors` and `model.json`: a finished run's, or one that was exported
 )->Predictor: # On the CPU
@@ -112,7 +113,7 @@ def load_model(
         bb = build_backbone(facts['network'], 'scratch', facts['size'])
         model = nn.Sequential(bb, HEADS[facts['head']](bb.nf, len(facts['classes']), bb.spatial))
         model.load_state_dict(load_file(folder/'model.safetensors'))
-    except (KeyError, json.JSONDecodeError, RuntimeError, OSError) as e: raise ValueError(f"{folder} holds a model that cannot be read: {str(e).splitlines()[0][:160]}") from e
+    except (KeyError, json.JSONDecodeError, RuntimeError, OSError) as e: raise ValueError(f"{folder} holds a model that cannot be read: {in_a_line(e)}") from e
     except Exception as e:
         if type(e).__name__ != 'SafetensorError': raise
         raise ValueError(f"{folder}/model.safetensors is damaged: {e}") from e

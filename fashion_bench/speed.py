@@ -53,15 +53,17 @@ def measure_speed(
         opt.zero_grad()
     return dict(forward=_rate(forward, bs, device, repeats, warmup), step=_rate(step, bs, device, repeats, warmup), bs=bs, device=str(device), threads=torch.get_num_threads(), repeats=repeats)
 
-# %% ../nbs/06b_speed.ipynb #90879495
+# %% ../nbs/06b_speed.ipynb #9b5c97ef
 def multiply_adds(
     model:torch.nn.Module, # Images to anything
     size:int # Side of the images, in pixels
 )->int: # For one image
     "Multiplications with additions in a forward pass: half of what torch's counter counts as floating point operations of convolutions and matrix products."
-    p = next(model.parameters())
-    was = model.training
+    p, was, needed = next(model.parameters()), model.training, [o for o in model.parameters() if o.requires_grad]
+    for o in needed: o.requires_grad_(False) # torch's counter stumbles over parameters that want a gradient and get none
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad(): model.eval()(torch.zeros(1, 3, size, size, device=p.device, dtype=p.dtype))
-    finally: model.train(was)
+    finally:
+        model.train(was)
+        for o in needed: o.requires_grad_(True)
     return counter.get_total_flops()//2

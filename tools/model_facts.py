@@ -10,9 +10,9 @@ from pathlib import Path
 
 warnings.filterwarnings('ignore')
 import pandas as pd, timm, torch, torchvision
-from torch.utils.flop_counter import FlopCounterMode
 from fashion_bench.backbones import NETS, Backbone
 from fashion_bench.models import NAMES, model_info
+from fashion_bench.speed import multiply_adds
 
 DEST = Path(__file__).parent.parent/'fashion_bench/model_facts.csv'
 
@@ -26,9 +26,9 @@ def facts(info, device='meta'):
     "Parameters and multiply-adds of a model without its classifier, at its own size"
     with torch.device(device), torch.no_grad():
         body = Backbone(NETS[info.library](info), info).eval()
-        with FlopCounterMode(display=False) as counter: out = body(torch.zeros(1, 3, info.size, info.size))
-    if not (isinstance(out, torch.Tensor) and out.ndim in (2, 4)): raise ValueError('its features are neither a map nor a vector')
-    return dict(parameters=sum(p.numel() for p in body.parameters()), multiply_adds=counter.get_total_flops()//2)
+        out = body(torch.zeros(1, 3, info.size, info.size))
+        if not (isinstance(out, torch.Tensor) and out.ndim in (2, 4)): raise ValueError('its features are neither a map nor a vector')
+        return dict(parameters=sum(p.numel() for p in body.parameters()), multiply_adds=multiply_adds(body, info.size))
 
 def rows(arch, library):
     "A row per set of weights of an architecture, at least one"

@@ -1,0 +1,54 @@
+"""Train a real step of every torchvision network and of 60 of timm's, the smallest of as many families, and keep what happened in nbs/model_steps.csv.
+
+    python tools/model_steps.py
+
+On random weights and two random images, at 96 pixels where the network takes that, else at its own size.
+"""
+import sys, time, warnings
+from pathlib import Path
+
+warnings.filterwarnings('ignore')
+import pandas as pd, torch
+from torch import nn
+from fashion_bench.backbones import build_backbone
+from fashion_bench.catalogue import model_facts
+from fashion_bench.groups import even_groups
+from fashion_bench.learner import fastai_head
+from fashion_bench.splits import seeded_order
+
+def sample(n=60):
+    "A network per architecture of torchvision, and the smallest of each of `n` families of timm"
+    df = model_facts().assign(arch=lambda o: o.name.str.partition('.')[0])
+    tv = df[df.library == 'torchvision'].drop_duplicates('arch')
+    small = df[(df.library == 'timm') & (df.refused == '')].sort_values(['parameters', 'name']).drop_duplicates('family')
+    return pd.concat([tv, small.assign(key=seeded_order(small.family).values).sort_values('key')[:n].sort_values('name')])
+
+def step(name, size):
+    "'' if a training step moves every group of parameters, else why not"
+    bb = build_backbone(name, 'scratch', size)
+    model = nn.Sequential(bb, fastai_head(bb.nf, 4, bb.spatial)).train()
+    opt = torch.optim.SGD(model.parameters(), lr=.1)
+    groups = even_groups(model)
+    before = [[p.detach().clone() for p in g] for g in groups]
+    loss = nn.functional.cross_entropy(model(torch.randn(2, 3, size, size)), torch.tensor([0, 1]))
+    loss.backward()
+    opt.step()
+    if not loss.isfinite(): return 'loss is not finite'
+    still = [i for i,(a, g) in enumerate(zip(before, groups)) if all(torch.equal(x, p) for x,p in zip(a, g))]
+    return f'groups {still} did not move' if still else ''
+
+def attempt(name, own):
+    "(size, outcome) of the first size that works, or of the last"
+    for size in dict.fromkeys((min(96, own), own)):
+        try: why = step(name, size)
+        except Exception as e: why = f'{type(e).__name__}: {str(e).splitlines()[0][:120]}' if str(e) else type(e).__name__
+        if not why: break
+    return size, why
+
+if __name__ == '__main__':
+    rows = []
+    for r in sample().itertuples():
+        if r.parameters == r.parameters and r.parameters > 320e6: rows.append((r.name, r.size, 'not tried: over 320 M parameters'))
+        else: rows.append((r.name, *attempt(r.name, r.size)))
+        print(*rows[-1], file=sys.stderr, flush=True)
+    pd.DataFrame(rows, columns=['name', 'size', 'problem']).to_csv(Path(__file__).parent.parent/'nbs/model_steps.csv', index=False, lineterminator='\n')
