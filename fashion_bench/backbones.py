@@ -54,7 +54,7 @@ def _cached(info):
     found = [try_to_load_from_cache(repo, o) for o in HUB_FILES] if info.url.startswith(constants.ENDPOINT) else []
     return next((Path(o) for o in found if isinstance(o, str)), None)
 
-# %% ../nbs/05a_backbones.ipynb #a9f9d037
+# %% ../nbs/05a_backbones.ipynb #4a5bbbef
 def _torchvision_net(info, weights=None, **kwargs):
     if info.arch.startswith('vit_'): kwargs.setdefault('image_size', info.size)
     return torchvision.models.get_model(info.arch, weights=info.tag if weights else None, **kwargs)
@@ -62,9 +62,10 @@ def _torchvision_net(info, weights=None, **kwargs):
 def _fastai_net(info, weights=None, **kwargs): return getattr(xresnet, info.arch)(pretrained=bool(weights), **kwargs)
 def _timm_net(info, weights=None, **kwargs):
     overlay = dict(file=str(weights), custom_load=False) if isinstance(weights, Path) else None
-    return timm.create_model(info.arch if HUB in info.name else info.name.removeprefix('timm/'), pretrained=bool(weights), pretrained_cfg_overlay=overlay, **kwargs)
+    name = info.arch if HUB in info.name else info.name.removeprefix('timm/')
+    return timm.create_model(name, pretrained=bool(weights), pretrained_cfg_overlay=overlay, num_classes=0, **kwargs)
 
-NETS = dict(torchvision=_torchvision_net, timm=_timm_net, fastai=_fastai_net) # how each library builds a classifier
+NETS = dict(torchvision=_torchvision_net, timm=_timm_net, fastai=_fastai_net) # how each library builds a network; timm leaves the classifier out itself
 
 def _download(info):
     "The file of a hub's tower, fetched; timm downloads its own models itself"
@@ -98,7 +99,7 @@ def read_weights(
     if not isinstance(state, dict) or not all(isinstance(o, torch.Tensor) for o in state.values()): raise ValueError(f"{path} holds no state dict: expected tensors by name")
     return {k.removeprefix('module.'): v for k,v in state.items()}
 
-# %% ../nbs/05a_backbones.ipynb #71ae4804
+# %% ../nbs/05a_backbones.ipynb #7c6cbdad
 def _fill(named, body, state, info, source):
     "Copy `state` into those tensors of `named` that `body` kept; all of them must be there, perhaps under one prefix such as `backbone.`"
     kept = {id(o) for o in body.state_dict(keep_vars=True).values()}
@@ -115,7 +116,7 @@ def _fill(named, body, state, info, source):
 def _in_order(named, path):
     "The package's state dict under timm's names: its tensors stand in the same order"
     values = list(read_weights(path).values())
-    return dict(zip(named, values)) if len(values) == len(named) else {}
+    return dict(zip(named, values)) if len(values) == len(named) + 2 else {} # the last two are the classifier's
 
 # %% ../nbs/05a_backbones.ipynb #31896caa
 WHOLE = 'vit_', 'maxvit', 'mnasnet', 'inception_v3', 'googlenet' # torchvision's networks that are no plain sequence of layers up to a pooling

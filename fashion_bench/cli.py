@@ -6,8 +6,8 @@ Docs: https://fashion-bench.github.io/fashion_bench/cli.html.md"""
 
 # %% auto #0
 __all__ = ['app', 'DEMO', 'DATA', 'SUBSET', 'SPLIT', 'LABEL', 'MULTI', 'FINE', 'ROOT', 'IMAGE_COL', 'LABEL_COL', 'SPLIT_COL',
-           'GROUP_COL', 'LABEL_DELIM', 'board_text', 'demo', 'audit', 'run', 'show', 'models', 'predict', 'export',
-           'weights', 'cache', 'main']
+           'GROUP_COL', 'LABEL_DELIM', 'weights', 'demo', 'audit', 'run', 'show', 'models', 'predict', 'export',
+           'fetch', 'cache', 'main']
 
 # %% ../nbs/14_cli.ipynb #c01f5386
 from pathlib import Path
@@ -16,35 +16,16 @@ import os, sys, warnings
 import typer
 from typer import Argument, Option
 
-# %% ../nbs/14_cli.ipynb #bf7f112c
+# %% ../nbs/14_cli.ipynb #6aec03c2
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help='Which pretrained vision model should I fine-tune on my fashion images, and how sure can I be?')
 
-def _clock(minutes):
-    "Minutes as `m:ss`"
-    s = round(minutes*60)
-    return f'{s//60}:{s%60:02d}'
-
-def board_text(
-    board # As `results.leaderboard` gives it
-)->str: # Several lines
-    "The leaderboard for a terminal: aligned columns, then a line per failure."
-    df = board.drop(columns='note').copy()
-    for o in ('accuracy', 'map', 'macro_f1', 'valid_accuracy', 'valid_map'):
-        if o in df: df[o] = [f'{v:.3f}' if v == v else '-' for v in df[o]]
-    df['minutes_per_epoch'] = [_clock(v) if v == v else 'failed' for v in df.minutes_per_epoch]
-    notes = [f'{m}: {n}' for m,n in zip(board.model, board.note) if n]
-    what = 'Mean average precision, macro F1 and thresholded accuracy are' if 'map' in df else 'Accuracy is'
-    place = f'{what} on the test split; models are ranked on the validation split.' if {'valid_accuracy', 'valid_map'} & set(df) else f'{what} on the validation split.'
-    df.index = [str(i) if v != 'failed' else '-' for i,v in zip(df.index, df.minutes_per_epoch)]
-    return '\n'.join([df.to_string(), '', place, *notes])
-
-# %% ../nbs/14_cli.ipynb #0e2c85fe
+# %% ../nbs/14_cli.ipynb #1603e748
 def _show(where, chart=None):
     "Print the leaderboard of `where` and save its chart"
     import matplotlib; matplotlib.use('Agg')
     from fashion_bench.plots import plot_efficiency
-    from fashion_bench.results import caveats, leaderboard, load_runs
+    from fashion_bench.results import board_text, caveats, leaderboard, load_runs
     runs = load_runs(where)
     board = leaderboard(runs)
     print('\n'.join([board_text(board), *caveats(runs)]))
@@ -145,7 +126,7 @@ def _size(text):
     if not text.isdecimal(): raise ValueError(f"--size takes a number of pixels or 'native', not {text!r}")
     return int(text)
 
-# %% ../nbs/14_cli.ipynb #af8623e7
+# %% ../nbs/14_cli.ipynb #ae0fd135
 @app.command()
 def run(
     data:str = DATA,
@@ -160,7 +141,7 @@ def run(
     seed:int = Option(42, help='Of everything random but the split.'),
     out:str = Option('runs', help='Folder of run folders; what is finished there is not trained again.'),
     weights:str = Option('pretrained', help="'pretrained', 'scratch', or a checkpoint file."),
-    weights_dir:str = Option(None, help='A folder that `fashion-bench weights` filled, for machines without a network.'),
+    weights_dir:str = Option(None, help='A folder that `fashion-bench weights fetch` filled, for machines without a network.'),
     allow_scratch:bool = Option(False, '--allow-scratch', help='Train models that have no pretrained weights from scratch, marked so.'),
     subset:str = SUBSET, split:str = SPLIT, label:str = LABEL, multi:bool = MULTI, fine:bool = FINE,
     root:str = ROOT, image_col:str = IMAGE_COL, label_col:str = LABEL_COL, split_col:str = SPLIT_COL, group_col:str = GROUP_COL, label_delim:str = LABEL_DELIM,
@@ -175,7 +156,7 @@ def run(
     from fashion_bench.recipes import Recipe
     recipe = Recipe(epochs, freeze_epochs, lr, bs)
     if weights_dir:
-        if not Path(weights_dir).is_dir(): raise FileNotFoundError(f"there is no folder of weights {weights_dir}; `fashion-bench weights MODELS --to {weights_dir}` makes one")
+        if not Path(weights_dir).is_dir(): raise FileNotFoundError(f"there is no folder of weights {weights_dir}; `fashion-bench weights fetch MODELS --to {weights_dir}` makes one")
         os.environ['FASHION_BENCH_WEIGHTS'] = weights_dir
     table = _load(data, crop, subset=subset, split=split, label=label, multi=multi, fine=fine, root=root, image_col=image_col, label_col=label_col,
                   split_col=split_col, group_col=group_col, label_delim=label_delim)
@@ -256,9 +237,12 @@ def export(
     if onnx: print(f'model.onnx differs from torch by at most {export_onnx(model, to/"model.onnx"):.1e}')
     print(f'{model.facts["model"]}, {len(model.classes)} classes: {to}')
 
-# %% ../nbs/14_cli.ipynb #d99e3e5c
-@app.command()
-def weights(
+# %% ../nbs/14_cli.ipynb #7eac61b2
+weights = typer.Typer(no_args_is_help=True, help='Pretrained weights for machines without a network.')
+app.add_typer(weights, name='weights')
+
+@weights.command()
+def fetch(
     models:str = Argument(help='Models as library/name, and suites, with commas between.'),
     to:str = Option('weights', help='Folder to write safetensors files to.'),
 ):

@@ -93,6 +93,26 @@ def test_recipe_that_makes_no_sense(tmp_path):
 def test_show_without_runs(tmp_path):
     refused(fashion_bench('show', tmp_path), 'holds no runs')
     refused(fashion_bench('models', 'zzzz'), 'no model')
+    refused(fashion_bench('models', 'resnet', '--max-params', 'few'), 'takes a number such as 30M')
+    refused(fashion_bench('models', '*', '--speed'), 'measures up to 20 models')
+
+def test_sizes_groups_and_heads_that_are_none(tmp_path):
+    ask = 'run', photos(tmp_path/'photos'), '--models', 'resnet34', '--bs', 8, '--out', tmp_path/'runs'
+    refused(fashion_bench(*ask, '--size', 'big'), "a number of pixels or 'native'")
+    refused(fashion_bench(*ask, '--groups', 'two'), 'there are even, fastai, layerwise')
+    refused(fashion_bench(*ask, '--head', 'mlp'), 'there are fastai, linear')
+    refused(fashion_bench(*ask, '--weights-dir', tmp_path/'none'), 'there is no folder of weights')
+    refused(fashion_bench(*ask, '--split', 'mine'), 'there are official, random, product')
+    assert not (tmp_path/'runs').exists()
+
+def test_weights_are_fetched_and_found_without_a_network(tmp_path):
+    r = fashion_bench('weights', 'fetch', 'timm/tf_efficientnet_lite0', '--to', tmp_path/'w')
+    assert r.returncode == 0 and 'timm-tf_efficientnet_lite0.in1k.safetensors' in r.stdout, r.stderr
+    r = fashion_bench('run', photos(tmp_path/'photos'), '--models', 'timm/tf_efficientnet_lite0', '--weights-dir', tmp_path/'w', '--size', 32, '--epochs', 1, '--bs', 8, '--drop-models', '--out', tmp_path/'runs')
+    assert r.returncode == 0, r.stdout + r.stderr
+    record = json.loads(next((tmp_path/'runs').glob('*/run.json')).read_text())
+    assert record['source']['source'].startswith(str(tmp_path/'w')) and record['source']['weights'] == 'pretrained' and len(record['source']['digest']) == 16
+    assert not list((tmp_path/'runs').glob('*/model.safetensors'))
 
 def test_a_run_twice_trains_once_and_leaves_the_data_alone(tmp_path):
     data = photos(tmp_path/'photos')
@@ -106,6 +126,18 @@ def test_a_run_twice_trains_once_and_leaves_the_data_alone(tmp_path):
     assert second.returncode == 0 and second.stdout.count('on disk already') == 2
     assert {o: o.read_bytes() for o in records} == records and len(records) == 2
     assert tree(data) == before
+    run = next((tmp_path/'runs').glob('timm-*'))
+    said = json.loads(fashion_bench('predict', run, data/'dress', '--top', 1, '--json').stdout)
+    assert len(said) == 12 and {o['class'] for o in said} <= {'dress', 'jeans'} and all(.5 <= o['probability'] <= 1 for o in said)
+    (tmp_path/'bad.jpg').write_text('<html>')
+    r = fashion_bench('predict', run, data/'dress/1.jpg', tmp_path/'bad.jpg')
+    assert r.returncode == 0 and 'not an image' in r.stdout and '1 image(s) cannot be read' in r.stderr
+    assert fashion_bench('export', run, '--to', tmp_path/'model').returncode == 0
+    assert sorted(o.name for o in (tmp_path/'model').iterdir()) == ['model.json', 'model.safetensors']
+    moved = json.loads(fashion_bench('predict', tmp_path/'model', data/'dress', '--top', 1, '--json', cwd=tmp_path).stdout)
+    assert moved == said
+    refused(fashion_bench('predict', tmp_path, data/'dress'), 'has no model.json')
+    refused(fashion_bench('predict', run, tmp_path/'none.jpg'), 'there is no file, folder or image that matches')
 
 @pytest.mark.skipif(not SHARED.exists(), reason='needs the real photos beside the repository')
 def test_weights_out_of_reach_are_a_failed_row_within_seconds(tmp_path):
