@@ -22,6 +22,7 @@ from .recipes import *
 from .scores import *
 from .predictor import *
 from .runs import *
+from .worker import *
 from .bench import *
 from .results import *
 from .plots import *

@@ -61,7 +61,7 @@ def demo(
           '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
     _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True)
 
-# %% ../nbs/14_cli.ipynb #c5d0c600
+# %% ../nbs/14_cli.ipynb #792e3e21
 def _progress(what):
     "A progress bar for the results of an audit, in a terminal"
     from rich.console import Console
@@ -120,13 +120,13 @@ def _audited(table, on_bad, whole):
     print('\n'.join(str(found).splitlines()[1:]), flush=True)
     return handle_bad(found, on_bad)
 
-def _size(text):
-    "A size in pixels, or `None` for each model's own"
-    if text == 'native': return None
-    if not text.isdecimal(): raise ValueError(f"--size takes a number of pixels or 'native', not {text!r}")
-    return int(text)
+def _sizes(text):
+    "Sizes in pixels; `None` stands for each model's own"
+    words = [o.strip() for o in text.split(',')]
+    if wrong := [o for o in words if o != 'native' and not o.isdecimal()]: raise ValueError(f"--size takes numbers of pixels or 'native', not {wrong[0]!r}")
+    return [None if o == 'native' else int(o) for o in words]
 
-# %% ../nbs/14_cli.ipynb #ae0fd135
+# %% ../nbs/14_cli.ipynb #d15ef846
 @app.command()
 def run(
     data:str = DATA,
@@ -135,10 +135,11 @@ def run(
     freeze_epochs:int = Option(1, help='Epochs before, with the head alone.'),
     bs:int = Option(32, help='Images in a batch.'),
     lr:float = Option(2e-3, help="fine_tune's base learning rate."),
-    size:str = Option('224', help="Side of the square that every model sees, in pixels, or 'native' for each model's own."),
+    size:str = Option('224', help="Side of the square that every model sees, in pixels, several with commas between, or 'native' for each model's own."),
     groups:str = Option('even', help="Parameter groups: 'even' (three at comparable depth for every model), 'fastai' (what vision_learner does), 'layerwise'."),
     head:str = Option('fastai', help="'fastai', or 'linear'."),
     seed:int = Option(42, help='Of everything random but the split.'),
+    seeds:int = Option(1, help='How many seeds, from --seed on: each model runs once with each.'),
     out:str = Option('runs', help='Folder of run folders; what is finished there is not trained again.'),
     weights:str = Option('pretrained', help="'pretrained', 'scratch', or a checkpoint file."),
     weights_dir:str = Option(None, help='A folder that `fashion-bench weights fetch` filled, for machines without a network.'),
@@ -150,6 +151,8 @@ def run(
     on_bad:str = Option('fail', help="With --audit, what to do if images cannot be read: 'fail', or 'skip' them."),
     keep_model:bool = Option(True, '--keep-models/--drop-models', help='Keep trained models in the folders of their runs, for predictions.'),
     cache:bool = Option(True, '--cache/--no-cache', help='Decode every image once and keep the pixels in the cache folder.'),
+    time_limit:float = Option(None, help='Minutes after which a run is ended; it becomes a failed row.'),
+    in_process:bool = Option(False, '--in-process', help='All runs in this process, instead of each in its own.'),
     num_workers:int|None = Option(None, help="Processes that read images; by default none with a cache on a CPU, else fastai's choice."),
 ):
     "Fine-tune every model on your images, all alike, and rank them. Failures are rows."
@@ -161,7 +164,7 @@ def run(
     table = _load(data, crop, subset=subset, split=split, label=label, multi=multi, fine=fine, root=root, image_col=image_col, label_col=label_col,
                   split_col=split_col, group_col=group_col, label_delim=label_delim)
     table = _audited(table, on_bad, whole=audit)
-    _bench(table, out, models=models, recipe=recipe, size=_size(size), seeds=seed, groups=groups, head=head, weights=weights, allow_scratch=allow_scratch, keep_model=keep_model, cache=cache, num_workers=num_workers)
+    _bench(table, out, models=models, recipe=recipe, size=_sizes(size), seeds=range(seed, seed + seeds), groups=groups, head=head, weights=weights, allow_scratch=allow_scratch, keep_model=keep_model, cache=cache, isolate=not in_process, time_limit=time_limit, num_workers=num_workers)
 
 # %% ../nbs/14_cli.ipynb #aa449aa6
 @app.command()

@@ -98,7 +98,7 @@ def test_show_without_runs(tmp_path):
 
 def test_sizes_groups_and_heads_that_are_none(tmp_path):
     ask = 'run', photos(tmp_path/'photos'), '--models', 'resnet34', '--bs', 8, '--out', tmp_path/'runs'
-    refused(fashion_bench(*ask, '--size', 'big'), "a number of pixels or 'native'")
+    refused(fashion_bench(*ask, '--size', 'big'), "numbers of pixels or 'native'")
     refused(fashion_bench(*ask, '--groups', 'two'), 'there are even, fastai, layerwise')
     refused(fashion_bench(*ask, '--head', 'mlp'), 'there are fastai, linear')
     refused(fashion_bench(*ask, '--weights-dir', tmp_path/'none'), 'there is no folder of weights')

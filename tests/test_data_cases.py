@@ -156,7 +156,7 @@ import sys
 root, out = sys.argv[1:]
 table = load_table(root + '/é.csv', label='category')
 audit_command(root + '/é.csv', out + '/audit', 'all', 'official', 'category', False, False, None, None, None, None, None, None)
-bench(table, 'fastai/xresnet18', out + '/runs', 'scratch', 'fine_tune(1, freeze_epochs=0, base_lr=0.001), bs=4', 32, num_workers=0)
+bench(table, 'fastai/xresnet18', out + '/runs', 'scratch', 'fine_tune(1, freeze_epochs=0, base_lr=0.001), bs=4', 32, num_workers=0, isolate=False)
 print(load_runs(out + '/runs').status.tolist(), len(deepfashion_table(draw_wardrobe(out + '/wardrobe'))))
 """
 

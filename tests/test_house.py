@@ -14,7 +14,8 @@ MAY = dict(
     catalogue=[], models=[], backbones=['models'], groups=[], learner=['models', 'backbones', 'groups'], speed=[], recipes=[], scores=[],
     predictor=['pixels', 'sources', 'loaders', 'models', 'backbones', 'learner'],
     runs=['table', 'splits', 'loaders', 'models', 'backbones', 'groups', 'learner', 'recipes', 'scores', 'predictor', 'speed'],
-    bench=['table', 'pixels', 'cache', 'loaders', 'models', 'backbones', 'learner', 'recipes', 'runs'],
+    worker=['table', 'cache', 'runs'],
+    bench=['table', 'pixels', 'cache', 'loaders', 'models', 'backbones', 'recipes', 'runs', 'worker'],
     results=[], plots=['results'], report=['results', 'plots'], tracking=['results'], cli=None)
 
 def imports(path):
