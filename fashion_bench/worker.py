@@ -42,7 +42,7 @@ class Teller(Callback):
 
     def after_epoch(self): self.tell(dict(event='accuracy', value=float(self.recorder.values[-1][-1])))
 
-# %% ../nbs/08a_worker.ipynb #492c2559
+# %% ../nbs/08a_worker.ipynb #6966385b
 def serve()->None:
     "What a worker process does: import, read the name of a job's file from standard input, run it, tell of it on standard output."
     out = os.fdopen(os.dup(1), 'w', encoding='utf-8')
@@ -54,11 +54,11 @@ def serve()->None:
     def tell(event):
         try: print(json.dumps(event), file=out, flush=True)
         except BrokenPipeError: os._exit(1) # nobody listens: the benchmark is gone
-    table = job['table']
+    table, sys.argv = job['table'], job['argv'] # a record names the command of the benchmark, not of its worker
     table.attrs.update(job['attrs'])
     run_model(job['spec'], table, job['out'], cache=PixelCache(job['cache']) if job['cache'] else None, cbs=Teller(tell), bars=False, **job['kwargs'])
 
-# %% ../nbs/08a_worker.ipynb #f26d69fb
+# %% ../nbs/08a_worker.ipynb #bf3bbc16
 def _tail(file, n=5):
     "The last lines of a log"
     try: return [o.rstrip()[:300] for o in Path(file).read_text(encoding='utf-8', errors='replace').splitlines() if o.strip()][-n:]
@@ -91,7 +91,7 @@ class Worker:
         timer = threading.Timer((time_limit or 0)*60, lambda: (late.set(), self.stop()))
         with tempfile.TemporaryDirectory() as d:
             job = Path(d)/'job.pkl'
-            job.write_bytes(pickle.dumps(dict(spec=spec, table=table, attrs=table.attrs, out=str(out), cache=str(cache.folder) if cache else None, log=str(folder/'log.txt'), kwargs=kwargs)))
+            job.write_bytes(pickle.dumps(dict(spec=spec, table=table, attrs=table.attrs, out=str(out), cache=str(cache.folder) if cache else None, log=str(folder/'log.txt'), argv=sys.argv, kwargs=kwargs)))
             if time_limit: timer.start()
             try:
                 try: self.process.stdin.write(f'{job}\n'); self.process.stdin.close()
