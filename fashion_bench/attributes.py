@@ -8,12 +8,12 @@ Docs: https://fashion-bench.github.io/fashion_bench/attributes.html.md"""
 __all__ = ['ATTRIBUTE_TYPES', 'FINE_ATTRIBUTES', 'POINTS', 'VISIBILITY', 'attribute_names', 'choose_attributes',
            'attribute_table', 'read_landmarks']
 
-# %% ../nbs/01b_attributes.ipynb #8372f7da
+# %% ../nbs/01b_attributes.ipynb #63050346
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from .deepfashion import FINE_PARTS, deepfashion_table, find_fine, find_layout, read_aligned, read_names
+from .deepfashion import FINE_PARTS, deepfashion_table, find_fine, find_layout, list_lines, read_aligned, read_names
 
 # %% ../nbs/01b_attributes.ipynb #f2c4d77d
 ATTRIBUTE_TYPES = {'1': 'texture', '2': 'fabric', '3': 'shape', '4': 'part', '5': 'style'}
@@ -55,28 +55,24 @@ def choose_attributes(
         raise ValueError(f"there is no attribute {', '.join(map(repr, lost[:5]))}{' (there is ' + ', '.join(near) + ')' if near else ''}; a type is {', '.join(sorted(set(names.type)))}")
     return [at[o] for o in asked]
 
-# %% ../nbs/01b_attributes.ipynb #b743a755
-def _values(file, columns, images, n_all):
-    "Which of `images` has which attribute: booleans of shape (images, columns)"
+# %% ../nbs/01b_attributes.ipynb #a5cf1cac
+def _coarse_values(file, columns, n_all):
+    "Which image has which attribute: booleans by image name"
     try: df = pd.read_csv(file, sep=r'\s+', skiprows=2, header=None, quoting=3, na_filter=False, encoding='utf-8', usecols=[0, n_all, *[c+1 for c in columns]])
     except (ValueError, pd.errors.ParserError) as e: raise ValueError(f"{file}: expected a name and {n_all} values of -1, 0 or 1 in every row ({e})") from e
-    if len(df) != len(images) or set(df[0]) != set(images): raise ValueError(f"{file} and the list of categories name different images ({len(df):,} and {len(images):,})")
     if (bad := ~df.drop(columns=0).isin([-1, 0, 1]).all(axis=1)).any(): raise ValueError(f"{file}, line {bad.argmax()+3}: expected a name and {n_all} values of -1, 0 or 1, found fewer or others")
-    return df.set_index(0).loc[images, [c+1 for c in columns]].to_numpy() == 1
+    return df.set_index(0)[[c+1 for c in columns]] == 1
 
 def _fine_values(files, columns, n_all):
-    rows = []
+    "Which image has which attribute: booleans by image name"
+    parts = []
     for p in FINE_PARTS:
-        n = len(Path(files[p, '']).read_text(encoding='utf-8').split())
+        images = Path(files[p, '']).read_text(encoding='utf-8').split()
         if not files[p, 'attr'].is_file(): raise FileNotFoundError(f"there is no {files[p, 'attr']}, which attributes are read from")
-        rows.append(read_aligned(files[p, 'attr'], [f'attribute {i+1}' for i in range(n_all)], n))
-    return pd.concat(rows).iloc[:, columns].to_numpy() == '1'
+        parts.append(read_aligned(files[p, 'attr'], [f'attribute {i+1}' for i in range(n_all)], len(images)).set_axis(images))
+    return pd.concat(parts).iloc[:, columns] == '1'
 
-def _image_names(files, fine):
-    if not fine: return pd.read_csv(files['labels'], sep=r'\s+', skiprows=2, header=None, usecols=[0], quoting=3)[0].tolist()
-    return [o for p in FINE_PARTS for o in Path(files[p, '']).read_text(encoding='utf-8').split()]
-
-# %% ../nbs/01b_attributes.ipynb #f48ae80e
+# %% ../nbs/01b_attributes.ipynb #2b0f328e
 def attribute_table(
     root, # The folder that holds a copy of DeepFashion
     attributes, # A type such as `texture`, `all`, or names: a list, or text with commas
@@ -86,9 +82,11 @@ def attribute_table(
     "DeepFashion labelled by attributes; raises `ValueError` or `FileNotFoundError` for attributes that are not known and for damaged lists."
     table, known = deepfashion_table(root, fine=fine), attribute_names(root, fine)
     columns, files = choose_attributes(known, attributes), find_fine(root) if fine else find_layout(root)
-    images = _image_names(files, fine)
-    has = _fine_values(files, columns, len(known)) if fine else _values(_beside(files['labels'], 'list_attr_img.txt'), columns, images, len(known))
-    has = pd.DataFrame(has, index=[o.removeprefix('img/') for o in images]).loc[table.image].to_numpy()
+    file = None if fine else _beside(files['labels'], 'list_attr_img.txt')
+    has = _fine_values(files, columns, len(known)) if fine else _coarse_values(file, columns, len(known))
+    has.index = has.index.str.removeprefix('img/')
+    if len(has) != len(table) or set(has.index) != set(table.image): raise ValueError(f"{file} and the list of categories name different images ({len(has):,} and {len(table):,})")
+    has = has.loc[table.image].to_numpy()
     names = np.array(known.name, dtype=object)[columns]
     what = attributes if isinstance(attributes, str) else ', '.join(attributes)
     if multi: kept = table.assign(label=[tuple(sorted(names[o])) for o in has])
@@ -96,7 +94,7 @@ def attribute_table(
     kept.attrs['source'] = f"{table.attrs['source']}, {what}" + ('' if multi else f" (images with exactly one, {len(kept):,} of {len(table):,})")
     return kept
 
-# %% ../nbs/01b_attributes.ipynb #3e5733ec
+# %% ../nbs/01b_attributes.ipynb #ec49a578
 POINTS = {'1': ('upper', 6), '2': ('lower', 4), '3': ('full', 8)}
 VISIBILITY = 'visible', 'occluded', 'cut off'
 
@@ -104,16 +102,14 @@ def _points(path, i, words):
     "The points in one row: (image, kind, point, visibility, x, y) each"
     kind, n = POINTS.get(words[1] if len(words) > 1 else '', ('', 0))
     start = len(words) - 3*n
-    if not n or start not in (2, 3): raise ValueError(f"{path}, line {i+3}: expected a name, a kind of clothes from 1 to 3 and {n or '4, 6 or 8'} points of 3 numbers, found {len(words)} values: {' '.join(words)[:60]!r}")
+    if not n or start not in (2, 3): raise ValueError(f"{path}, line {i}: expected a name, a kind of clothes from 1 to 3 and {n or '4, 6 or 8'} points of 3 numbers, found {len(words)} values: {' '.join(words)[:60]!r}")
     points = zip(*(map(int, words[start+k::3]) for k in range(3)))
     try: return [(words[0].removeprefix('img/'), kind, p+1, VISIBILITY[v], x, y) for p,(v,x,y) in enumerate(points)]
-    except (ValueError, IndexError) as e: raise ValueError(f"{path}, line {i+3}: a point is a visibility from 0 to 2 and two whole numbers: {' '.join(words)[:60]!r}") from e
+    except (ValueError, IndexError) as e: raise ValueError(f"{path}, line {i}: a point is a visibility from 0 to 2 and two whole numbers: {' '.join(words)[:60]!r}") from e
 
 def read_landmarks(
     path # `list_landmarks.txt` of the Category or of the Landmark benchmark
 )->pd.DataFrame: # A row per point: `image`, `kind`, `point` from 1, `visibility`, and `x`, `y` in pixels
     "Where the landmarks of clothes are; raises `ValueError` with file and line where the list is damaged."
-    lines = Path(path).read_text(encoding='utf-8').rstrip().split('\n')
-    if lines[0].strip() != str(len(lines)-2): raise ValueError(f"{path}, line 1: it promises {lines[0].strip()[:40]!r} rows, but {len(lines)-2} follow; restore the original file or correct the number")
-    rows = [p for i,o in enumerate(lines[2:]) for p in _points(path, i, o.split())]
+    rows = [p for i,o in enumerate(list_lines(path)) for p in _points(path, i+3, o.split())]
     return pd.DataFrame(rows, columns=['image', 'kind', 'point', 'visibility', 'x', 'y'])

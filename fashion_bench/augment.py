@@ -10,9 +10,9 @@ __all__ = ['projective_grid', 'QuickAugment', 'quick_augment']
 # %% ../nbs/03b_augment.ipynb #f79bc020
 from fastai.vision.all import *
 
-# %% ../nbs/03b_augment.ipynb #5a3d357f
+# %% ../nbs/03b_augment.ipynb #cca8bb48
 def _projective(
-    aff, # fastai's `AffineCoordTfm` after its `before_call`: `mat` of shape (N, 2, 3), and `coord_fs`
+    aff # fastai's `AffineCoordTfm` after its `before_call`: `mat` of shape (N, 2, 3), and `coord_fs`
 ):
     "The matrices (N, 3, 3) that take coordinates in the output, from -1 to 1, to coordinates in the input"
     m = F.pad(aff.mat.as_subclass(torch.Tensor), (0, 0, 0, 1))

@@ -7,7 +7,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/bench.html.md"""
 # %% auto #0
 __all__ = ['seed_list', 'plan_bench', 'BenchProgress', 'describe_run', 'BarProgress', 'bench']
 
-# %% ../nbs/09_bench.ipynb #617b2711
+# %% ../nbs/09_bench.ipynb #d1ee1181
 from dataclasses import replace
 
 from fastai.vision.all import L
@@ -20,18 +20,17 @@ from .models import expand_models, model_inputs
 from .pixels import BadImage
 from .recipes import Recipe, parse_recipe, phases
 from .runs import make_spec, read_record, run_model
-from .worker import Teller, Worker
 from .table import check_images, check_out, check_table, fingerprint
+from .worker import Teller, Worker
 
-# %% ../nbs/09_bench.ipynb #ebf693e2
-def _several(o): return list(o) if isinstance(o, (list, tuple, range)) else [o]
+# %% ../nbs/09_bench.ipynb #491f5c1c
+def _listed(o): return list(o) if isinstance(o, (list, tuple, range)) else [o]
 
 def seed_list(
-    seeds, # How many, or a list of seeds
-    first:int=42 # The first of so many
-)->list: # Whole numbers
+    seeds # How many, or a list of seeds
+)->list: # Whole numbers; 42, 43 and so on for so many
     "The seeds that `seeds` stands for; raises `ValueError` for none."
-    found = list(seeds) if isinstance(seeds, (list, tuple, range)) else list(range(first, first + seeds))
+    found = list(seeds) if isinstance(seeds, (list, tuple, range)) else list(range(42, 42 + seeds))
     if not found or len(set(found)) < len(found): raise ValueError(f"seeds takes a number of seeds, at least 1, or a list of different ones, not {seeds!r}")
     return found
 
@@ -46,12 +45,13 @@ def plan_bench(
     head:str='fastai' # `fastai` or `linear`
 )->list: # A `RunSpec` per run, in the order in which they will run: all models with the first seed come first
     "What `bench` would run: the grid of models, sizes, recipes and seeds. Raises `ValueError` or `FileNotFoundError` for any input that is wrong."
-    recipes, sizes, names = [parse_recipe(str(o)) for o in _several(recipe)], _several(size), expand_models(models)
+    recipes, sizes, names = [parse_recipe(str(o)) for o in _listed(recipe)], _listed(size), expand_models(models)
     if small := [o for o in sizes if o is not None and o < 32]: raise ValueError(f"images of size {small[0]} are too small; the smallest is 32")
     check_images(check_table(table))
     for o in recipes: check_batch(table, o.bs)
     specs = [make_spec('', m, weights, r, z, s, groups, head) for s in seed_list(seeds) for r in recipes for z in sizes for m in names]
-    if specs[0].weights_hash: [build_backbone(o.model, o.weights, o.size) for o in specs[:len(names)]]
+    if specs[0].weights_hash:
+        for m, w, z in dict.fromkeys((o.model, o.weights, o.size) for o in specs): build_backbone(m, w, z) # does the file fit them all?
     data = fingerprint(table)
     return list(dict.fromkeys(replace(o, data=data) for o in specs))
 
@@ -98,7 +98,7 @@ def describe_run(
     test = f", test {f['test_accuracy']:.3f}" if 'test_accuracy' in f else ''
     return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({record['source']['weights']})"
 
-# %% ../nbs/09_bench.ipynb #0a42abe0
+# %% ../nbs/09_bench.ipynb #6fd18601
 class BarProgress(BenchProgress):
     "A bar over all runs and epochs in a terminal, a line per epoch elsewhere."
     def __init__(self,
@@ -111,7 +111,8 @@ class BarProgress(BenchProgress):
         self.steps = {o.id: (n_train//r.bs)*sum(n for _,n in phases(r)) for o in specs for r in [parse_recipe(o.recipe)]}
         self.bar = Progress(TextColumn('{task.description}'), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=self.console,
                             transient=True, disable=not self.console.is_terminal)
-        self.task, self.total, self.done = self.bar.add_task('', total=sum(self.steps.values())), sum(self.steps.values()), 0
+        self.total = sum(self.steps.values())
+        self.task = self.bar.add_task('', total=self.total)
         self.bar.start()
 
     def decoding(self, images, total):
@@ -164,7 +165,7 @@ def _isolated(spec, more, ready, **kwargs):
     if more: ready.append(Worker())
     return worker.run(spec, **kwargs)
 
-# %% ../nbs/09_bench.ipynb #2b9604c6
+# %% ../nbs/09_bench.ipynb #bb31baf8
 def bench(
     table, # An image table, as `sources.load_table` gives it
     models, # Names and suites of models: a list, or text with commas
@@ -185,6 +186,7 @@ def bench(
     cbs=None # Further fastai callbacks, passed to every run; only with `isolate=False`
 )->list: # A record per run, as in `run.json`, in the order of the plan
     "Fine-tune every model on `table` alike. Raises before anything starts if the input is wrong; after that, what fails is a record."
+    if time_limit and not isolate: raise ValueError("a run in this process cannot be ended by a time limit; leave it out, or isolate")
     if cbs and isolate: raise ValueError("callbacks cannot be sent to another process; run in this one (isolate=False)")
     specs = plan_bench(table, models, weights, recipe, size, seeds, groups, head)
     out, bars = check_out(out, table), progress is None and not isolate

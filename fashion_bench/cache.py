@@ -7,11 +7,11 @@ Docs: https://fashion-bench.github.io/fashion_bench/cache.html.md"""
 # %% auto #0
 __all__ = ['POLICY', 'shrink', 'planes', 'PixelCache', 'cache_key', 'room_for', 'build_cache', 'cache_contents', 'drop_cache']
 
-# %% ../nbs/03a_cache.ipynb #f73e610a
+# %% ../nbs/03a_cache.ipynb #e34e39fb
 from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
-import json, shutil, tempfile, warnings
+import errno, json, os, shutil, tempfile, warnings
 
 import numpy as np
 from PIL import Image
@@ -78,7 +78,7 @@ def cache_key(
     files = fingerprint(table[[o for o in ('image', 'crop') if o in table]])
     return blake2b(json.dumps([files, size, interpolation, POLICY]).encode(), digest_size=8).hexdigest()
 
-# %% ../nbs/03a_cache.ipynb #78dca728
+# %% ../nbs/03a_cache.ipynb #40369af5
 def _write(folder, table, arrays):
     "Write `arrays` and their index into `folder`"
     shapes = []
@@ -105,20 +105,21 @@ def build_cache(
     interpolation:str='bilinear', # How images are scaled
     n_workers:int|None=None, # Processes; one per core by default, 0 works in this one
     progress=lambda it, total: it # Called with the results as they come and their number; returns them
-)->PixelCache|None: # `None`, with a warning, if the disk is short
+)->PixelCache|None: # `None`, with a warning, if the disk is short or cannot be written to
     "The cache of `table`'s images, made if it is not there. Killed half-way it leaves nothing that is taken for a cache."
     dest = cache_dir()/f'pixels-{size}-{cache_key(table, size, interpolation)}'
     if dest.exists(): return PixelCache(dest)
-    if not room_for(table, size):
-        return warnings.warn(f"no room for a cache of {len(table):,} images at {size} pixels in {cache_dir()}: images are decoded anew in every epoch")
-    work, jobs = partial(_pixels, size=size, interpolation=interpolation), list(zip(image_paths(table), table.get('crop', [None]*len(table))))
-    part = Path(tempfile.mkdtemp(prefix='.pixels-', dir=cache_dir()))
+    work, jobs, part = partial(_pixels, size=size, interpolation=interpolation), list(zip(image_paths(table), table.get('crop', [None]*len(table)))), None
     try:
+        if not room_for(table, size): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        part = Path(tempfile.mkdtemp(prefix='.pixels-', dir=cache_dir()))
         _write(part, table, map_images(work, jobs, n_workers, progress))
-        try: part.rename(dest)
-        except OSError: # another process was first
-            if not dest.exists(): raise
-    finally: shutil.rmtree(part, ignore_errors=True)
+        part.rename(dest)
+    except OSError as e:
+        if not dest.exists(): # else another process was first
+            return warnings.warn(f"no cache of {len(table):,} images at {size} pixels in {cache_dir()} ({e.strerror}): images are decoded anew in every epoch")
+    finally:
+        if part: shutil.rmtree(part, ignore_errors=True)
     return PixelCache(dest)
 
 # %% ../nbs/03a_cache.ipynb #082af127

@@ -61,7 +61,7 @@ def demo(
           '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
     _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True)
 
-# %% ../nbs/14_cli.ipynb #792e3e21
+# %% ../nbs/14_cli.ipynb #424aa52b
 def _progress(what):
     "A progress bar for the results of an audit, in a terminal"
     from rich.console import Console
@@ -69,14 +69,14 @@ def _progress(what):
     console = Console(stderr=True)
     return lambda it, total: track(it, what, total=total, console=console, transient=True, disable=not console.is_terminal)
 
-def _load(data, crop=False, check=True, **kwargs):
+def _load(data, crop=False, margin=.1, check=True, **kwargs):
     "The table of `data`, said in a line"
     from fashion_bench.sources import load_table
     from fashion_bench.subsets import crop_to_boxes
     from fashion_bench.table import summary
     table = load_table(data, check=check, **kwargs)
     print(summary(table), flush=True)
-    return crop_to_boxes(table) if crop else table
+    return crop_to_boxes(table, margin) if crop else table
 
 DATA = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), a DeepFashion copy, a CSV or Parquet file, or 'wardrobe'.")
 SUBSET = Option('all', help="A named subset ('post2021': the 20 largest classes with at most 5,000 images each) or steps: kind=upper, rename=NAMES.csv, keep=Dress+Tee, min_count=50, top=20, per_class=5000, total=10000, with commas between.")
@@ -126,7 +126,7 @@ def _sizes(text):
     if wrong := [o for o in words if o != 'native' and not o.isdecimal()]: raise ValueError(f"--size takes numbers of pixels or 'native', not {wrong[0]!r}")
     return [None if o == 'native' else int(o) for o in words]
 
-# %% ../nbs/14_cli.ipynb #d15ef846
+# %% ../nbs/14_cli.ipynb #6978d638
 @app.command()
 def run(
     data:str = DATA,
@@ -146,7 +146,8 @@ def run(
     allow_scratch:bool = Option(False, '--allow-scratch', help='Train models that have no pretrained weights from scratch, marked so.'),
     subset:str = SUBSET, split:str = SPLIT, label:str = LABEL, multi:bool = MULTI, fine:bool = FINE,
     root:str = ROOT, image_col:str = IMAGE_COL, label_col:str = LABEL_COL, split_col:str = SPLIT_COL, group_col:str = GROUP_COL, label_delim:str = LABEL_DELIM,
-    crop:bool = Option(False, '--crop', help='Crop images to their boxes, with a margin of a tenth.'),
+    crop:bool = Option(False, '--crop', help='Crop images to their boxes.'),
+    margin:float = Option(.1, help='With --crop: what to leave around a box, as a part of its sides.'),
     audit:bool = Option(False, '--audit', help='Look at every image first.'),
     on_bad:str = Option('fail', help="With --audit, what to do if images cannot be read: 'fail', or 'skip' them."),
     keep_model:bool = Option(True, '--keep-models/--drop-models', help='Keep trained models in the folders of their runs, for predictions.'),
@@ -161,7 +162,7 @@ def run(
     if weights_dir:
         if not Path(weights_dir).is_dir(): raise FileNotFoundError(f"there is no folder of weights {weights_dir}; `fashion-bench weights fetch MODELS --to {weights_dir}` makes one")
         os.environ['FASHION_BENCH_WEIGHTS'] = weights_dir
-    table = _load(data, crop, subset=subset, split=split, label=label, multi=multi, fine=fine, root=root, image_col=image_col, label_col=label_col,
+    table = _load(data, crop, margin, subset=subset, split=split, label=label, multi=multi, fine=fine, root=root, image_col=image_col, label_col=label_col,
                   split_col=split_col, group_col=group_col, label_delim=label_delim)
     table = _audited(table, on_bad, whole=audit)
     _bench(table, out, models=models, recipe=recipe, size=_sizes(size), seeds=range(seed, seed + seeds), groups=groups, head=head, weights=weights, allow_scratch=allow_scratch, keep_model=keep_model, cache=cache, isolate=not in_process, time_limit=time_limit, num_workers=num_workers)

@@ -42,7 +42,7 @@ def param_layers(
     seen = {id(p) for _, ps in layers for p in ps}
     return [(layers[0][0], [o for o in backbone.parameters() if id(o) not in seen] + layers[0][1])] + layers[1:]
 
-# %% ../nbs/05b_groups.ipynb #fbf073ac
+# %% ../nbs/05b_groups.ipynb #92ac0124
 def even_groups(
     model:nn.Module # A backbone and a head, as `fashion_learner` puts them together
 )->L: # Three lists of parameters: the first half of the backbone's layers, the rest of it, the head
@@ -64,8 +64,6 @@ def fastai_groups(
     info, whole = model[0].info, nn.Sequential(model[0].body, *model[1:])
     if info.library == 'timm': return default_split(whole)
     arch = getattr(xresnet if info.library == 'fastai' else torchvision.models, info.arch)
-    split = model_meta.get(arch, {}).get('split', default_split)
-    if info.library == 'fastai': split = lambda m: L(m[0][:3], m[0][3:], m[1:]).map(params) # as for `xresnet50`, the only one that fastai lists
-    return split(whole)
+    return model_meta.get(arch, {}).get('split', default_split)(whole)
 
 GROUPS = dict(even=even_groups, fastai=fastai_groups, layerwise=layerwise_groups)

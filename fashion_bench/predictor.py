@@ -7,13 +7,14 @@ Docs: https://fashion-bench.github.io/fashion_bench/predictor.html.md"""
 # %% auto #0
 __all__ = ['save_model', 'image_files', 'Predictor', 'load_model', 'export_onnx']
 
-# %% ../nbs/07b_predictor.ipynb #01e681ef
+# %% ../nbs/07b_predictor.ipynb #1361e4f9
 from pathlib import Path
 import glob, json, os
 
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import chunked
 from safetensors.torch import load_file, save_file
 from torch import nn
 from .backbones import build_backbone
@@ -39,7 +40,7 @@ def save_model(
     (folder/'model.json').write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding='utf-8')
     return folder
 
-# %% ../nbs/07b_predictor.ipynb #e343c377
+# %% ../nbs/07b_predictor.ipynb #1e42c897
 def image_files(
     *where # Files, folders, or patterns with `*`
 )->list: # Paths
@@ -64,24 +65,25 @@ class Predictor:
         self.reader = PixelReader(facts['size'], facts['interpolation'])
         self.mean, self.std = (torch.tensor(facts[k]).view(1, 3, 1, 1) for k in ('mean', 'std'))
 
-    def inputs(self,
-        images # Files or PIL images
-    )->torch.Tensor: # Shape `(n, 3, size, size)`, normalized
-        "What the network sees of `images`: the middle square, as in validation"
-        x = torch.from_numpy(np.stack([self.reader.square(self.reader(o)) for o in images]))
-        return (x.float()/255 - self.mean)/self.std
+    def square(self,
+        image # A file or PIL image
+    )->np.ndarray: # Shape `(3, size, size)`, uint8
+        "What the network sees of `image`: its middle, as in validation; raises `BadImage` for a file that cannot be read."
+        return self.reader.square(self.reader(image))
 
     @torch.no_grad()
+    def _forward(self, squares):
+        "Probabilities `(n, classes)` of a list of squares"
+        x = torch.from_numpy(np.stack(squares)).float()/255
+        y = self.model(((x - self.mean)/self.std).to(next(self.model.parameters()).device))
+        return (y.sigmoid() if self.multilabel else y.softmax(1)).float().cpu().numpy()
+
     def probabilities(self,
         images, # Files or PIL images
         bs:int=32 # Images at a time
     )->np.ndarray: # Shape `(n, classes)`, in the order of `classes`
         "What the model gives to every class; raises `BadImage` for a file that cannot be read."
-        images, out = list(images), []
-        for i in range(0, len(images), bs):
-            y = self.model(self.inputs(images[i:i+bs]).to(next(self.model.parameters()).device))
-            out.append((y.sigmoid() if self.multilabel else y.softmax(1)).float().cpu().numpy())
-        return np.concatenate(out)
+        return np.concatenate([self._forward([self.square(o) for o in some]) for some in chunked(images, bs)])
 
     def predict(self,
         *where, # Files, folders, or patterns with `*`
@@ -89,15 +91,16 @@ class Predictor:
         bs:int=32 # Images at a time
     )->pd.DataFrame: # A row per image and class: `image`, `rank`, `class`, `probability`, and `problem` for an image that cannot be read
         "The likeliest classes of every image."
-        files, rows = image_files(*where), []
-        for i in range(0, len(files), bs):
-            good = []
-            for f in files[i:i+bs]:
-                try: self.reader(f)
-                except BadImage as e: rows.append((f.as_posix(), None, None, None, e.reason))
-                else: good.append(f)
-            for f, p in zip(good, self.probabilities(good, bs) if good else []):
-                rows += [(f.as_posix(), r+1, self.classes[k], float(p[k]), '') for r,k in enumerate(np.argsort(-p, kind='stable')[:top])]
+        rows = []
+        for files in chunked(image_files(*where), bs):
+            squares, bad = {}, {}
+            for f in files:
+                try: squares[f] = self.square(f)
+                except BadImage as e: bad[f] = e.reason
+            probs = dict(zip(squares, self._forward(list(squares.values())))) if squares else {}
+            for f in files:
+                if f in bad: rows.append((f.as_posix(), None, None, None, bad[f]))
+                else: rows += [(f.as_posix(), r+1, self.classes[k], float(probs[f][k]), '') for r,k in enumerate(np.argsort(-probs[f], kind='stable')[:top])]
         return pd.DataFrame(rows, columns=['image', 'rank', 'class', 'probability', 'problem'])
 
 # %% ../nbs/07b_predictor.ipynb #0698dcd0

@@ -7,8 +7,8 @@ Docs: https://fashion-bench.github.io/fashion_bench/recipes.html.md"""
 # %% auto #0
 __all__ = ['Recipe', 'parse_recipe', 'phases', 'train']
 
-# %% ../nbs/07_recipes.ipynb #5d355009
-from dataclasses import asdict, dataclass
+# %% ../nbs/07_recipes.ipynb #4aa0b844
+from dataclasses import dataclass
 import re
 
 # %% ../nbs/07_recipes.ipynb #ee9c0e8f

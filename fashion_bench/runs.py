@@ -179,20 +179,19 @@ def describe_table(
     return dict(source=table.attrs.get('source', ''), root=Path(table.attrs.get('root', '.')).as_posix(), fingerprint=data, split_hash=split_hash(table), classes=classes(table), multilabel=is_multilabel(table),
                 images={o: int(n) for o,n in table.split.value_counts().items()}, shared_products=len(shared_products(table)))
 
-# %% ../nbs/08_runs.ipynb #9e7558ce
+# %% ../nbs/08_runs.ipynb #62875e5e
 def _figures(history, measured, learn):
     full = history[history.phase == 'unfrozen']
     seconds = full.train_seconds + full.valid_seconds
     return dict(measured, minutes_per_epoch=float(seconds.mean()/60), wait_share=float(full.wait_seconds.sum()/full.train_seconds.sum()),
-                train_accuracy=float(full.train_accuracy.iloc[-1]), parameters=sum(p.numel() for p in learn.model.parameters()), trainable_parameters=sum(p.numel() for p in learn.model.parameters() if p.requires_grad),
-                multiply_adds=multiply_adds(learn.model, learn.dls.train.reader.size))
+                train_accuracy=float(full.train_accuracy.iloc[-1]), trainable_parameters=sum(p.numel() for p in learn.model.parameters() if p.requires_grad))
 
 def _failure(e, recorder):
     "What is known of exception `e`: in words, and the last places it passed"
     places = [f'{Path(f.filename).name}:{f.lineno} {f.name}' for f in traceback.extract_tb(e.__traceback__)[-3:]]
     return dict(type=type(e).__name__, message=str(e).strip()[:500], places=places, phase=recorder.phase if recorder.fits else 'build', epochs=len(recorder.history))
 
-# %% ../nbs/08_runs.ipynb #6f9f9731
+# %% ../nbs/08_runs.ipynb #de9f5bd9
 def _train_and_measure(spec, table, folder, recorder, allow_scratch, keep_model, cache, num_workers, cbs, bars):
     recipe = parse_recipe(spec.recipe)
     set_seed(spec.seed)
@@ -200,12 +199,14 @@ def _train_and_measure(spec, table, folder, recorder, allow_scratch, keep_model,
     learn = fashion_learner(dls, spec.model, spec.weights, allow_scratch, spec.groups, spec.head, cbs=[recorder, *L(cbs)])
     if not bars: learn.remove_cb(ProgressCallback).logger = noop
     new = [k for k in learn.model.state_dict() if k.startswith('1.')]
-    source = dict(learn.source, digest=weights_digest(learn.model[0]), new_tensors='all' if learn.source['weights'] == 'scratch' else new, groups_trained=learner_summary(learn).drop(columns='lr').to_dict('records'))
+    source = dict(learn.source, digest=weights_digest(learn.model[0]), new_tensors='all' if learn.source['weights'] == 'scratch' else new,
+                  parameter_groups=learner_summary(learn).drop(columns=['lr', 'trainable']).to_dict('records'))
+    size = dict(parameters=sum(p.numel() for p in learn.model.parameters()), multiply_adds=multiply_adds(learn.model, spec.size))
     train(learn, recipe)
     if keep_model: save_model(learn, folder)
-    return source, _figures(pd.DataFrame(recorder.history), measure(learn, table, folder), learn)
+    return source, size | _figures(pd.DataFrame(recorder.history), measure(learn, table, folder), learn)
 
-# %% ../nbs/08_runs.ipynb #fe13c884
+# %% ../nbs/08_runs.ipynb #8e0bae4f
 def run_model(
     spec:RunSpec, # What to run
     table, # The image table whose fingerprint `spec` holds
@@ -221,6 +222,7 @@ def run_model(
     folder = Path(out)/spec.folder
     if (old := read_record(folder)) and old['status'] == 'finished': return old
     folder.mkdir(parents=True, exist_ok=True)
+    for o in ('history.csv', 'steps.csv', 'predictions.npz', 'model.safetensors', 'model.json'): (folder/o).unlink(missing_ok=True) # of a start that did not finish
     recorder = RunRecorder(folder, parse_recipe(spec.recipe))
     record = dict(id=spec.id, folder=spec.folder, status='running', spec=asdict(spec), data=describe_table(table, spec.data), environment=environment(),
                   started=time.strftime('%Y-%m-%dT%H:%M:%S%z'))

@@ -23,7 +23,7 @@ def seeded_order(
     "A random key for each of `images` that depends on nothing but its path and `seed`."
     return pd.Series([blake2b(f'{seed}/{o}'.encode(), digest_size=8).hexdigest() for o in images], dtype=object)
 
-# %% ../nbs/00b_splits.ipynb #1f4e89a0
+# %% ../nbs/00b_splits.ipynb #c3ad1046
 def strata(
     table:pd.DataFrame # An image table
 )->pd.Series: # Per row the class by which it is split; of several, the rarest
@@ -54,7 +54,7 @@ def hold_out(
     unit, units = _units(train, by_group, seed)
     want = (units.groupby('label').n.transform('sum')*frac).round().clip(lower=1)
     held = units.index[(units.before < want) & (units.place < units.units - 1)]
-    whole = sorted(units.label[units.units == 1])
+    whole = sorted(set(units.label[units.units == 1]) - {''}) # an image without any label holds no class back
     if whole: warnings.warn(f"{len(whole)} class(es) with one {'product' if by_group else 'image'} stay in train and cannot be measured on {split}: {', '.join(whole[:5])}")
     moved = train.index[unit.isin(held)]
     return table.assign(split=table.split.where(~table.index.isin(moved), split))

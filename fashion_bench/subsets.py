@@ -7,22 +7,23 @@ Docs: https://fashion-bench.github.io/fashion_bench/subsets.html.md"""
 # %% auto #0
 __all__ = ['SUBSETS', 'subset_table', 'parse_subset', 'crop_to_boxes']
 
-# %% ../nbs/00c_subsets.ipynb #bef0db2c
+# %% ../nbs/00c_subsets.ipynb #906f99b9
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from .splits import seeded_order, strata
-from .table import classes, image_table, is_multilabel
+from .table import classes, is_multilabel
 
-# %% ../nbs/00c_subsets.ipynb #524d1159
+# %% ../nbs/00c_subsets.ipynb #f5119769
 SUBSETS = dict(
     all={},
     post2021=dict(top=20, per_class=5000), # 90,926 images of DeepFashion, the nearest simple recipe to the post's
 )
 
-def _relabel(table, f):
-    "`table` with `f` of every class; an image keeps those that are not `None`, and is dropped if it had one and has none"
+def _relabel(table, f, named=()):
+    "`table` with `f` of every class, those that are `None` left out; an image of one class goes with it. All of `named` must be there"
+    if lost := set(named) - set(classes(table)): raise ValueError(f"no image is of class {', '.join(sorted(lost))}; there are {', '.join(classes(table))}")
     if is_multilabel(table): return table.assign(label=[tuple(sorted({n for c in o if (n := f(c)) is not None})) for o in table.label])
     new = table.label.map({o: f(o) for o in table.label.unique()})
     return table.assign(label=new)[new.notna()]
@@ -48,11 +49,8 @@ def subset_table(
     if kind is not None:
         if 'kind' not in df or kind not in set(df.kind): raise ValueError(f"no image is of kind {kind!r}; " + (f"there are {', '.join(sorted(set(df.kind)))}" if 'kind' in df else "this table has no column `kind`"))
         df = df[df.kind == kind]
-    if lost := set(rename or ()) - set(classes(df)): raise ValueError(f"no image is of class {', '.join(sorted(lost))}; there are {', '.join(classes(df))}")
-    if rename: df = _relabel(df, lambda c: rename.get(c, c))
-    if keep is not None:
-        if lost := set(keep) - set(classes(df)): raise ValueError(f"no image is of class {', '.join(sorted(lost))}; there are {', '.join(classes(df))}")
-        df = _relabel(df, lambda c: c if c in keep else None)
+    if rename: df = _relabel(df, lambda c: rename.get(c, c), rename)
+    if keep is not None: df = _relabel(df, lambda c: c if c in keep else None, keep)
     if min_count or top is not None:
         large = _largest(df, min_count, top)
         df = _relabel(df, lambda c: c if c in large else None)

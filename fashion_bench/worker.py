@@ -7,10 +7,11 @@ Docs: https://fashion-bench.github.io/fashion_bench/worker.html.md"""
 # %% auto #0
 __all__ = ['Teller', 'serve', 'Worker']
 
-# %% ../nbs/08a_worker.ipynb #8e1beef4
+# %% ../nbs/08a_worker.ipynb #d975134b
 from pathlib import Path
 import json, os, pickle, signal, subprocess, sys, tempfile, threading, time
 
+import pandas as pd
 from fastai.vision.all import Callback
 from .cache import PixelCache
 from .runs import RunSpec, describe_table, environment, read_record, run_model, write_json
@@ -58,7 +59,7 @@ def serve()->None:
     table.attrs.update(job['attrs'])
     run_model(job['spec'], table, job['out'], cache=PixelCache(job['cache']) if job['cache'] else None, cbs=Teller(tell), bars=False, **job['kwargs'])
 
-# %% ../nbs/08a_worker.ipynb #bf3bbc16
+# %% ../nbs/08a_worker.ipynb #3bf898b4
 def _tail(file, n=5):
     "The last lines of a log"
     try: return [o.rstrip()[:300] for o in Path(file).read_text(encoding='utf-8', errors='replace').splitlines() if o.strip()][-n:]
@@ -88,6 +89,7 @@ class Worker:
         "Run `spec` in this process and wait for it. Whatever ends it is a record."
         folder, start, late = Path(out)/spec.folder, time.perf_counter(), threading.Event()
         folder.mkdir(parents=True, exist_ok=True)
+        before = read_record(folder)
         timer = threading.Timer((time_limit or 0)*60, lambda: (late.set(), self.stop()))
         with tempfile.TemporaryDirectory() as d:
             job = Path(d)/'job.pkl'
@@ -102,9 +104,10 @@ class Worker:
                 timer.cancel()
                 self.stop()
         record = read_record(folder)
-        if record and record['status'] != 'running': return record
-        record = record or dict(id=spec.id, folder=spec.folder, spec=vars(spec), data=describe_table(table, spec.data), environment=environment())
-        epochs = max(sum(1 for _ in open(folder/'history.csv', encoding='utf-8'))-1, 0) if (folder/'history.csv').is_file() else 0
+        begun = record is not None and record != before
+        if begun and record['status'] != 'running': return record
+        if not begun: record = dict(id=spec.id, folder=spec.folder, spec=vars(spec), data=describe_table(table, spec.data), environment=environment())
+        epochs = len(pd.read_csv(folder/'history.csv')) if begun and (folder/'history.csv').is_file() else 0
         why = f'it was ended after {time_limit:g} minutes, its time limit' if late.is_set() else _how(code)
         record.update(status='failed', seconds=time.perf_counter() - start,
                       failure=dict(type='TimeLimit' if late.is_set() else 'ProcessDied', message=why, places=[], phase='epoch' if epochs else 'start', epochs=epochs, log=_tail(folder/'log.txt')))

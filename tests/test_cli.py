@@ -96,6 +96,16 @@ def test_show_without_runs(tmp_path):
     refused(fashion_bench('models', 'resnet', '--max-params', 'few'), 'takes a number such as 30M')
     refused(fashion_bench('models', '*', '--speed'), 'measures up to 20 models')
 
+def test_a_model_is_timed_and_the_cache_is_dropped(tmp_path):
+    r = fashion_bench('models', 'timm/test_resnet.r160_in1k', '--speed', '--size', 64, '--bs', 4, '--json')
+    said = json.loads(r.stdout)
+    assert len(said) == 1 and said[0]['forward_per_s'] > said[0]['step_per_s'] > 0, r.stdout + r.stderr
+    env = os.environ | dict(FASHION_BENCH_CACHE=str(tmp_path))
+    (tmp_path/'decoded').mkdir()
+    (tmp_path/'decoded/x.npy').write_bytes(bytes(3*2**20))
+    assert '3.0 MB' in fashion_bench('cache', env=env).stdout
+    assert '3 MB freed' in fashion_bench('cache', '--drop', env=env).stdout and not (tmp_path/'decoded').exists()
+
 def test_sizes_groups_and_heads_that_are_none(tmp_path):
     ask = 'run', photos(tmp_path/'photos'), '--models', 'resnet34', '--bs', 8, '--out', tmp_path/'runs'
     refused(fashion_bench(*ask, '--size', 'big'), "numbers of pixels or 'native'")
@@ -120,6 +130,7 @@ def test_a_run_twice_trains_once_and_leaves_the_data_alone(tmp_path):
     ask = 'run', data, '--models', 'timm/tf_efficientnet_lite0,fastai/xresnet18', '--size', 64, '--epochs', 1, '--bs', 8, '--allow-scratch', '--num-workers', 0, '--out', tmp_path/'runs'
     first = fashion_bench(*ask)
     assert first.returncode == 0, first.stdout + first.stderr
+    assert 'few images' in first.stdout # the audit that needs no decoding
     assert 'scratch' in first.stdout and (tmp_path/'runs/efficiency.png').stat().st_size > 10_000
     records = {o: o.read_bytes() for o in (tmp_path/'runs').glob('*/run.json')}
     second = fashion_bench(*ask)

@@ -1,6 +1,5 @@
 "What goes wrong with models, a test of each kind: old names, odd networks, sizes that do not fit, weights out of reach, counts that change."
 import os, subprocess, sys, time
-from pathlib import Path
 
 import pytest, timm, torch
 from torch import nn
@@ -30,6 +29,16 @@ def test_networks_of_every_make_give_logits_in_training_mode(name, size):
 @pytest.mark.parametrize('name,size', [('torchvision/vit_b_32', 96), ('timm/inception_v4', 32)])
 def test_a_size_that_does_not_fit_is_refused_at_build(name, size):
     with pytest.raises(ValueError, match=f'cannot take images of size {size}.*its own size is'): build_backbone(name, 'scratch', size)
+
+@pytest.mark.parametrize('name', ['torchvision/resnet34', 'torchvision/densenet121', 'torchvision/vgg11', 'torchvision/alexnet', 'torchvision/squeezenet1_0', 'fastai/xresnet34', 'fastai/xresnext34', 'timm/resnet18'])
+def test_fastai_groups_are_those_of_vision_learner(name):
+    from fastai.vision.all import DataLoaders, vision_learner
+    from fastai.vision import models
+    library, arch = name.split('/')
+    plain = vision_learner(DataLoaders([], []), arch if library == 'timm' else getattr(models.xresnet if library == 'fastai' else models, arch), pretrained=False, normalize=False, n_out=5, loss_func=nn.CrossEntropyLoss())
+    bb = build_backbone(name, 'scratch', 64)
+    ours = fastai_groups(nn.Sequential(bb, fastai_head(bb.nf, 5, bb.spatial)))
+    assert [sum(p.numel() for p in g) for g in ours] == [sum(p.numel() for p in g) for g in plain.splitter(plain.model)]
 
 def test_counts_do_not_depend_on_freezing():
     table = load_table('wardrobe', subset='top=2,per_class=20')

@@ -29,5 +29,5 @@ def test_the_wheel_holds_every_module(tmp_path):
     source = shutil.copytree(ROOT, tmp_path/'source', symlinks=True, ignore=shutil.ignore_patterns('.git', '.venv', 'build', '*.egg-info', 'runs'))
     subprocess.run([sys.executable, '-m', 'build', '--wheel', '--no-isolation', '--outdir', tmp_path, source], check=True, capture_output=True)
     names = set(zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist())
-    assert {f'fashion_bench/{o.name}' for o in (ROOT/'fashion_bench').glob('*.py')} <= names
+    assert {f'fashion_bench/{o.name}' for o in (ROOT/'fashion_bench').glob('*.[pc]*')} <= names
     assert not [o for o in names if o.startswith(('tests', 'tools', 'nbs'))]

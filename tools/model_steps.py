@@ -4,7 +4,7 @@
 
 On random weights and two random images, at 96 pixels where the network takes that, else at its own size.
 """
-import sys, time, warnings
+import sys, warnings
 from pathlib import Path
 
 warnings.filterwarnings('ignore')
