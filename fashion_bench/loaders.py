@@ -53,7 +53,7 @@ class PixelReader:
 
 def _crops(table): return table.crop.tolist() if 'crop' in table else [None]*len(table)
 
-# %% ../nbs/04_loaders.ipynb #cb1b9360
+# %% ../nbs/04_loaders.ipynb #f09a00da
 def encode_labels(
     labels, # Class names, or tuples of them
     vocab # Names in the order of a model's outputs
@@ -67,11 +67,17 @@ def encode_labels(
 
 class SquareDL(TfmdDL):
     "Batches of squares: cut at random from training images, from the middle of all others."
-    def __init__(self, dataset=None, reader=None, **kwargs):
-        self.reader = reader
+    def __init__(self, dataset=None, reader=None, whole=1, **kwargs):
+        self.reader, self.whole = reader, whole
         super().__init__(dataset, **kwargs)
 
     def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **merge(dict(reader=self.reader), kwargs))
+
+    def get_idxs(self): # where several batches make a step, an epoch ends with a whole one
+        idxs = super().get_idxs()
+        return idxs[:len(idxs)//self.whole*self.whole]
+
+    def __len__(self): return super().__len__() if self.whole == 1 else self.n//self.whole*self.whole//self.bs
 
     def before_iter(self):
         super().before_iter()
@@ -128,7 +134,7 @@ def check_batch(
     if not 1 < bs <= n: raise ValueError(f"batch size {bs} does not fit {n} training images; it must be from 2 to {n}")
     return bs
 
-# %% ../nbs/04_loaders.ipynb #4a190b92
+# %% ../nbs/04_loaders.ipynb #6906d50a
 def fashion_dls(
     table, # An image table with rows in `train` and `valid`
     size:int=224, # Side of the square that a model sees, in pixels
@@ -139,13 +145,15 @@ def fashion_dls(
     augment:bool=True, # Augment training batches?
     cache:PixelCache|None=None, # `build_cache(table, size, interpolation)`; images are decoded in every epoch without
     num_workers:int|None=None, # Processes that read images, 0 for none but this; by default 0 with a cache on a CPU, else fastai's choice
-    device=None # Where batches go; fastai's default device if not given
+    device=None, # Where batches go; fastai's default device if not given
+    micro_bs:int|None=None # Load training images in batches of so many, a divisor of `bs`, that are to be accumulated to steps of `bs`
 )->DataLoaders: # `vocab` holds the class names
     "`DataLoaders` of `table` for a model that expects `size`, `mean`, `std` and `interpolation`; raises `ValueError` if an epoch would have no batch."
     check_batch(check_table(table), bs)
     if num_workers is None and cache is not None and torch.device(ifnone(device, default_device())).type == 'cpu': num_workers = 0
+    if micro_bs and bs % micro_bs: raise ValueError(f"batches of {micro_bs} do not add up to steps of {bs} images; micro_bs is a divisor of bs")
     block = fashion_block(classes(table), PixelReader(size, interpolation, cache, table), mean, std, augment, is_multilabel(table))
-    return block.dataloaders(table, bs=bs, num_workers=num_workers, device=device)
+    return block.dataloaders(table, bs=micro_bs or bs, num_workers=num_workers, device=device, dl_kwargs=[dict(whole=bs if micro_bs else 1), {}])
 
 # %% ../nbs/04_loaders.ipynb #7a8470ed
 def split_dl(

@@ -8,8 +8,9 @@ Docs: https://fashion-bench.github.io/fashion_bench/sources.html.md"""
 __all__ = ['IMAGE_SUFFIXES', 'SPLIT_FOLDERS', 'COLUMNS', 'FASHION_MNIST', 'cache_dir', 'find_images', 'folder_table',
            'find_columns', 'frame_table', 'csv_table', 'metadata_table', 'idx_table', 'load_table']
 
-# %% ../nbs/02_sources.ipynb #03dfa31e
+# %% ../nbs/02_sources.ipynb #9bcf3232
 from hashlib import blake2b
+from inspect import signature
 from pathlib import Path
 import gzip, os, shutil, tempfile, warnings
 
@@ -225,7 +226,7 @@ def _wardrobe_table():
     df.attrs['source'] = 'the embedded wardrobe'
     return df
 
-# %% ../nbs/02_sources.ipynb #044dbb8b
+# %% ../nbs/02_sources.ipynb #2bb57664
 def _deepfashion(root, valid, seed, label, multi, fine):
     "The table of a copy of DeepFashion, labelled as asked"
     if is_inshop(root):
@@ -246,6 +247,10 @@ def _read(root, valid, seed, folder, labels, **columns):
         if columns.get('label_col') or set(COLUMNS['label']) & {str(c).lower() for c in _read_metadata(files[0], root)}: return metadata_table(root, valid=valid, seed=seed, **columns)
     return folder_table(root, valid, seed)
 
+def _not_default(given):
+    "Those of `load_table`'s arguments that say something"
+    return {k: v for k,v in given.items() if v is not None and v != getattr(signature(load_table).parameters.get(k), 'default', None)}
+
 def load_table(
     where='wardrobe', # A folder of photos, a DeepFashion copy, a CSV or Parquet file, an image table, or `wardrobe` for the embedded one
     subset='all', # A recipe as `subsets.parse_subset` reads it, such as `post2021` or `top=5,per_class=100`, or its dictionary
@@ -260,6 +265,7 @@ def load_table(
     **columns # For tables: `image_col`, `label_col`, `split_col`, `group_col`, `label_delim`
 )->pd.DataFrame: # An image table, checked
     "The image table of whatever `where` is; raises `ValueError` or `FileNotFoundError` that says what is wrong with it."
+    asked = dict(subset=subset, split=split, label=label, multi=multi, fine=fine, valid=valid, seed=seed, root=root, **columns)
     recipe = subset if isinstance(subset, dict) else parse_subset(subset)
     if split not in RESPLITS: raise ValueError(f"unknown split {split!r}; there are {', '.join(RESPLITS)}")
     if isinstance(where, pd.DataFrame): table = where
@@ -269,6 +275,7 @@ def load_table(
         if not path.exists(): raise FileNotFoundError(f"there is no file or folder {path}; expected a folder of photos, a DeepFashion copy, a table (.csv, .tsv, .parquet), or 'wardrobe'")
         table = _read(path, valid, seed, root, dict(label=label, multi=multi, fine=fine), **columns)
     table = resplit(subset_table(table, **recipe), split, seed)
+    if not isinstance(where, pd.DataFrame): table.attrs['load'] = dict(data=str(where), **_not_default(asked)) # so that a record can be run again
     notes = ([subset] if recipe and not isinstance(subset, dict) else []) + ([f'split by {split}' if split == 'product' else 'split at random'] if split != 'official' else [])
     if notes: table.attrs['source'] = ', '.join([table.attrs.get('source') or 'table', *notes])
     return check_table(table) if check else table
