@@ -7,8 +7,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/precision.html.md"""
 # %% auto #0
 __all__ = ['PRECISIONS', 'best_precision', 'Autocast', 'FusedAdam']
 
-# %% ../nbs/06c_precision.ipynb #58ba80bb
-from functools import partial
+# %% ../nbs/06c_precision.ipynb #eda3b680
 import platform
 
 import torch

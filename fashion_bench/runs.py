@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs.html.md"""
 __all__ = ['SMALLEST', 'RunSpec', 'make_spec', 'run_learner', 'environment', 'measure', 'describe_table', 'read_record',
            'is_out_of_memory', 'only_deterministic', 'micro_batches', 'run_model']
 
-# %% ../nbs/08_runs.ipynb #cbefefb0
+# %% ../nbs/08_runs.ipynb #8c8b6be7
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -28,7 +28,7 @@ from .loaders import fashion_dls, split_dl
 from .models import model_info, model_inputs
 from .precision import Autocast, FusedAdam, best_precision
 from .predictor import save_model
-from .recipes import parse_recipe, phases, train
+from .recipes import parse_recipe, total_epochs, train
 from .recorder import RunRecorder
 from .scores import scores
 from .speed import multiply_adds
@@ -201,7 +201,7 @@ def micro_batches(
     halves = [bs//2**k for k in range(1, bs.bit_length()) if bs % 2**k == 0]
     return [None, *(o for o in halves if o >= SMALLEST)]
 
-# %% ../nbs/08_runs.ipynb #558d2adf
+# %% ../nbs/08_runs.ipynb #68fdcc24
 _FILES = ('history.csv', 'steps.csv', 'predictions.npz', 'model.safetensors', 'model.json', 'checkpoint.pt')
 
 class _Attempt:
@@ -225,7 +225,7 @@ class _Attempt:
 
     def train(self, learn):
         done = len(self.recorder.history)
-        if done < sum(n for _,n in phases(self.recipe)): return train(learn, self.recipe, done)
+        if done < total_epochs(self.recipe): return train(learn, self.recipe, done)
         learn.unfreeze() # only the measuring was not finished
         learn.model.load_state_dict(self.state['learner']['model'])
 

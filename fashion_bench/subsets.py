@@ -81,7 +81,7 @@ def parse_subset(
     try: return {k: _STEPS[k](v) for k,v in steps.items()}
     except ValueError as e: raise ValueError(f"subset {text!r}: {e}" if 'invalid literal' not in str(e) else f"subset {text!r}: {', '.join(k for k in steps if _STEPS[k] is int)} take whole numbers") from e
 
-# %% ../nbs/00c_subsets.ipynb #c2b1a5f1
+# %% ../nbs/00c_subsets.ipynb #501a5c53
 def crop_to_boxes(
     table:pd.DataFrame, # An image table with a column `bbox`
     margin:float=0.1 # Share of a box's longer side to show around it
@@ -92,4 +92,6 @@ def crop_to_boxes(
     flat = (b[:, 2] <= b[:, 0]) | (b[:, 3] <= b[:, 1])
     if flat.any(): raise ValueError(f"{flat.sum()} box(es) have no area, such as {tuple(table.bbox[flat].iloc[0])} of {table.image[flat].iloc[0]}")
     m = margin*np.maximum(b[:, 2]-b[:, 0], b[:, 3]-b[:, 1])[:, None]
-    return table.assign(crop=[tuple(o) for o in (b + m*[-1, -1, 1, 1]).round().astype(int).tolist()])
+    out = table.assign(crop=[tuple(o) for o in (b + m*[-1, -1, 1, 1]).round().astype(int).tolist()])
+    if 'load' in table.attrs: out.attrs['load'] = table.attrs['load'] | dict(crop=True, margin=margin) # so that a record can be run again
+    return out

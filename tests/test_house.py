@@ -12,11 +12,14 @@ MAY = dict(
     sources=['table', 'splits', 'subsets', 'deepfashion', 'attributes', 'wardrobe'], audit=['table', 'splits', 'pixels'],
     pictures=['table', 'pixels', 'splits'], cache=['table', 'pixels', 'sources'], augment=[], loaders=['table', 'pixels', 'cache', 'augment'],
     catalogue=[], models=[], backbones=['models'], groups=[], learner=['models', 'backbones', 'groups'], speed=[], recipes=[], scores=[],
+    files=[], precision=[], clock=['speed'], checkpoint=['files', 'recipes'], recorder=['clock', 'files', 'recipes'],
     predictor=['pixels', 'sources', 'loaders', 'models', 'backbones', 'learner'],
-    runs=['table', 'splits', 'loaders', 'models', 'backbones', 'groups', 'learner', 'recipes', 'scores', 'predictor', 'speed'],
-    worker=['table', 'cache', 'runs'],
-    bench=['table', 'pixels', 'cache', 'loaders', 'models', 'backbones', 'recipes', 'runs', 'worker'],
-    results=[], plots=['results'], report=['results', 'plots'], tracking=['results'], cli=None)
+    runs=['table', 'files', 'splits', 'loaders', 'models', 'backbones', 'groups', 'learner', 'precision', 'clock', 'speed', 'recipes', 'scores', 'predictor', 'checkpoint', 'recorder'],
+    probe=['splits', 'cache', 'models', 'clock', 'speed', 'recipes', 'runs'],
+    worker=['files', 'cache', 'recipes', 'runs', 'probe'],
+    progress=['recipes'], grid=['table', 'loaders', 'models', 'backbones', 'recipes', 'runs'],
+    bench=['table', 'files', 'pixels', 'cache', 'models', 'recipes', 'runs', 'worker', 'progress', 'grid'],
+    results=[], plots=['results'], report=['results', 'plots'], tracking=['results'], options=None, cli=None)
 
 def imports(path):
     "Our modules and the foreign packages that the file at `path` imports, at any depth"
