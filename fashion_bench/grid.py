@@ -23,9 +23,10 @@ from .recipes import Recipe, parse_recipe
 from .runs import RunSpec, make_spec
 from .table import check_images, check_table, fingerprint
 
-# %% ../nbs/08d_grid.ipynb #f3e9eb24
+# %% ../nbs/08d_grid.ipynb #172562a8
 def _listed(o): return list(o) if isinstance(o, (list, tuple, range)) else [o]
 
+# %% ../nbs/08d_grid.ipynb #53d09513
 def seed_list(
     seeds # How many, or a list of seeds
 )->list: # Whole numbers; 42, 43 and so on for so many
@@ -34,6 +35,7 @@ def seed_list(
     if not found or len(set(found)) < len(found) or not all(isinstance(o, int) for o in found): raise ValueError(f"seeds takes a number of seeds, at least 1, or a list of different ones, not {seeds!r}")
     return found
 
+# %% ../nbs/08d_grid.ipynb #399b10e1
 def size_list(
     size # A number of pixels, `native` or `None` for each model's own, or a list of such
 )->list: # Numbers and `None`
@@ -44,6 +46,7 @@ def size_list(
         if o is not None and o < 32: raise ValueError(f"images of size {o} are too small; the smallest is 32")
     return found
 
+# %% ../nbs/08d_grid.ipynb #0c6bece9
 @delegates(make_spec)
 def plan_bench(
     table, # An image table
@@ -63,10 +66,10 @@ def plan_bench(
     data = fingerprint(table)
     return list(dict.fromkeys(replace(o, data=data) for o in specs))
 
-# %% ../nbs/08d_grid.ipynb #29988ea2
+# %% ../nbs/08d_grid.ipynb #1085700c
 _DATA = ('data', 'subset', 'split', 'label', 'multi', 'fine', 'valid', 'split_seed', 'root', 'image_col', 'label_col', 'split_col', 'group_col', 'label_delim', 'crop', 'margin')
-_PLAN = ('models', 'recipe', 'epochs', 'freeze_epochs', 'lr', 'bs', 'size', 'seeds', *(k for k in signature(make_spec).parameters if k not in ('data', 'model', 'recipe', 'size', 'seed')))
-_HOW = ('allow_scratch', 'keep_models', 'cache', 'num_workers', 'jobs', 'time_limit', 'budget', 'out')
+_PLAN = ('models', 'recipe', 'epochs', 'freeze_epochs', 'lr', 'bs', 'size', 'seed', 'seeds', *(k for k in signature(make_spec).parameters if k not in ('data', 'model', 'recipe', 'size', 'seed')))
+_HOW = ('allow_scratch', 'weights_dir', 'audit', 'on_bad', 'keep_models', 'cache', 'in_process', 'num_workers', 'jobs', 'time_limit', 'budget', 'out')
 GRID_KEYS = (*_DATA, *_PLAN, *_HOW)
 
 def _load(text, suffix):
@@ -76,6 +79,7 @@ def _load(text, suffix):
     except ImportError: import tomli as tomllib # Python 3.10
     return tomllib.loads(text)
 
+# %% ../nbs/08d_grid.ipynb #849dbd37
 def read_grid(
     file # A file of TOML (`.toml`) or YAML (`.yaml`, `.yml`)
 )->dict: # By the keys of `GRID_KEYS`
@@ -90,7 +94,7 @@ def read_grid(
     if missing := [k for k in ('data', 'models') if k not in grid]: raise ValueError(f"{path} does not say {' and '.join(missing)}")
     return grid
 
-# %% ../nbs/08d_grid.ipynb #c98d5eec
+# %% ../nbs/08d_grid.ipynb #75d4a007
 _SAME = ('weights', 'groups', 'head', 'precision', 'compile', 'deterministic')
 
 def _only(values, what):
@@ -99,6 +103,7 @@ def _only(values, what):
     if len(found) > 1: raise ValueError(f"these runs are of several grids: they differ in {what} ({', '.join(map(str, found[:3]))}); a grid file holds one")
     return found[0]
 
+# %% ../nbs/08d_grid.ipynb #d4883023
 def grid_of(
     records # Records of runs, as `run.json` holds them
 )->dict: # As `read_grid` gives it
@@ -116,6 +121,7 @@ def grid_of(
     scratch = any(o.get('source', {}).get('weights') == 'scratch' for o in records) and same['weights'] == 'pretrained'
     return {**load, **{k: v if len(v) > 1 else v[0] if k != 'seeds' else v for k,v in lists.items()}, **same, **({'allow_scratch': True} if scratch else {})}
 
+# %% ../nbs/08d_grid.ipynb #62fdf700
 def write_grid(
     file, # To write: `.toml`, `.yaml` or `.yml`
     grid:dict # As `read_grid` gives it

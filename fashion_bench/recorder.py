@@ -13,7 +13,7 @@ from .clock import Clock
 from .files import whole_file
 from .recipes import is_training, phases
 
-# %% ../nbs/07d_recorder.ipynb #02e36516
+# %% ../nbs/07d_recorder.ipynb #f6ee6bbf
 class DeviceSmoothLoss(AvgSmoothLoss):
     "fastai's smoothed loss, kept where it is computed"
     def accumulate(self, learn):
@@ -21,11 +21,13 @@ class DeviceSmoothLoss(AvgSmoothLoss):
         loss = learn.loss.detach().mean()
         self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
 
+# %% ../nbs/07d_recorder.ipynb #f4a02414
 def _right(pred, y):
     "How many answers in a batch are right; where an image has several classes, each counts for its share of the image"
     if y.ndim == 1: return (pred.argmax(1) == y).sum()
     return ((pred > 0) == (y > .5)).float().mean(1).sum()
 
+# %% ../nbs/07d_recorder.ipynb #5fe7f8bd
 class RunRecorder(Callback):
     "Writes `history.csv` (a row per epoch) and `steps.csv` (a row per optimizer step) into `folder` while a recipe trains. Raises `FloatingPointError` for a loss that is no number."
     order = 70 # after fastai's Recorder
@@ -87,7 +89,7 @@ class RunRecorder(Callback):
         losses, t, v = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1])), self.train_clock, self.valid_clock
         self.history.append(dict(epoch=len(self.history)+1, phase=self.phase, **{'valid_accuracy' if k.startswith('accuracy') else k: float(o) for k,o in losses.items()},
             train_accuracy=float(self.right)/max(self.seen, 1), images=self.seen, train_seconds=t['seconds'], valid_seconds=v['seconds'],
-            wait_seconds=t['wait'], valid_wait_seconds=v['wait'], warmup_seconds=t['warmup'], images_per_second=self.seen/(t['seconds'] - t['warmup'])))
+            wait_seconds=t['wait'], compute_seconds=t['seconds'] - t['wait'] - t['warmup'], valid_wait_seconds=v['wait'], warmup_seconds=t['warmup'], images_per_second=self.seen/(t['seconds'] - t['warmup'])))
         self.write()
 
     def write(self):

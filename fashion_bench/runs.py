@@ -103,7 +103,7 @@ def run_learner(
         for o in learn.model: o.compile()
     return learn
 
-# %% ../nbs/08_runs.ipynb #48f7e044
+# %% ../nbs/08_runs.ipynb #4c51b15e
 def _commit():
     "The commit of the code, if it runs from a clone, with a plus if it was changed"
     here = Path(__file__).parent if '__file__' in globals() else Path.cwd()
@@ -111,6 +111,7 @@ def _commit():
     try: return (git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')) if git('ls-files', 'runs.py') else None
     except (OSError, subprocess.SubprocessError): return None
 
+# %% ../nbs/08_runs.ipynb #b99abe1c
 def environment(
     device=None # Where it runs; fastai's default device if not given
 )->dict: # Versions, machine, device
@@ -121,12 +122,13 @@ def environment(
         device=torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device), commit=_commit(), command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         **{o: metadata.version(o) for o in ('fashion-bench', 'fastai', 'timm', 'torch', 'torchvision', 'pillow')})
 
-# %% ../nbs/08_runs.ipynb #078f42ad
+# %% ../nbs/08_runs.ipynb #cb198b18
 def _predict(learn, table, split):
     "Probabilities `(n, classes)` and true class numbers of `table`'s rows in `split`"
     with learn.no_bar(), learn.no_logging(): probs, targets = learn.get_preds(dl=split_dl(learn.dls, table, split))
     return probs.float().cpu().numpy(), targets.cpu().numpy()
 
+# %% ../nbs/08_runs.ipynb #6302848e
 def measure(
     learn, # A trained `Learner`
     table, # The image table it was trained on
@@ -138,15 +140,17 @@ def measure(
         split=np.concatenate([[o]*len(t) for o,_,t in parts]), target=np.concatenate([t for _,_,t in parts]), probs=np.concatenate([p for _,p,_ in parts]))
     return {f'{o}_{k}': v for o,p,t in parts for k,v in scores(p, t).items()}
 
-# %% ../nbs/08_runs.ipynb #8944a279
+# %% ../nbs/08_runs.ipynb #5d3805ee
 def describe_table(
     table, # An image table
     data:str # Its fingerprint
 )->dict: # Plain data
     "What a record says of the data."
+    kinds = dict(kinds=dict(sorted(set(zip(table.label, table.kind))))) if 'kind' in table and not is_multilabel(table) else {}
     return dict(source=table.attrs.get('source', ''), root=Path(table.attrs.get('root', '.')).as_posix(), load=table.attrs.get('load', {}), fingerprint=data, split_hash=split_hash(table), classes=classes(table),
-                multilabel=is_multilabel(table), images={o: int(n) for o,n in table.split.value_counts().items()}, shared_products=len(shared_products(table)))
+                multilabel=is_multilabel(table), images={o: int(n) for o,n in table.split.value_counts().items()}, shared_products=len(shared_products(table)), **kinds)
 
+# %% ../nbs/08_runs.ipynb #fe4757e8
 def read_record(
     folder # A run's folder
 )->dict|None: # Its record, or `None` if there is none that can be read
@@ -154,7 +158,7 @@ def read_record(
     found = read_json(Path(folder)/'run.json')
     return found if isinstance(found, dict) and 'status' in found else None
 
-# %% ../nbs/08_runs.ipynb #15ef00cb
+# %% ../nbs/08_runs.ipynb #a71a922f
 def _costs(history):
     "What an epoch of all the model costs, from its rows"
     df = history[history.phase == 'unfrozen']
@@ -162,6 +166,7 @@ def _costs(history):
     return dict(minutes_per_epoch=float(loop.mean()/60), compute_minutes_per_epoch=float((loop - wait).mean()/60), wait_share=float(wait.sum()/loop.sum()),
                 images_per_second=float(df.images.sum()/(df.train_seconds - df.warmup_seconds).sum()), warmup_seconds=float(history.warmup_seconds.sum()), train_accuracy=float(df.train_accuracy.iloc[-1]))
 
+# %% ../nbs/08_runs.ipynb #d46573b6
 def _failure(e, recorder):
     "What is known of exception `e`: in words, and the last places it passed"
     places = [f'{Path(f.filename).name}:{f.lineno} {f.name}' for f in traceback.extract_tb(e.__traceback__)[-3:]]
@@ -169,12 +174,14 @@ def _failure(e, recorder):
     if isinstance(e, OSError) and e.errno and e.strerror and e.strerror not in message: message = f'{e.strerror} {message}'
     return dict(type=type(e).__name__, message=message[:500], places=places, phase=getattr(recorder, 'phase', 'build'), epochs=len(recorder.history))
 
+# %% ../nbs/08_runs.ipynb #eca5c5e3
 def is_out_of_memory(
     e # An exception
 )->bool: # Also for the ways in which torch says it without its own class
     "Is `e` for want of memory?"
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(o in str(e) for o in ('out of memory', "can't allocate memory", 'CUBLAS_STATUS_ALLOC_FAILED'))
 
+# %% ../nbs/08_runs.ipynb #07944a28
 @contextmanager
 def only_deterministic(
     on:bool # Ask for it?

@@ -1,5 +1,5 @@
 "The rules of the house, held against the code: who may import whom, and what a notebook may carry."
-import ast, json, re
+import ast, json, re, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -19,7 +19,8 @@ MAY = dict(
     worker=['files', 'cache', 'recipes', 'runs', 'probe'],
     progress=['recipes'], grid=['table', 'loaders', 'models', 'backbones', 'recipes', 'runs'],
     bench=['table', 'files', 'pixels', 'cache', 'models', 'recipes', 'runs', 'worker', 'progress', 'grid'],
-    results=[], plots=['results'], report=['results', 'plots'], tracking=['results'], options=None, cli=None)
+    confidence=[], reference=[], results=['confidence'], compare=['confidence', 'reference', 'results'], details=['results', 'scores'], plots=['reference', 'results'],
+    report=['confidence', 'scores', 'results', 'compare', 'details', 'plots'], tracking=['results'], options=None, cli=None)
 
 def imports(path):
     "Our modules and the foreign packages that the file at `path` imports, at any depth"
@@ -41,8 +42,12 @@ def test_a_module_imports_only_lower_ones_and_only_those_allowed():
         if MAY[name] is not None: assert ours <= set(MAY[name]), f'{name} imports {ours - set(MAY[name])}'
 
 def test_results_plots_and_report_need_neither_torch_nor_fastai():
-    for name in {'results', 'plots', 'pictures', 'report'} & set(ORDER):
+    for name in {'confidence', 'scores', 'reference', 'results', 'compare', 'details', 'plots', 'pictures', 'report'} & set(ORDER):
         assert not imports(ROOT/f'fashion_bench/{name}.py')[1] & {'torch', 'fastai', 'timm', 'torchvision'}, name
+
+def test_a_report_is_made_without_torch():
+    code = "import sys; from fashion_bench import report, compare, pictures; print(sorted({'torch', 'fastai', 'timm', 'torchvision'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
 
 def test_no_module_is_too_long():
     for name in ORDER: assert len((ROOT/f'fashion_bench/{name}.py').read_text(encoding='utf-8').splitlines()) <= 300, name
