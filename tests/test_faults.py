@@ -79,7 +79,7 @@ def until(p, words):
     raise AssertionError(f'{words} was not said: {p.stderr.read()}')
 
 def test_ctrl_c_and_kill_end_cleanly_and_the_same_command_goes_on(tmp_path):
-    ask = command('run', 'wardrobe', '--subset', 'top=4', '--models', 'fastai/xresnet18', '--allow-scratch', '--size', 64, '--bs', 8, '--epochs', 3, '--num-workers', 0, '--out', tmp_path/'runs')
+    ask = command('run', 'wardrobe', '--subset', 'top=4,per_class=30', '--models', 'fastai/xresnet18', '--allow-scratch', '--size', 64, '--bs', 8, '--epochs', 3, '--num-workers', 0, '--out', tmp_path/'runs')
     p = subprocess.Popen(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until(p, 'epoch 1/4')
     p.send_signal(signal.SIGINT)
@@ -96,7 +96,7 @@ def test_ctrl_c_and_kill_end_cleanly_and_the_same_command_goes_on(tmp_path):
     assert pd.read_csv(next((tmp_path/'runs').glob('*/history.csv'))).epoch.tolist() == [1, 2, 3, 4]
 
 def test_two_commands_on_one_folder_share_the_work(tmp_path):
-    ask = command('run', 'wardrobe', '--subset', 'top=4,per_class=20', '--models', 'fastai/xresnet18', '--allow-scratch', '--size', 32, '--bs', 8, '--epochs', 2, '--seeds', 3, '--num-workers', 0, '--drop-models', '--out', tmp_path/'runs')
+    ask = command('run', 'wardrobe', '--subset', 'top=4,per_class=20', '--models', 'fastai/xresnet18', '--allow-scratch', '--size', 32, '--bs', 8, '--epochs', 2, '--seeds', 3, '--num-workers', 0, '--drop-models', '--in-process', '--out', tmp_path/'runs')
     both = [subprocess.Popen(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [p.communicate(timeout=300) for p in both]
     assert [p.returncode for p in both] == [0, 0], said

@@ -59,12 +59,16 @@ def test_notebooks_are_small_and_carry_no_warnings_or_paths():
         for c in json.loads(text)['cells']:
             for o in c.get('outputs', []): assert o.get('name') != 'stderr' and 'site-packages' not in json.dumps(o), f'{path.name}: {"".join(c["source"])[:60]}'
 
+def test_the_public_api_is_all_of_it():
+    listed = re.findall(r'from \.(\w+) import', (ROOT/'fashion_bench/all.py').read_text(encoding='utf-8'))
+    assert listed == [o for o in ORDER if o not in ('options', 'cli')]
+
 def test_no_two_modules_export_one_name():
     "`from fashion_bench.all import *` must not hide one behind another; cli is not in it, and names commands after what they call"
     homes = {}
     for name in ORDER:
         tree = ast.parse((ROOT/f'fashion_bench/{name}.py').read_text(encoding='utf-8'))
         for o in tree.body:
-            if isinstance(o, ast.Assign) and getattr(o.targets[0], 'id', '') == '__all__' and name != 'cli':
+            if isinstance(o, ast.Assign) and getattr(o.targets[0], 'id', '') == '__all__' and name not in ('options', 'cli'):
                 for n in ast.literal_eval(o.value): homes.setdefault(n, []).append(name)
     assert not {k: v for k,v in homes.items() if len(v) > 1} and len(homes) > 100
