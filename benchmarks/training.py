@@ -8,6 +8,7 @@ with the least and the most. `plain` is what a fastai user types: `vision_learne
 the same script runs there; name torchvision/resnet50 and --size 224.
 """
 import argparse, statistics as st, tempfile, time, warnings
+from dataclasses import replace
 
 warnings.filterwarnings('ignore')
 from fastai.vision.all import *

@@ -23,14 +23,16 @@ from .runs import read_record
 from .table import check_out
 from .worker import InProcess, Processes
 
-# %% ../nbs/09_bench.ipynb #c9eb594d
+# %% ../nbs/09_bench.ipynb #bc7d3639
 def _cost_key(spec): return spec.model, spec.recipe, spec.size
 
+# %% ../nbs/09_bench.ipynb #e8c2f369
 def _probes(specs, table, engine, **kwargs):
     "What `probe_model` finds, for one spec of each kind"
     kinds = list({_cost_key(o): o for o in reversed(specs)}.values())[::-1]
     return {_cost_key(o): engine.probe(o, table, more=o is not kinds[-1], **kwargs) for o in kinds}
 
+# %% ../nbs/09_bench.ipynb #9f7b7e76
 def estimate(
     specs, # As `grid.plan_bench` gives them
     table, # The image table
@@ -48,18 +50,19 @@ def estimate(
         rows.append((model, size, recipe, n, p.get('minutes', float('nan')), memory[-1]/2**30, p.get('failure', '')))
     return pd.DataFrame(rows, columns=['model', 'size', 'recipe', 'runs', 'minutes', 'memory_gb', 'problem'])
 
-# %% ../nbs/09_bench.ipynb #699b7302
+# %% ../nbs/09_bench.ipynb #c9a07314
 def _pixels(spec):
     "The size and interpolation that a run reads images with"
     inputs = model_inputs(spec.model, spec.size)
     return inputs['size'], inputs['interpolation']
 
+# %% ../nbs/09_bench.ipynb #0b9c4984
 def _caches(table, specs, progress):
     "A `PixelCache` for every size and interpolation that `specs` need"
     try: return {o: build_cache(table, *o, progress=progress.decoding) for o in dict.fromkeys(map(_pixels, specs))}
     except BadImage as e: raise ValueError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
 
-# %% ../nbs/09_bench.ipynb #9f50a31c
+# %% ../nbs/09_bench.ipynb #db6d4cc7
 class _Work:
     "The runs of a grid, shared out among the places of an engine"
     def __init__(self, specs, table, out, engine, progress, budget, caches, **kwargs):
@@ -95,6 +98,7 @@ class _Work:
         with claim(self.out/spec.folder) as ours:
             if not ours: return False
             found = read_record(self.out/spec.folder)
+            if found is None and (self.out/spec.folder/'run.json').exists(): self._told('say', f"{self.out/spec.folder/'run.json'} is damaged, and is made anew")
             if found and (found['status'] == 'finished' or before is not None and found['status'] == 'failed' and found != before): self._settle(spec, found, True)
             elif why := self._too_long(spec): self._settle(spec, dict(id=spec.id, folder=spec.folder, spec=vars(spec), status='skipped', failure=dict(type='Budget', phase='start', message=why)))
             else:

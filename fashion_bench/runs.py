@@ -181,7 +181,7 @@ def is_out_of_memory(
     "Is `e` for want of memory?"
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(o in str(e) for o in ('out of memory', "can't allocate memory", 'CUBLAS_STATUS_ALLOC_FAILED'))
 
-# %% ../nbs/08_runs.ipynb #07944a28
+# %% ../nbs/08_runs.ipynb #909d49ec
 @contextmanager
 def only_deterministic(
     on:bool # Ask for it?
@@ -190,12 +190,15 @@ def only_deterministic(
     missing = []
     if not on: return (yield missing)
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before, cudnn = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()), torch.backends.cudnn.benchmark
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False # which fastai switches on, and which picks by the clock
         try: yield missing
-        finally: torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            torch.backends.cudnn.benchmark = cudnn
     missing += sorted({str(o.message).split()[0] for o in said if 'deterministic' in str(o.message)})
 
 # %% ../nbs/08_runs.ipynb #2195fc56

@@ -7,10 +7,10 @@ Docs: https://fashion-bench.github.io/fashion_bench/worker.html.md"""
 # %% auto #0
 __all__ = ['Teller', 'serve', 'Worker', 'place_envs', 'Processes', 'InProcess']
 
-# %% ../nbs/08b_worker.ipynb #8f8d4f46
+# %% ../nbs/08b_worker.ipynb #1f4284ab
 from dataclasses import asdict
 from pathlib import Path
-import json, os, pickle, signal, subprocess, sys, threading, time
+import json, os, pickle, select, signal, subprocess, sys, threading, time, traceback
 
 import torch
 from fastai.vision.all import Callback, L
@@ -48,44 +48,78 @@ class Teller(Callback):
         if self.trained: self.tell(dict(event='accuracy', value=float(self.recorder.values[-1][-1])))
         self.trained = False
 
-# %% ../nbs/08b_worker.ipynb #ab83c1ff
+# %% ../nbs/08b_worker.ipynb #27134cf5
 def _do(job, tell):
     "Do what a job asks for; its outcome is the last thing that is told"
-    spec, cache, cbs = RunSpec(**job['spec']), PixelCache(job['cache']) if job['cache'] else None, Teller(tell)
-    if job['do'] == 'probe': found = probe_model(spec, job['table'], **job['kwargs'])
-    else: found = run_model(spec, job['table'], job['out'], cache=cache, cbs=cbs, bars=False, **job['kwargs'])
-    tell(dict(event='outcome', value=found))
-
-def _end_with_the_benchmark():
-    os.read(0, 1)
-    os._exit(1)
-
-def serve()->None:
-    "What a worker process does: import, take a job from standard input, do it, tell of it on standard output."
-    out = os.fdopen(os.dup(1), 'w', encoding='utf-8')
-    os.dup2(2, 1) # whatever prints, prints into the log
-    try: job = pickle.load(sys.stdin.buffer)
-    except EOFError: return
-    threading.Thread(target=_end_with_the_benchmark, daemon=True).start()
     log = os.open(job['log'], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for fd in (1, 2): os.dup2(log, fd)
     sys.argv = job['argv'] # a record names the command of the benchmark, not of its worker
-    _do(job, lambda event: print(json.dumps(event), file=out, flush=True))
+    tell(dict(event='began', pid=os.getpid()))
+    spec, cache = RunSpec(**job['spec']), PixelCache(job['cache']) if job['cache'] else None
+    if job['do'] == 'probe': found = probe_model(spec, job['table'], **job['kwargs'])
+    else: found = run_model(spec, job['table'], job['out'], cache=cache, cbs=Teller(tell), bars=False, **job['kwargs'])
+    tell(dict(event='outcome', value=found))
 
-# %% ../nbs/08b_worker.ipynb #a133e263
+# %% ../nbs/08b_worker.ipynb #3b079bbf
+def _end_when(gone):
+    "A thread that ends this process as soon as `gone()`, which takes its time, is true"
+    def watch():
+        while not gone(): pass
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+
+# %% ../nbs/08b_worker.ipynb #e6e59703
+def _do_in_a_fork(job, tell):
+    "A fork does the job; when the benchmark is gone, it is ended"
+    me = os.getpid()
+    if not (child := os.fork()):
+        code = 1
+        try:
+            _end_when(lambda: time.sleep(.5) or os.getppid() != me)
+            _do(job, tell)
+            code = 0
+        except BaseException: traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if select.select([0], [], [], .05)[0]: # it is readable only when it was closed
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            os._exit(1)
+    tell(dict(event='ended', code=os.waitstatus_to_exitcode(ended[1])))
+
+# %% ../nbs/08b_worker.ipynb #7ad4612c
+def serve()->None:
+    "What a worker process does: import, take jobs from standard input, do them, tell of them on standard output."
+    out = os.fdopen(os.dup(1), 'w', encoding='utf-8')
+    os.dup2(2, 1) # whatever prints, prints into the log
+    def tell(event): print(json.dumps(event), file=out, flush=True)
+    forks = sys.platform == 'linux' and not torch.cuda.is_available()
+    while True:
+        try: job = pickle.load(sys.stdin.buffer)
+        except EOFError: return
+        if forks: _do_in_a_fork(job, tell)
+        else:
+            _end_when(lambda: not os.read(0, 1))
+            return _do(job, tell)
+
+# %% ../nbs/08b_worker.ipynb #46947f11
 def _tail(file, n=5):
     "The last lines of a log"
     try: return [o.rstrip()[:300] for o in Path(file).read_text(encoding='utf-8', errors='replace').splitlines() if o.strip()][-n:]
     except OSError: return []
 
+# %% ../nbs/08b_worker.ipynb #9d18c0fc
 def _how(code):
     "How a process ended, in words"
     if code >= 0: return f'its process ended with exit code {code}'
     name = signal.Signals(-code).name
     return f"its process was ended by {name}" + (' (out of memory?)' if name == 'SIGKILL' else '')
 
+# %% ../nbs/08b_worker.ipynb #e7f79f2a
 class Worker:
-    "A process that waits for one job. It costs some seconds to start, so that the next one is started while one works."
+    "A process that waits for jobs. Where it cannot fork it does one, and the next worker is started meanwhile."
     def __init__(self,
         env:dict|None=None # Environment variables, besides those of this process
     ):
@@ -99,7 +133,7 @@ class Worker:
         time_limit:float|None=None # Minutes after which the process is ended
     )->tuple: # What came of it, or `None`; and how the process ended, in words
         "Give the process its job and wait for it."
-        late, found = threading.Event(), None
+        late, found, code = threading.Event(), None, None
         timer = threading.Timer((time_limit or 0)*60, lambda: (late.set(), self.stop()))
         try:
             try: self.process.stdin.write(pickle.dumps(job)); self.process.stdin.flush()
@@ -107,13 +141,21 @@ class Worker:
             if time_limit: timer.start()
             for line in self.process.stdout:
                 event = json.loads(line)
-                if event['event'] == 'outcome': found = event['value']
+                if event['event'] == 'ended':
+                    code = event['code']
+                    break
+                if event['event'] == 'began': self.pid = event['pid']
+                elif event['event'] == 'outcome': found = event['value']
                 else: hear(event)
-            code = self.process.wait()
-        finally:
-            timer.cancel()
-            self.stop()
+            if code is None: code = self.process.wait()
+        except BaseException:
+            self.stop() # Ctrl-C: what works for nobody is ended
+            raise
+        finally: timer.cancel()
         return found, f'it was ended after {time_limit:g} minutes, its time limit' if late.is_set() else _how(code)
+
+    @property
+    def alive(self): return self.process.poll() is None
 
     def stop(self)->None:
         "End the process, if it has not ended"
@@ -125,9 +167,10 @@ class Worker:
             try: o.close()
             except OSError: pass # what was still to be written has no reader
 
-# %% ../nbs/08b_worker.ipynb #781c4a87
+# %% ../nbs/08b_worker.ipynb #a246432e
 def _gpus(): return [o for o in os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(map(str, range(torch.cuda.device_count())))).split(',') if o] if torch.cuda.is_available() else []
 
+# %% ../nbs/08b_worker.ipynb #083caff7
 def place_envs(
     jobs='auto' # How many runs at once; `auto` for one on each GPU, or one in all where there are none
 )->list: # Environment variables of each place
@@ -138,6 +181,7 @@ def place_envs(
     if len(gpus) > 1 or gpus and n > 1: return [dict(CUDA_VISIBLE_DEVICES=gpus[i % len(gpus)]) for i in range(n)]
     return [dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//n))) if n > 1 else {} for _ in range(n)]
 
+# %% ../nbs/08b_worker.ipynb #17667290
 class Processes:
     "An engine: each run in a fresh process on this machine."
     def __init__(self,
@@ -145,15 +189,22 @@ class Processes:
         time_limit:float|None=None # Minutes after which a run is ended
     ):
         self.envs, self.time_limit = place_envs(jobs), time_limit
-        self.ready = {}
+        self.ready, self.working, self.closed = {}, {}, False
 
     @property
     def places(self): return len(self.envs)
 
     def _ask(self, place, more, job, hear):
         worker = self.ready.pop(place, None) or Worker(self.envs[place])
-        if more: self.ready[place] = Worker(self.envs[place]) # gets ready meanwhile
-        return worker.ask(job, hear, self.time_limit)
+        forks = sys.platform == 'linux' and not torch.cuda.is_available()
+        self.working[place] = worker
+        if more and not forks: self.ready[place] = Worker(self.envs[place]) # gets ready meanwhile
+        try: return worker.ask(job, hear, self.time_limit)
+        finally:
+            if self.closed: raise InterruptedError('the benchmark is over')
+            if worker.alive and forks: self.ready[place] = worker # for the next job
+            else: worker.stop()
+            del self.working[place]
 
     def probe(self,
         spec:RunSpec, # What to try
@@ -194,8 +245,9 @@ class Processes:
         return record
 
     def close(self)->None:
-        "End what is waiting for a job"
-        for o in self.ready.values(): o.stop()
+        "End what is waiting for a job, and what is doing one"
+        self.closed = bool(self.working)
+        for o in [*self.ready.values(), *self.working.values()]: o.stop()
         self.ready = {}
 
 # %% ../nbs/08b_worker.ipynb #f75b9983
