@@ -7,9 +7,9 @@ Docs: https://fashion-bench.github.io/fashion_bench/bench.html.md"""
 # %% auto #0
 __all__ = ['estimate', 'bench']
 
-# %% ../nbs/09_bench.ipynb #73f08fef
+# %% ../nbs/09_bench.ipynb #e8cac246
 from concurrent.futures import ThreadPoolExecutor
-import threading, time
+import errno, threading, time
 
 from fastcore.meta import delegates
 import pandas as pd
@@ -131,7 +131,9 @@ class _Work:
             if self.elsewhere: time.sleep(1)
         return [self.records[o.id] for o in self.specs]
 
-# %% ../nbs/09_bench.ipynb #f0b81a0f
+# %% ../nbs/09_bench.ipynb #f4d29da4
+_DISK = [getattr(errno, o) for o in ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO') if hasattr(errno, o)] # what a disk says when it will not be written to
+
 @delegates(plan_bench)
 def bench(
     table, # An image table, as `sources.load_table` gives it
@@ -163,7 +165,7 @@ def bench(
         caches = _caches(table, todo, progress) if cache else {}
         return _Work(specs, table, out, engine, progress, budget, caches, allow_scratch=allow_scratch, keep_model=keep_model, num_workers=num_workers).all()
     except OSError as e:
-        if isinstance(e, FileNotFoundError): raise
+        if e.errno not in _DISK: raise
         raise OSError(f"cannot write to {out} ({e.strerror or e}). What is finished there is whole; put it right and start again, it goes on from there") from e
     finally:
         engine.close()

@@ -21,9 +21,9 @@ from .options import (DATA, FINE, GROUP_COL, IMAGE_COL, LABEL, LABEL_COL, LABEL_
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help='Which pretrained vision model should I fine-tune on my fashion images, and how sure can I be?')
 
-# %% ../nbs/14_cli.ipynb #36dc88ca
+# %% ../nbs/14_cli.ipynb #1bbf9643
 def _show(where, chart=None, to=None):
-    "Print the leaderboard of `where`, write it to a file, and save its chart"
+    "Print the leaderboard of the runs in a list of folders, write it to a file, and save its chart"
     import matplotlib; matplotlib.use('Agg')
     from fashion_bench.plots import plot_efficiency
     from fashion_bench.results import board_text, caveats, leaderboard, load_runs, write_board
@@ -31,12 +31,12 @@ def _show(where, chart=None, to=None):
     board = leaderboard(runs)
     print('\n'.join([board_text(board), *caveats(runs)]))
     if to: write_board(board, to)
-    chart = Path(chart or Path(where)/'efficiency.png')
+    chart = Path(chart or Path(where[0])/'efficiency.png')
     try: plot_efficiency(board).figure.savefig(chart, dpi=150, facecolor='white')
     except (ValueError, OSError) as e: print(f'No chart: {e}.')
     else: print(f'Chart: {chart}')
 
-# %% ../nbs/14_cli.ipynb #14f7c6a7
+# %% ../nbs/14_cli.ipynb #5cbaa00b
 DEMO = ['timm/tf_efficientnet_lite0', 'timm/tf_efficientnet_lite1', 'fastai/xresnet18']
 
 def _bench(table, out, **kwargs):
@@ -48,14 +48,14 @@ def _bench(table, out, **kwargs):
         print(f'\nStopped. What is finished is in {out}; the same command goes on from there, after the last whole epoch.', file=sys.stderr)
         raise typer.Exit(130)
     print()
-    _show(out)
+    _show([out])
     if any(o['status'] != 'finished' for o in records): raise typer.Exit(1)
 
 @app.command()
 def demo(
     out:str = Option('runs/demo', help='Folder of run folders.'),
 ):
-    "Fine-tune three models on an embedded wardrobe of drawn garments and rank them. Takes two to four minutes on two cores, needs no network."
+    "Fine-tune three models on an embedded wardrobe of drawn garments and rank them. Takes one to three minutes on two cores, needs no network."
     from fashion_bench.sources import load_table
     from fashion_bench.table import summary
     print('Drawing the wardrobe ...', flush=True)
@@ -84,7 +84,7 @@ def audit(
     (out/'audit.html').write_text(audit_html(found), encoding='utf-8')
     print(f'With pictures: {out/"audit.html"}')
 
-# %% ../nbs/14_cli.ipynb #2641a2e6
+# %% ../nbs/14_cli.ipynb #4619a03c
 @app.command()
 def run(
     ctx:typer.Context,
@@ -130,13 +130,13 @@ def run(
     table = audited(load_asked(a), a['on_bad'], whole=a['audit'])
     how = {k: a[k] for k in ('allow_scratch', 'num_workers')}
     if dry_run: return print_plan(table, a['out'], **how, **grid)
-    jobs = a['jobs'] if a['jobs'] == 'auto' or isinstance(a['jobs'], int) else int(a['jobs']) if a['jobs'].isdecimal() else 0
+    jobs = int(a['jobs']) if str(a['jobs']).isdecimal() else a['jobs']
     _bench(table, **grid, **how, keep_model=a['keep_models'], isolate=not a['in_process'], jobs=jobs, **{k: a[k] for k in ('out', 'cache', 'budget', 'time_limit')})
 
-# %% ../nbs/14_cli.ipynb #0d66a1ce
+# %% ../nbs/14_cli.ipynb #19614f68
 @app.command()
 def show(
-    runs:str = Argument('runs', help='A folder of run folders.'),
+    runs:list[str] = Argument(['runs'], help='Folders of run folders, of one machine or several.'),
     chart:str = Option(None, help='Where to save the efficiency chart; RUNS/efficiency.png by default.'),
     to:str = Option(None, help='Also write the leaderboard to this file: .csv, .parquet, .md or .tex.'),
 ):
@@ -164,10 +164,13 @@ def report(
 @app.command()
 def compare(
     before:str = Argument(help='A folder of run folders.'),
-    after:str = Argument(help='Another one, of the same models.'),
+    after:str = Argument(help="Another one, of the same models; or '2021', for the table of the post."),
 ):
-    "Hold the models of one folder against the same of another, image by image."
-    from fashion_bench.compare import compare_runs
+    "Hold the models of one folder against the same of another, image by image, or against the post of 2021."
+    from fashion_bench.compare import compare_reference, compare_runs
+    if after == '2021':
+        df = compare_reference(before)
+        return print(f"{df.round(3).to_string(index=False)}\n\nKendall's rank correlation with 2021: {df.attrs['kendall']:.2f} over {df.attrs['models']} models.")
     df = compare_runs(before, after)
     table = df.drop(columns='changed').round(3).rename(columns=dict(low='95% low', high='high', minutes='minutes after/before'))
     print(f"{table.to_string(index=False)}\n\nAccuracy on the {df.attrs['split']} split; p is corrected for {len(df)} comparison(s), and blank where the images are not the same.")
@@ -280,7 +283,7 @@ def cache(
     sizes = cache_contents()
     print('\n'.join([f'{n/2**20:8,.1f} MB  {o}' for o,n in sizes.items()] + [f'{sum(sizes.values())/2**20:8,.1f} MB in {cache_dir()}']))
 
-# %% ../nbs/14_cli.ipynb #2176dfcf
+# %% ../nbs/14_cli.ipynb #f5728e2c
 def _own_warnings_only():
     "Our warnings are for the user, in a line; those of the libraries below are for us"
     warnings.simplefilter('ignore')
@@ -290,6 +293,7 @@ def _own_warnings_only():
 def main()->None: # Exits with 0, 1 or 2
     "The entry point of `fashion-bench`."
     _own_warnings_only()
+    os.environ.setdefault('PYTORCH_ENABLE_MPS_FALLBACK', '1') # what Apple's GPU lacks goes to the CPU
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', errors='replace')
     try: app()
     except (ValueError, OSError) as e:

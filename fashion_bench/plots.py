@@ -202,7 +202,7 @@ def worst_pairs(
     long['share'] = long.images/long.true.map(table.sum(axis=1))
     return long[(long.true != long.predicted) & (long.images > 0)].sort_values('images', ascending=False, kind='stable', ignore_index=True).head(n)
 
-# %% ../nbs/11_plots.ipynb #21270959
+# %% ../nbs/11_plots.ipynb #b7ee2886
 def plot_confusion(
     table:pd.DataFrame, # As `scores.confusion` gives it
     ax=None, # Axes to draw into; new ones by default
@@ -220,7 +220,7 @@ def plot_confusion(
     ax.set(xticks=range(k), yticks=range(k), yticklabels=table.index, ylabel='true')
     ax.set_xticklabels(table.columns, rotation=45, ha='right')
     pairs = [f'{r.true} taken for {r.predicted}: {r.images}' for r in worst_pairs(table, n).itertuples()]
-    ax.set_xlabel('predicted' + ('\n\n' + '; '.join(pairs) if pairs else ''))
+    ax.set_xlabel('predicted' + ('\n\n' + '\n'.join(pairs) if pairs else ''))
     ax.spines[:].set_visible(False)
     return ax
 

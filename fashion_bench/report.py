@@ -92,7 +92,7 @@ def command_of(
     flags += [f'--{k}' for k,v in load.items() if v is True]
     return shlex.join(['fashion-bench', 'run', load['data'], *(str(o) for kv in parts.items() for o in kv), *flags])
 
-# %% ../nbs/12_report.ipynb #8ffb5851
+# %% ../nbs/12_report.ipynb #bd600b2c
 _STYLE = """
 :root { color-scheme: light dark; --ink: #222; --page: #fff; --line: #ccc; --soft: #f3f3f3; --link: #0072B2 }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --page: #1e1e1e; --line: #555; --soft: #2a2a2a; --link: #56B4E9 } }
@@ -105,7 +105,7 @@ th button { font: inherit; font-weight: 600; color: inherit; background: none; b
 button:focus-visible, input:focus-visible, summary:focus-visible, a:focus-visible { outline: 2px solid var(--link); outline-offset: 2px }
 input { font: inherit; padding: .3rem .5rem; width: 100%; max-width: 20rem; margin-bottom: .5rem; color: inherit; background: var(--page); border: 1px solid var(--line) }
 figure { margin: 1rem 0 } img { max-width: 100%; height: auto } figcaption { font-size: .85rem } code, pre { font-size: .85rem; background: var(--soft) } pre { padding: .5rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere } .bars span { display: inline-block; height: .7em; background: var(--link) }
-@media print { body { max-width: none; font-size: 11px } input, .noprint { display: none } figure, tr { break-inside: avoid } details > * { display: block } .wide { overflow: visible } th, td { white-space: normal } }
+@media print { body { max-width: none; font-size: 11px } input, .noprint { display: none } figure, tr { break-inside: avoid } details > * { display: block } .wide { overflow: visible } table { font-size: 7px } th, td { white-space: normal; padding: 1px 3px } th button { white-space: normal; text-align: left } figure { max-width: 75% } }
 """
 
 _SCRIPT = """
@@ -241,10 +241,10 @@ def _failure_part(df, records):
     return '<ul>' + ''.join(f"<li><b>{escape(o['spec']['model'])}</b>, seed {o['spec']['seed']}: {escape(o['failure']['type'])} ({escape(o['failure']['phase'])}): {escape(o['failure']['message'])}"
                             + (f"<pre>{escape(chr(10).join(o['failure']['log']))}</pre>" if o['failure'].get('log') else '') + '</li>' for o in lost) + '</ul>'
 
-# %% ../nbs/12_report.ipynb #8ca29c49
+# %% ../nbs/12_report.ipynb #3953412b
 def _provenance_part(records):
     "Where weights came from, and on what it ran"
-    rows = {(o['spec']['model'], *(str(o['source'].get(k, '')) for k in ('weights', 'data', 'licence', 'source', 'digest'))) for o in records if o.get('source')}
+    rows = {(o['spec']['model'], *(str(o['source'].get(k, '')) if k != 'digest' or o['source']['weights'] != 'scratch' else '' for k in ('weights', 'data', 'licence', 'source', 'digest'))) for o in records if o.get('source')}
     weights = html_table(pd.DataFrame(sorted(rows), columns=['model', 'weights', 'trained on', 'licence', 'from', 'digest'])) if rows else ''
     places = {json.dumps({k: v for k,v in o['environment'].items() if k != 'command'}, sort_keys=True) for o in records if o.get('environment')}
     return weights + ''.join(f'<details><summary>Environment</summary><pre>{escape(json.dumps(json.loads(o), indent=1, ensure_ascii=False))}</pre></details>' for o in sorted(places))

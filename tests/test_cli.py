@@ -90,6 +90,16 @@ def test_recipe_that_makes_no_sense(tmp_path):
     refused(fashion_bench('run', photos(tmp_path/'photos'), '--models', 'resnet34', '--epochs', 0), 'at least 1 epoch')
     refused(fashion_bench('run', tmp_path/'photos', '--models', 'resnet34', '--bs', 500, '--out', tmp_path/'runs'), 'batch size 500 does not fit')
 
+def test_grid_files_with_mistakes(tmp_path):
+    (tmp_path/'g.toml').write_text('data = "wardrobe"\nmodels = "xresnet18"\nseedz = 3\n')
+    refused(fashion_bench('run', tmp_path/'g.toml', '--out', tmp_path/'runs'), "unknown setting 'seedz'", 'did you mean seed')
+    refused(fashion_bench('run', tmp_path/'none.toml'), 'there is no grid file')
+    refused(fashion_bench('run', 'wardrobe'), 'say which models')
+    refused(fashion_bench('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--budget', 'soon', '--out', tmp_path/'runs'), "'soon' is no time")
+    refused(fashion_bench('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--jobs', 'many', '--out', tmp_path/'runs'), 'a number of runs at once')
+    refused(fashion_bench('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--precision', 'int8', '--out', tmp_path/'runs'), 'there are auto, fp32, bf16, fp16')
+    assert not (tmp_path/'runs').exists()
+
 def test_show_without_runs(tmp_path):
     refused(fashion_bench('show', tmp_path), 'holds no runs')
     refused(fashion_bench('models', 'zzzz'), 'no model')
@@ -137,6 +147,12 @@ def test_a_run_twice_trains_once_and_leaves_the_data_alone(tmp_path):
     assert second.returncode == 0 and second.stdout.count('on disk already') == 2
     assert {o: o.read_bytes() for o in records} == records and len(records) == 2
     assert tree(data) == before
+    assert fashion_bench('grid', tmp_path/'runs', '--to', tmp_path/'grid.toml').returncode == 0
+    third = fashion_bench('run', tmp_path/'grid.toml', '--num-workers', 0, '--out', tmp_path/'runs') # the records, turned into a file, are the same grid
+    assert third.returncode == 0 and third.stdout.count('on disk already') == 2, third.stdout + third.stderr
+    plan = fashion_bench('run', tmp_path/'grid.toml', '--num-workers', 0, '--seeds', 2, '--dry-run', '--out', tmp_path/'runs')
+    assert plan.returncode == 0 and '4 runs, 2 of them on disk already' in plan.stdout and 'in all' in plan.stdout, plan.stdout + plan.stderr
+    assert {o: o.read_bytes() for o in records} == records and len(list((tmp_path/'runs').glob('*/run.json'))) == 2
     run = next((tmp_path/'runs').glob('timm-*'))
     said = json.loads(fashion_bench('predict', run, data/'dress', '--top', 1, '--json').stdout)
     assert len(said) == 12 and {o['class'] for o in said} <= {'dress', 'jeans'} and all(.5 <= o['probability'] <= 1 for o in said)

@@ -19,7 +19,7 @@ MAY = dict(
     worker=['files', 'cache', 'recipes', 'runs', 'probe'],
     progress=['recipes'], grid=['table', 'loaders', 'models', 'backbones', 'recipes', 'runs'],
     bench=['table', 'files', 'pixels', 'cache', 'models', 'recipes', 'runs', 'worker', 'progress', 'grid'],
-    confidence=[], reference=[], results=['confidence'], compare=['confidence', 'reference', 'results'], details=['results', 'scores'], plots=['reference', 'results'],
+    confidence=[], reference=[], results=['confidence', 'scores'], compare=['confidence', 'reference', 'results'], details=['results', 'scores'], plots=['reference', 'results'],
     report=['confidence', 'scores', 'results', 'compare', 'details', 'plots'], tracking=['results'], options=None, cli=None)
 
 def imports(path):

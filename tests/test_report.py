@@ -76,6 +76,8 @@ def test_report_and_compare_from_the_command_line(tmp_path):
     assert (tmp_path/'report.html').read_text(encoding='utf-8').startswith('<!DOCTYPE html>')
     r = shell('compare', runs, runs)
     assert r.returncode == 0 and 'model2' in r.stdout and ' 1.0' in r.stdout, r.stderr
+    r = shell('compare', runs, '2021')
+    assert r.returncode == 2 and 'at least 2 models of the 2021 table' in r.stderr
     r = shell('show', runs, '--to', 'board.tex')
     assert r.returncode == 0 and 'tabular' in (tmp_path/'board.tex').read_text()
     assert shell('report', tmp_path/'none').returncode == 2 and shell('compare', runs, tmp_path/'none').returncode == 2
