@@ -7,7 +7,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/options.html.md"""
 # %% auto #0
 __all__ = ['DATA', 'SUBSET', 'SPLIT', 'LABEL', 'MULTI', 'FINE', 'ROOT', 'IMAGE_COL', 'LABEL_COL', 'SPLIT_COL', 'GROUP_COL',
            'LABEL_DELIM', 'TABLE_KEYS', 'load_asked', 'progress_bar', 'audited', 'asked_for', 'grid_asked',
-           'print_plan']
+           'print_plan', 'print_board']
 
 # %% ../nbs/13a_options.ipynb #59d61104
 from pathlib import Path
@@ -44,7 +44,7 @@ def load_asked(
     print(summary(table), flush=True)
     return crop_to_boxes(table, asked['margin']) if asked.get('crop') else table
 
-# %% ../nbs/13a_options.ipynb #da068ec7
+# %% ../nbs/13a_options.ipynb #6129b75f
 def progress_bar(
     what # What is being done
 ): # As `audit` takes it
@@ -54,6 +54,7 @@ def progress_bar(
     console = Console(stderr=True)
     return lambda it, total: track(it, what, total=total, console=console, transient=True, disable=not console.is_terminal)
 
+# %% ../nbs/13a_options.ipynb #23171263
 def audited(
     table, # An image table
     on_bad:str, # `fail` or `skip`
@@ -68,7 +69,7 @@ def audited(
     print('\n'.join(str(found).splitlines()[1:]), flush=True)
     return handle_bad(found, on_bad)
 
-# %% ../nbs/13a_options.ipynb #3cd5f089
+# %% ../nbs/13a_options.ipynb #ca555d92
 def asked_for(
     ctx, # A typer `Context` of the command
     data:str # What is to be run on: data, or a grid file
@@ -80,6 +81,7 @@ def asked_for(
     if typed & {'epochs', 'freeze_epochs', 'lr', 'bs'}: grid.pop('recipe', None)
     return ctx.params | {k: v for k,v in grid.items() if k == 'data' or k not in typed}
 
+# %% ../nbs/13a_options.ipynb #69e2b2c6
 def _sizes(size):
     "What `--size` says, as `grid.plan_bench` takes it"
     if not isinstance(size, str): return size
@@ -87,6 +89,7 @@ def _sizes(size):
     if wrong := [o for o in words if o != 'native' and not o.isdecimal()]: raise ValueError(f"--size takes numbers of pixels or 'native', not {wrong[0]!r}")
     return ['native' if o == 'native' else int(o) for o in words]
 
+# %% ../nbs/13a_options.ipynb #06ea72df
 def grid_asked(
     asked:dict # Options by name
 )->dict: # As `grid.plan_bench` takes it
@@ -121,3 +124,22 @@ def print_plan(
     for m, why in zip(costs.model, costs.problem):
         if why: print(f'{m} will fail: {why}')
     print(f'About {minutes_text(total)} in all, besides decoding the images once.')
+
+# %% ../nbs/13a_options.ipynb #af682d8e
+def print_board(
+    where, # A list of folders of run folders
+    chart=None, # Where to save the efficiency chart; in the first folder by default
+    to=None # A file to write the leaderboard to, as `results.write_board` takes it
+)->None:
+    "Print the leaderboard of the runs in a list of folders, write it to a file, and save its chart"
+    import matplotlib; matplotlib.use('Agg')
+    from fashion_bench.plots import plot_efficiency
+    from fashion_bench.results import board_text, caveats, leaderboard, load_runs, write_board
+    runs = load_runs(where)
+    board = leaderboard(runs)
+    print('\n'.join([board_text(board), *caveats(runs)]))
+    if to: write_board(board, to)
+    chart = Path(chart or Path(where[0])/'efficiency.png')
+    try: plot_efficiency(board).figure.savefig(chart, dpi=150, facecolor='white')
+    except (ValueError, OSError) as e: print(f'No chart: {e}.')
+    else: print(f'Chart: {chart}')
