@@ -27,7 +27,7 @@ def _right(pred, y):
     if y.ndim == 1: return (pred.argmax(1) == y).sum()
     return ((pred > 0) == (y > .5)).float().mean(1).sum()
 
-# %% ../nbs/07d_recorder.ipynb #5fe7f8bd
+# %% ../nbs/07d_recorder.ipynb #666575b8
 class RunRecorder(Callback):
     "Writes `history.csv` (a row per epoch) and `steps.csv` (a row per optimizer step) into `folder` while a recipe trains. Raises `FloatingPointError` for a loss that is no number."
     order = 70 # after fastai's Recorder
@@ -89,7 +89,7 @@ class RunRecorder(Callback):
         losses, t, v = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1])), self.train_clock, self.valid_clock
         self.history.append(dict(epoch=len(self.history)+1, phase=self.phase, **{'valid_accuracy' if k.startswith('accuracy') else k: float(o) for k,o in losses.items()},
             train_accuracy=float(self.right)/max(self.seen, 1), images=self.seen, train_seconds=t['seconds'], valid_seconds=v['seconds'],
-            wait_seconds=t['wait'], compute_seconds=t['seconds'] - t['wait'] - t['warmup'], valid_wait_seconds=v['wait'], warmup_seconds=t['warmup'], images_per_second=self.seen/(t['seconds'] - t['warmup'])))
+            wait_seconds=t['wait'], compute_seconds=t['seconds'] - t['wait'] - t['warmup'], valid_wait_seconds=v['wait'], warmup_seconds=t['warmup'], valid_warmup_seconds=v['warmup'], images_per_second=self.seen/(t['seconds'] - t['warmup'])))
         self.write()
 
     def write(self):

@@ -158,13 +158,13 @@ def read_record(
     found = read_json(Path(folder)/'run.json')
     return found if isinstance(found, dict) and 'status' in found else None
 
-# %% ../nbs/08_runs.ipynb #a71a922f
+# %% ../nbs/08_runs.ipynb #978014c5
 def _costs(history):
     "What an epoch of all the model costs, from its rows"
     df = history[history.phase == 'unfrozen']
-    loop, wait = df.train_seconds + df.valid_seconds - df.warmup_seconds, df.wait_seconds + df.valid_wait_seconds
+    loop, wait = df.train_seconds + df.valid_seconds - df.warmup_seconds - df.valid_warmup_seconds, df.wait_seconds + df.valid_wait_seconds
     return dict(minutes_per_epoch=float(loop.mean()/60), compute_minutes_per_epoch=float((loop - wait).mean()/60), wait_share=float(wait.sum()/loop.sum()),
-                images_per_second=float(df.images.sum()/(df.train_seconds - df.warmup_seconds).sum()), warmup_seconds=float(history.warmup_seconds.sum()), train_accuracy=float(df.train_accuracy.iloc[-1]))
+                images_per_second=float(df.images.sum()/(df.train_seconds - df.warmup_seconds).sum()), warmup_seconds=float((history.warmup_seconds + history.valid_warmup_seconds).sum()), train_accuracy=float(df.train_accuracy.iloc[-1]))
 
 # %% ../nbs/08_runs.ipynb #d46573b6
 def _failure(e, recorder):
