@@ -103,11 +103,11 @@ def run_learner(
         for o in learn.model: o.compile()
     return learn
 
-# %% ../nbs/08_runs.ipynb #4c51b15e
+# %% ../nbs/08_runs.ipynb #6dc2dbfa
 def _commit():
     "The commit of the code, if it runs from a clone, with a plus if it was changed"
     here = Path(__file__).parent if '__file__' in globals() else Path.cwd()
-    def git(*args): return subprocess.run(['git', '-C', str(here), *args], capture_output=True, text=True, timeout=10).stdout.strip()
+    def git(*args): return subprocess.run(['git', '-C', str(here), *args], capture_output=True, text=True, encoding='utf-8', timeout=10).stdout.strip()
     try: return (git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')) if git('ls-files', 'runs.py') else None
     except (OSError, subprocess.SubprocessError): return None
 

@@ -151,12 +151,12 @@ UTF8 = """
 import warnings
 warnings.filterwarnings('error', category=EncodingWarning, module='fashion_bench')
 from fashion_bench.all import *
-from fashion_bench.cli import audit as audit_command
+from fashion_bench.cli import app
 import sys
 root, out = sys.argv[1:]
 table = load_table(root + '/é.csv', label='category')
-audit_command(root + '/é.csv', out + '/audit', 'all', 'official', 'category', False, False, None, None, None, None, None, None)
-bench(table, 'fastai/xresnet18', out + '/runs', 'scratch', 'fine_tune(1, freeze_epochs=0, base_lr=0.001), bs=4', 32, num_workers=0, isolate=False)
+app(['audit', root + '/é.csv', '--out', out + '/audit'], standalone_mode=False)
+bench(table, 'fastai/xresnet18', out + '/runs', weights='scratch', recipe='fine_tune(1, freeze_epochs=0, base_lr=0.001), bs=4', size=32, num_workers=0, isolate=False)
 print(load_runs(out + '/runs').status.tolist(), len(deepfashion_table(draw_wardrobe(out + '/wardrobe'))))
 """
 
