@@ -27,7 +27,7 @@ def _right(pred, y):
     if y.ndim == 1: return (pred.argmax(1) == y).sum()
     return ((pred > 0) == (y > .5)).float().mean(1).sum()
 
-# %% ../nbs/07d_recorder.ipynb #666575b8
+# %% ../nbs/07d_recorder.ipynb #b9dca0b4
 class RunRecorder(Callback):
     "Writes `history.csv` (a row per epoch) and `steps.csv` (a row per optimizer step) into `folder` while a recipe trains. Raises `FloatingPointError` for a loss that is no number."
     order = 70 # after fastai's Recorder
@@ -62,23 +62,21 @@ class RunRecorder(Callback):
         if self.training:
             self.seen, self.right = self.seen + len(self.yb[0]), self.right + _right(self.pred.detach(), self.yb[0])
             self.losses.append((len(self.steps), self.loss.detach()))
-            if len(self.losses) >= self.every: self._settle() # a GPU is asked once in a while
+            if len(self.losses) % self.every == 0: self._check(self.losses[-self.every:]) # a GPU is asked once in a while
         self.clock.done()
 
-    def _settle(self):
-        "Fetch the losses that are still on the device; those of a step's batches make its mean"
-        if not self.losses: return
-        values = torch.stack([o for _,o in self.losses]).float().tolist()
-        for step,some in itertools.groupby(zip(self.losses, values), lambda o: o[0][0]):
-            some = [v for _,v in some]
-            self.part = (step, [*(self.part[1] if getattr(self, 'part', (None,))[0] == step else []), *some])
-            if step: self.steps[step-1][3] = sum(self.part[1])/len(self.part[1])
-            if not all(map(math.isfinite, some)): raise FloatingPointError(f"the loss became {next(v for v in some if not math.isfinite(v))} in epoch {len(self.history)+1} ({self.phase}), step {step}, "
-                f"at a learning rate of {self.opt.hypers[-1]['lr']:.2g}; a lower one, or fp32, may help")
-        self.losses = []
+    def _check(self, losses):
+        "Their values; raises if one is no number"
+        values = torch.stack([o for _,o in losses]).float().tolist()
+        for (step,_), v in zip(losses, values):
+            if not math.isfinite(v): raise FloatingPointError(f"the loss became {v} in epoch {len(self.history)+1} ({self.phase}), step {step}, "
+                                                              f"at a learning rate of {self.opt.hypers[-1]['lr']:.2g}; a lower one, or fp32, may help")
+        return values
 
     def after_train(self):
-        self._settle()
+        steps = pd.Series(self._check(self.losses), [step for step,_ in self.losses]).groupby(level=0).mean() # of the batches that make a step
+        for step, loss in steps.items(): self.steps[step-1][3] = loss
+        self.losses = []
         self.train_clock = self.clock.stop()
 
     def after_validate(self): self.valid_clock = self.clock.stop()
