@@ -16,14 +16,16 @@ from fastai.callback.core import Callback
 from .files import whole_file
 from .recipes import is_training
 
-# %% ../nbs/07c_checkpoint.ipynb #d2760c68
+# %% ../nbs/07c_checkpoint.ipynb #dddcc5cf
 def _rng_state(o): return o[0], tuple(o[1]), o[2] # of a `random.Random`, which wants tuples
 
+# %% ../nbs/07c_checkpoint.ipynb #4832b2ba
 def random_state()->dict: # Plain data and tensors
     "The state of every global generator of random numbers."
     kind, keys, *rest = np.random.get_state()
     return dict(python=random.getstate(), numpy=[kind, torch.from_numpy(keys.astype(np.int64)), *rest], torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
 
+# %% ../nbs/07c_checkpoint.ipynb #60081759
 def set_random_state(
     state:dict # As `random_state` gives it
 )->None:
@@ -34,7 +36,7 @@ def set_random_state(
     torch.set_rng_state(state['torch'])
     if state['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])
 
-# %% ../nbs/07c_checkpoint.ipynb #b650b5f9
+# %% ../nbs/07c_checkpoint.ipynb #8753b4f1
 def _plain(o):
     "`o` without numpy's scalars and fastcore's lists, which a file that runs no code may not hold"
     if isinstance(o, dict): return {k: _plain(v) for k,v in o.items()}
@@ -43,6 +45,7 @@ def _plain(o):
     if isinstance(o, (float, np.floating)): return float(o)
     return [_plain(v) for v in o]
 
+# %% ../nbs/07c_checkpoint.ipynb #ba5effbb
 def learner_state(
     learn # A fastai `Learner` at the end of an epoch
 )->dict: # Plain data and tensors
@@ -51,6 +54,7 @@ def learner_state(
     return _plain(dict(model=learn.model.state_dict(), opt=learn.opt.state_dict(), scaler=learn.scaler.state_dict() if getattr(learn, 'scaler', None) else {},
                        smooth=[smooth.count, smooth.val], loaders=[o.rng.getstate() for o in learn.dls.loaders], random=random_state()))
 
+# %% ../nbs/07c_checkpoint.ipynb #4c181cc2
 def restore_learner(
     learn, # A `Learner` made as the one whose state it was, at the beginning of a fit
     state:dict, # As `learner_state` gives it
@@ -66,7 +70,7 @@ def restore_learner(
     if state['scaler']: learn.scaler.load_state_dict(state['scaler'])
     learn.recorder.smooth_loss.count, learn.recorder.smooth_loss.val = state['smooth']
 
-# %% ../nbs/07c_checkpoint.ipynb #0237e80a
+# %% ../nbs/07c_checkpoint.ipynb #56ba7aa5
 def read_checkpoint(
     file # As `Checkpoint` writes it
 )->dict|None: # What it holds; `None` if it is not there, and with a warning if it cannot be read
@@ -77,6 +81,7 @@ def read_checkpoint(
         warnings.warn(f"{file} cannot be read, and what it was made from starts over: {str(e).splitlines()[0]}")
         return None
 
+# %% ../nbs/07c_checkpoint.ipynb #d431fbc1
 class Checkpoint(Callback):
     "Keeps a learner's state in `file` after every epoch, and starts from a state that was kept."
     order = 75 # after all that records

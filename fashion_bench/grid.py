@@ -79,7 +79,19 @@ def _load(text, suffix):
     except ImportError: import tomli as tomllib # Python 3.10
     return tomllib.loads(text)
 
-# %% ../nbs/08d_grid.ipynb #849dbd37
+# %% ../nbs/08d_grid.ipynb #c7a3f966
+_WHOLE, _NUMBERS, _FLAGS = ('epochs', 'freeze_epochs', 'bs', 'seed', 'split_seed', 'num_workers'), ('lr', 'margin', 'valid'), ('multi', 'fine', 'crop', 'compile', 'deterministic', 'allow_scratch', 'audit', 'keep_models', 'cache', 'in_process')
+
+def _checked(path, k, v):
+    "A setting's value, of the kind that it must be"
+    kind, wanted = (int, 'a whole number') if k in _WHOLE else (float, 'a number') if k in _NUMBERS else (bool, 'true or false') if k in _FLAGS else (None, '')
+    if kind is float and isinstance(v, (int, str)) and not isinstance(v, bool):
+        try: v = float(v) # YAML takes 2e-3 for text
+        except ValueError: pass
+    if kind and type(v) is not kind: raise ValueError(f"{path}: {k} takes {wanted}, not {v!r}")
+    return v
+
+# %% ../nbs/08d_grid.ipynb #d8532288
 def read_grid(
     file # A file of TOML (`.toml`) or YAML (`.yaml`, `.yml`)
 )->dict: # By the keys of `GRID_KEYS`
@@ -91,6 +103,7 @@ def read_grid(
     if not isinstance(grid, dict): raise ValueError(f"{path} holds no settings; expected lines such as models = [\"timm/resnet18\"]")
     for k in grid:
         if k not in GRID_KEYS: raise ValueError(f"{path}: unknown setting {k!r}; " + (f"did you mean {near[0]}?" if (near := get_close_matches(k, GRID_KEYS, 1)) else f"there are {', '.join(GRID_KEYS)}"))
+    grid = {k: _checked(path, k, v) for k,v in grid.items()}
     if missing := [k for k in ('data', 'models') if k not in grid]: raise ValueError(f"{path} does not say {' and '.join(missing)}")
     return grid
 

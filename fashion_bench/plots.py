@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/plots.html.md"""
 __all__ = ['COLOURS', 'CYCLE', 'COSTS', 'look', 'plot_efficiency', 'plot_accuracy', 'pareto', 'plot_pareto', 'plot_weights',
            'plot_histories', 'plot_classes', 'worst_pairs', 'plot_confusion', 'plot_images', 'disagreements']
 
-# %% ../nbs/11_plots.ipynb #9e97a36d
+# %% ../nbs/11_plots.ipynb #1372d6a2
 from pathlib import Path
 from textwrap import shorten
 
@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from PIL import Image
-from .reference import efficiency
+from .reference import efficiency, z_scores
 from .results import as_frame, name_entries, summarize
 
 # %% ../nbs/11_plots.ipynb #60a549df
@@ -92,6 +92,14 @@ def pareto(
     beaten = (a[None] >= a[:, None]) & (c[None] <= c[:, None]) & ((a[None] > a[:, None]) | (c[None] < c[:, None]))
     return pd.Series(~beaten.any(1), frame.index)
 
+# %% ../nbs/11_plots.ipynb #efb9b66c
+def _priced(where, cost, least):
+    "The entries that have an accuracy and say their cost, at least so many"
+    if cost not in COSTS: raise ValueError(f"unknown cost {cost!r}; there are {', '.join(COSTS)}")
+    df = _entries(where).dropna(subset=['accuracy', cost])
+    if len(df) < least: raise ValueError(f"{len(df)} finished model(s) say their {COSTS[cost]}, and this picture takes at least {least}")
+    return df
+
 # %% ../nbs/11_plots.ipynb #66a00f93
 def _spread(ys, gap):
     "`ys` moved apart to at least `gap`, in their order, by as little as that takes"
@@ -105,16 +113,14 @@ def _spread(ys, gap):
         out[order[k+1]] += push
     return out
 
-# %% ../nbs/11_plots.ipynb #52227c73
+# %% ../nbs/11_plots.ipynb #389b1366
 def plot_pareto(
     where, # As `results.summarize` takes it, or the frame that it gives
     cost:str='minutes_per_epoch', # A key of `COSTS`
     ax=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "Accuracy against what it costs; a line joins the models that no other beats in both."
-    if cost not in COSTS: raise ValueError(f"unknown cost {cost!r}; there are {', '.join(COSTS)}")
-    df = _entries(where).dropna(subset=['accuracy', cost])
-    if not len(df): raise ValueError(f"no finished run says its {COSTS[cost]}")
+    df = _priced(where, cost, 1)
     ax, best = _axes(ax, 7, 4), df[pareto(df, cost)].sort_values(cost)
     ax.plot(best[cost], best.accuracy, color=COLOURS['good'], linewidth=1, drawstyle='steps-post', zorder=1)
     ax.scatter(df[cost], df.accuracy, s=36, color=[COLOURS['good'] if o else 'grey' for o in pareto(df, cost)], zorder=2)
@@ -128,18 +134,15 @@ def plot_pareto(
                     arrowprops=dict(arrowstyle='-', color='grey', linewidth=.5) if abs(at - y) > height*.01 else None)
     return ax
 
-# %% ../nbs/11_plots.ipynb #d917ce38
+# %% ../nbs/11_plots.ipynb #e23716d9
 def plot_weights(
     where, # As `results.summarize` takes it, or the frame that it gives
     cost:str='minutes_per_epoch', # A key of `COSTS`
     ax=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "Places by `z(accuracy) - w z(cost)`, against the weight `w`."
-    df = _entries(where).dropna(subset=['accuracy', cost])
-    if len(df) < 2: raise ValueError('a ranking takes at least 2 finished models')
-    z = lambda o: (o - o.mean())/(o.std(ddof=0) or 1)
-    weights = np.linspace(0, 3, 61)
-    scores = z(df.accuracy).to_numpy()[None] - weights[:, None]*z(df[cost]).to_numpy()[None]
+    df, weights = _priced(where, cost, 2), np.linspace(0, 3, 61)
+    scores = z_scores(df.accuracy).to_numpy()[None] - weights[:, None]*z_scores(df[cost]).to_numpy()[None]
     places = (-scores).argsort(1, kind='stable').argsort(1, kind='stable') + 1
     ax = _axes(ax, 7, 1.2 + .25*len(df))
     for name, line in zip(_names(df), places.T):

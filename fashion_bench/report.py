@@ -256,7 +256,7 @@ def _reference_part(runs):
     except ValueError: return ''
     return f"<h2>Beside 2021</h2><p>Kendall's rank correlation with the post's table is {df.attrs['kendall']:.2f} over {df.attrs['models']} models.</p>{html_table(df)}"
 
-# %% ../nbs/12_report.ipynb #3f73fc85
+# %% ../nbs/12_report.ipynb #02ed26f3
 def report_html(
     where='runs', # As `results.as_frame` takes it; the runs' folders must be there for pictures of classes and images
     title:str|None=None, # By default, what the runs are on
@@ -275,7 +275,7 @@ def report_html(
                 (lambda: plot_efficiency(done), 'Normalized efficiency as in 2021: z-score of accuracy less z-score of minutes per epoch.'),
                 (lambda: plot_efficiency(done.assign(minutes_per_epoch=done.compute_minutes_per_epoch), title='Normalized efficiency, computing alone'), 'The same without the minutes that the loop waited for data.'),
                 (lambda: plot_weights(done), 'How the order changes with the weight of time, which is a matter of taste.'),
-                (lambda: plot_pareto(done, 'multiply_adds'), 'Accuracy against multiply-adds of a forward pass.'),
+                (lambda: plot_pareto(done, 'parameters'), 'Accuracy against parameters.'), (lambda: plot_pareto(done, 'multiply_adds'), 'Accuracy against multiply-adds of a forward pass.'),
                 (lambda: plot_histories(read_histories(runs)), 'Validation accuracy after each epoch; shaded: the backbone is frozen.')] if len(done) else []
     command = command_of(records)
     parts = [f'<h1>{escape(title)}</h1>', f'<div class="verdict" role="note">{"".join(f"<p>{escape(o)}</p>" for o in verdict(runs))}</div>', warnings, '<h2>Data</h2>', _data_part(records, audit), '<h2>Leaderboard</h2>', _board_part(df, price),

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fashion_bench.files import claim
 
 # One process imports everything once; each start of the benchmark is a fork of it, so that 30 kills take a minute.
 DRIVER = '''
@@ -94,6 +95,16 @@ def test_ctrl_c_and_kill_end_cleanly_and_the_same_command_goes_on(tmp_path):
     record = json.loads(next((tmp_path/'runs').glob('*/run.json')).read_text())
     assert record['status'] == 'finished' and record['resumed'][0] >= 1 and record['resumed'] == sorted(record['resumed'])
     assert pd.read_csv(next((tmp_path/'runs').glob('*/history.csv'))).epoch.tolist() == [1, 2, 3, 4]
+
+def test_ctrl_c_ends_several_runs_at_once_and_calls_none_of_them_failed(tmp_path):
+    ask = command('run', 'wardrobe', '--subset', 'top=4,per_class=30', '--models', 'fastai/xresnet18', '--allow-scratch', '--size', 64, '--bs', 8, '--epochs', 50, '--seeds', 3, '--jobs', 2, '--num-workers', 0, '--out', tmp_path/'runs')
+    p = subprocess.Popen(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    seen = {until(p, 'epoch 1/51').count('epoch') for _ in range(2)} # of both
+    p.send_signal(signal.SIGINT)
+    _, err = p.communicate(timeout=60)
+    assert seen == {1} and p.returncode == 130 and 'Traceback' not in err, err
+    assert [json.loads(o.read_text())['status'] for o in (tmp_path/'runs').glob('*/run.json')] == ['running']*2
+    with claim(next((tmp_path/'runs').glob('*/run.json')).parent) as ours: assert ours
 
 def test_two_commands_on_one_folder_share_the_work(tmp_path):
     ask = command('run', 'wardrobe', '--subset', 'top=4,per_class=20', '--models', 'fastai/xresnet18', '--allow-scratch', '--size', 32, '--bs', 8, '--epochs', 2, '--seeds', 3, '--num-workers', 0, '--drop-models', '--in-process', '--out', tmp_path/'runs')

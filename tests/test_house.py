@@ -13,7 +13,7 @@ MAY = dict(
     pictures=['table', 'pixels', 'splits'], cache=['table', 'pixels', 'sources'], augment=[], loaders=['table', 'pixels', 'cache', 'augment'],
     catalogue=[], models=[], backbones=['models'], groups=[], learner=['models', 'backbones', 'groups'], speed=[], recipes=[], scores=[],
     files=[], precision=[], clock=['speed'], checkpoint=['files', 'recipes'], recorder=['clock', 'files', 'recipes'],
-    predictor=['pixels', 'sources', 'loaders', 'models', 'backbones', 'learner'],
+    predictor=['files', 'pixels', 'sources', 'loaders', 'models', 'backbones', 'learner'],
     runs=['table', 'files', 'splits', 'loaders', 'models', 'backbones', 'groups', 'learner', 'precision', 'clock', 'speed', 'recipes', 'scores', 'predictor', 'checkpoint', 'recorder'],
     probe=['splits', 'cache', 'models', 'clock', 'speed', 'recipes', 'runs'],
     worker=['files', 'cache', 'recipes', 'runs', 'probe'],

@@ -71,9 +71,11 @@ def test_the_page_asks_for_nothing_and_is_small(tmp_path):
 def test_report_and_compare_from_the_command_line(tmp_path):
     runs = make_runs(tmp_path/'runs', 3, 2)
     def shell(*args): return subprocess.run([sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, args)], capture_output=True, text=True, cwd=tmp_path)
-    r = shell('report', runs, '-o', 'report.html')
+    (tmp_path/'audit.json').write_text(json.dumps(dict(counts={'unreadable': 3})))
+    r = shell('report', runs, '-o', 'report.html', '--audit', 'audit.json', '--price', 2)
     assert r.returncode == 0 and r.stderr == '' and 'came out first' in r.stdout, r.stderr
-    assert (tmp_path/'report.html').read_text(encoding='utf-8').startswith('<!DOCTYPE html>')
+    page = (tmp_path/'report.html').read_text(encoding='utf-8')
+    assert page.startswith('<!DOCTYPE html>') and 'Audit: 3 unreadable' in page and 'at 2 an hour' in page
     r = shell('compare', runs, runs)
     assert r.returncode == 0 and 'model2' in r.stdout and ' 1.0' in r.stdout, r.stderr
     r = shell('compare', runs, '2021')
