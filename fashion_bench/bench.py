@@ -7,7 +7,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/bench.html.md"""
 # %% auto #0
 __all__ = ['estimate', 'bench']
 
-# %% ../nbs/09_bench.ipynb #e8cac246
+# %% ../nbs/09_bench.ipynb #aceecd38
 from concurrent.futures import ThreadPoolExecutor
 import errno, threading, time
 
@@ -19,7 +19,7 @@ from .grid import parse_minutes, plan_bench
 from .models import model_inputs
 from .pixels import BadImage
 from .progress import BenchProgress, minutes_text
-from .runs import read_record
+from .runs import read_record, tidy
 from .table import check_out
 from .worker import InProcess, Processes
 
@@ -62,7 +62,7 @@ def _caches(table, specs, progress):
     try: return {o: build_cache(table, *o, progress=progress.decoding) for o in dict.fromkeys(map(_pixels, specs))}
     except BadImage as e: raise ValueError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
 
-# %% ../nbs/09_bench.ipynb #db6d4cc7
+# %% ../nbs/09_bench.ipynb #a91236d4
 class _Work:
     "The runs of a grid, shared out among the places of an engine"
     def __init__(self, specs, table, out, engine, progress, budget, caches, **kwargs):
@@ -99,7 +99,7 @@ class _Work:
             if not ours: return False
             found = read_record(self.out/spec.folder)
             if found is None and (self.out/spec.folder/'run.json').exists(): self._told('say', f"{self.out/spec.folder/'run.json'} is damaged, and is made anew")
-            if found and (found['status'] == 'finished' or before is not None and found['status'] == 'failed' and found != before): self._settle(spec, found, True)
+            if found and (found['status'] == 'finished' or before is not None and found['status'] == 'failed' and found != before): self._settle(spec, tidy(self.out/spec.folder, found), True)
             elif why := self._too_long(spec): self._settle(spec, dict(id=spec.id, folder=spec.folder, spec=vars(spec), status='skipped', failure=dict(type='Budget', phase='start', message=why)))
             else:
                 self._told('before_run', spec)

@@ -49,7 +49,7 @@ def demo(
           '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
     _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True)
 
-# %% ../nbs/14_cli.ipynb #320a0a1a
+# %% ../nbs/14_cli.ipynb #20bc10b5
 @app.command()
 def audit(
     ctx:typer.Context,
@@ -60,13 +60,14 @@ def audit(
 ):
     "Look at every image: what cannot be read, what occurs twice, which labels, boxes and splits are wrong. Changes nothing."
     from fashion_bench.audit import audit, audit_html, audit_json
+    from fashion_bench.files import whole_file
     from fashion_bench.table import check_out
     table = load_asked(ctx.params, check=False)
     out = check_out(out, table)
     found = audit(table, progress=progress_bar('Looking at every image'))
     print('\n'.join(str(found).splitlines()[1:]))
-    (out/'audit.json').write_text(audit_json(found), encoding='utf-8')
-    (out/'audit.html').write_text(audit_html(found), encoding='utf-8')
+    for name, text in (('audit.json', audit_json(found)), ('audit.html', audit_html(found))):
+        with whole_file(out/name) as part: part.write_text(text, encoding='utf-8')
     print(f'With pictures: {out/"audit.html"}')
 
 # %% ../nbs/14_cli.ipynb #4619a03c

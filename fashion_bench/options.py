@@ -125,7 +125,7 @@ def print_plan(
         if why: print(f'{m} will fail: {why}')
     print(f'About {minutes_text(total)} in all, besides decoding the images once.')
 
-# %% ../nbs/13a_options.ipynb #af682d8e
+# %% ../nbs/13a_options.ipynb #f5d9bcb6
 def print_board(
     where, # A list of folders of run folders
     chart=None, # Where to save the efficiency chart; in the first folder by default
@@ -133,13 +133,14 @@ def print_board(
 )->None:
     "Print the leaderboard of the runs in a list of folders, write it to a file, and save its chart"
     import matplotlib; matplotlib.use('Agg')
-    from fashion_bench.plots import plot_efficiency
+    from fashion_bench.plots import look, plot_efficiency
     from fashion_bench.results import board_text, caveats, leaderboard, load_runs, write_board
     runs = load_runs(where)
     board = leaderboard(runs)
     print('\n'.join([board_text(board), *caveats(runs)]))
     if to: write_board(board, to)
     chart = Path(chart or Path(where[0])/'efficiency.png')
-    try: plot_efficiency(board).figure.savefig(chart, dpi=150, facecolor='white')
+    try:
+        with look(): plot_efficiency(board).figure.savefig(chart, dpi=150, facecolor='white')
     except (ValueError, OSError) as e: print(f'No chart: {e}.')
     else: print(f'Chart: {chart}')

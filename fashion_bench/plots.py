@@ -113,14 +113,14 @@ def _spread(ys, gap):
         out[order[k+1]] += push
     return out
 
-# %% ../nbs/11_plots.ipynb #389b1366
+# %% ../nbs/11_plots.ipynb #051cf302
 def plot_pareto(
     where, # As `results.summarize` takes it, or the frame that it gives
     cost:str='minutes_per_epoch', # A key of `COSTS`
     ax=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "Accuracy against what it costs; a line joins the models that no other beats in both."
-    df = _priced(where, cost, 1)
+    df = _priced(where, cost, 2)
     ax, best = _axes(ax, 7, 4), df[pareto(df, cost)].sort_values(cost)
     ax.plot(best[cost], best.accuracy, color=COLOURS['good'], linewidth=1, drawstyle='steps-post', zorder=1)
     ax.scatter(df[cost], df.accuracy, s=36, color=[COLOURS['good'] if o else 'grey' for o in pareto(df, cost)], zorder=2)
@@ -154,7 +154,7 @@ def plot_weights(
     ax.invert_yaxis()
     return ax
 
-# %% ../nbs/11_plots.ipynb #e875c3c0
+# %% ../nbs/11_plots.ipynb #ad61ced1
 def plot_histories(
     histories:pd.DataFrame, # As `details.read_histories` gives it
     value:str='valid_accuracy', # A column of it
@@ -171,6 +171,7 @@ def plot_histories(
         if (n := rows.epoch[rows.phase == 'frozen'].max()) == n: ax.axvspan(rows.epoch.min() - .5, n + .5, color='grey', alpha=.15, linewidth=0)
         ax.set_title(shorten(name, 24, placeholder='…'), fontsize=8)
         ax.grid(axis='y', linewidth=.5)
+        ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in axs.flat[len(names):]: ax.set_visible(False)
     axs[0, 0].figure.supxlabel('epoch', fontsize=9)
     axs[0, 0].figure.supylabel(value.replace('_', ' '), fontsize=9)

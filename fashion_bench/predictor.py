@@ -7,9 +7,9 @@ Docs: https://fashion-bench.github.io/fashion_bench/predictor.html.md"""
 # %% auto #0
 __all__ = ['save_model', 'image_files', 'Predictor', 'load_model', 'export_onnx']
 
-# %% ../nbs/07b_predictor.ipynb #1361e4f9
+# %% ../nbs/07b_predictor.ipynb #1fb33c3c
 from pathlib import Path
-import glob, json, os
+import glob, json
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,14 @@ from fastcore.basics import chunked
 from safetensors.torch import load_file, save_file
 from torch import nn
 from .backbones import build_backbone
+from .files import whole_file, write_json
 from .learner import HEADS
 from .loaders import PixelReader
 from .models import in_a_line
 from .pixels import BadImage
 from .sources import IMAGE_SUFFIXES, find_images
 
-# %% ../nbs/07b_predictor.ipynb #0dfa57d7
+# %% ../nbs/07b_predictor.ipynb #f9b70f4b
 def save_model(
     learn, # A `Learner` of `fashion_learner`
     folder # Where to write `model.safetensors` and `model.json`
@@ -34,10 +35,8 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     facts = dict(model=info.name, network=f'{info.library}/{info.arch}', head=learn.source['head'], size=reader.size, interpolation=reader.interpolation, mean=info.mean, std=info.std,
                  classes=list(learn.dls.vocab), multilabel=type(learn.dls.loss_func).__name__.startswith('BCE'))
-    part = folder/'.model.safetensors'
-    save_file({k: v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}, part, metadata={k: json.dumps(v) for k,v in facts.items()})
-    os.replace(part, folder/'model.safetensors')
-    (folder/'model.json').write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding='utf-8')
+    with whole_file(folder/'model.safetensors') as part: save_file({k: v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}, part, metadata={k: json.dumps(v) for k,v in facts.items()})
+    write_json(folder/'model.json', facts)
     return folder
 
 # %% ../nbs/07b_predictor.ipynb #1e42c897
@@ -122,7 +121,7 @@ def load_model(
         raise ValueError(f"{folder}/model.safetensors is damaged: {e}") from e
     return Predictor(model, facts)
 
-# %% ../nbs/07b_predictor.ipynb #84fa9fc6
+# %% ../nbs/07b_predictor.ipynb #a2a93093
 def export_onnx(
     model:Predictor, # A trained model
     file # Where to write it
@@ -132,11 +131,10 @@ def export_onnx(
     except ImportError as e: raise ValueError(f"ONNX needs {e.name}: pip install onnx onnxscript onnxruntime") from e
     net = nn.Sequential(model.model, nn.Sigmoid() if model.multilabel else nn.Softmax(1)).eval()
     x = torch.randn(2, 3, model.facts['size'], model.facts['size'])
-    part = Path(file).with_suffix('.part')
-    torch.onnx.export(net, (x,), str(part), input_names=['images'], output_names=['probabilities'], dynamic_shapes=({0: torch.export.Dim('n')},), dynamo=True, verbose=False, external_data=False)
-    x = torch.randn(3, *x.shape[1:])
-    found = onnxruntime.InferenceSession(str(part), providers=['CPUExecutionProvider']).run(None, dict(images=x.numpy()))[0]
-    with torch.no_grad(): off = float(np.abs(net(x).numpy() - found).max())
-    if off > 1e-4: raise ValueError(f"the exported network differs from torch's by {off:.1e}; it stays in {part}")
-    os.replace(part, file)
+    with whole_file(file) as part:
+        torch.onnx.export(net, (x,), str(part), input_names=['images'], output_names=['probabilities'], dynamic_shapes=({0: torch.export.Dim('n')},), dynamo=True, verbose=False, external_data=False)
+        x = torch.randn(3, *x.shape[1:])
+        found = onnxruntime.InferenceSession(str(part), providers=['CPUExecutionProvider']).run(None, dict(images=x.numpy()))[0]
+        with torch.no_grad(): off = float(np.abs(net(x).numpy() - found).max())
+        if off > 1e-4: raise ValueError(f"the exported network differs from torch's by {off:.1e}, and was not kept")
     return off

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, track
 from .recipes import parse_recipe, total_epochs
 
-# %% ../nbs/08c_progress.ipynb #8e7b264e
+# %% ../nbs/08c_progress.ipynb #e0cf31cf
 def minutes_text(
     minutes # A number, or `None`
 )->str: # Such as `40 s`, `3 min`, `2 h 5 min`; `?` for `None`
@@ -25,6 +25,7 @@ def minutes_text(
     m = round(minutes)
     return f'{m} min' if m < 60 else f'{m//60} h' + (f' {m%60} min' if m%60 else '')
 
+# %% ../nbs/08c_progress.ipynb #a00821fb
 class Forecast:
     "Minutes left, for a run and for all of them."
     def __init__(self,
@@ -49,9 +50,9 @@ class Forecast:
             self.at[spec.id] += event['n']
             self.running[spec.id][1] += event['n']
 
-    def end(self, spec, seconds=None):
-        "`spec` is over; `seconds` that it took, if it took any and was not cut short"
-        if seconds: self.paces.setdefault(self._kind(spec), []).append(seconds/self.steps[spec.id])
+    def end(self, spec, seconds=0.):
+        "`spec` is over after `seconds`. If it failed at once, so will its like"
+        self.paces.setdefault(self._kind(spec), []).append(seconds/self.steps[spec.id])
         self.running.pop(spec.id, None)
         self.at[spec.id] = self.steps[spec.id]
 
@@ -63,7 +64,7 @@ class Forecast:
     def _pace(self, spec):
         seen = list(self.paces.items()) + [(self._kind(self.specs[o]), self._own(o)) for o in list(self.running)]
         same = [v for k,vs in seen if k == self._kind(spec) for v in vs]
-        found = self._own(spec.id) or same or [v for _,vs in seen for v in vs]
+        found = self._own(spec.id) or same or [v for _,vs in seen for v in vs if v]
         return median(found) if found else None
 
     def run(self,
@@ -92,7 +93,7 @@ def describe_run(
     notes = ([f"waited for data {f['wait_share']:.0%} of the time"] if f['wait_share'] > .1 else []) + ([f"{batch['at_once']} images at once for want of memory"] if batch.get('too_large') else [])
     return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({', '.join([record['source']['weights'], *notes])})"
 
-# %% ../nbs/08c_progress.ipynb #c5188bfc
+# %% ../nbs/08c_progress.ipynb #45a41885
 class BenchProgress:
     "Hears how a benchmark goes on. This one prints a line when a run starts, and one when it ends."
     def before_bench(self,
@@ -125,7 +126,7 @@ class BenchProgress:
         record, # As `runs.run_model` returns it
         known # Was it on disk already?
     ):
-        self.forecast.end(spec, record.get('seconds') if record['status'] == 'finished' else None)
+        self.forecast.end(spec, record.get('seconds', 0.))
         rest = self.forecast.all()
         left = f' - {minutes_text(rest)} left' if rest and not known else ''
         self.say(f'{self.name(spec)}: {describe_run(record)}' + (' (on disk already)' if known else left))

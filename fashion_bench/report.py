@@ -31,7 +31,7 @@ def _who(names):
     "Names in a sentence"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
-# %% ../nbs/12_report.ipynb #7a4292f7
+# %% ../nbs/12_report.ipynb #890e98fe
 def verdict(
     where='runs' # As `results.as_frame` takes it
 )->list: # Three sentences
@@ -45,7 +45,8 @@ def verdict(
     value = top['map'] if top.rank_by == 'map' else top.accuracy
     what = 'a mean average precision' if top.rank_by == 'map' else 'an accuracy'
     between = f' (95 % interval {_percent(top.low)} to {_percent(top.high)})' if top.low == top.low else ''
-    first = f"Of {len(done)} model{'s' if len(done) > 1 else ''}, {top.entry} came out first on the validation split, and has {what} of {_percent(value)}{between} on the {split} split, over {top.seeds} seed{'s' if top.seeds > 1 else ''}."
+    who = f"Of {len(done)} models, {top.entry} came out first on the validation split, and has" if len(done) > 1 else f"{top.entry} is the only model that finished, with"
+    first = f"{who} {what} of {_percent(value)}{between} on the {split} split, over {top.seeds} seed{'s' if top.seeds > 1 else ''}."
     return [first + lost, _how_sure(done, runs), _at_what_cost(done)]
 
 # %% ../nbs/12_report.ipynb #ab2238b4

@@ -6,7 +6,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs.html.md"""
 
 # %% auto #0
 __all__ = ['SMALLEST', 'RunSpec', 'make_spec', 'run_learner', 'environment', 'measure', 'describe_table', 'read_record',
-           'is_out_of_memory', 'only_deterministic', 'micro_batches', 'run_model']
+           'is_out_of_memory', 'only_deterministic', 'micro_batches', 'tidy', 'run_model']
 
 # %% ../nbs/08_runs.ipynb #8c8b6be7
 from contextlib import contextmanager
@@ -264,7 +264,16 @@ class _Attempt:
             except Exception as e: found, memory = dict(status='failed', failure=_failure(e, self.recorder)), is_out_of_memory(e)
         return dict(found, resumed=self.resumed, seconds=self.seconds, **(dict(nondeterministic=missing) if self.spec.deterministic else {})), memory
 
-# %% ../nbs/08_runs.ipynb #49f3052f
+# %% ../nbs/08_runs.ipynb #a2531295
+def tidy(
+    folder, # A run's folder
+    record:dict # Its record
+)->dict: # `record`
+    "Drop the checkpoint of a run that is finished, also of one that was killed between the two."
+    if record['status'] == 'finished': (Path(folder)/'checkpoint.pt').unlink(missing_ok=True)
+    return record
+
+# %% ../nbs/08_runs.ipynb #14eed71a
 def run_model(
     spec:RunSpec, # What to run
     table, # The image table whose fingerprint `spec` holds
@@ -278,7 +287,7 @@ def run_model(
 )->dict: # The record, as in `run.json`
     "Train and measure `spec`, go on with it after its last epoch if it was interrupted, or return its record if it is finished. A failure becomes a record, not an exception."
     folder = Path(out)/spec.folder
-    if (old := read_record(folder)) and old['status'] == 'finished': return old
+    if (old := read_record(folder)) and old['status'] == 'finished': return tidy(folder, old)
     folder.mkdir(parents=True, exist_ok=True)
     state, bs = read_checkpoint(folder/'checkpoint.pt'), parse_recipe(spec.recipe).bs
     record = dict(id=spec.id, folder=spec.folder, status='running', spec=asdict(spec), data=describe_table(table, spec.data), environment=environment(), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
@@ -295,5 +304,4 @@ def run_model(
         too_large, state = [*too_large, micro_bs], None
     record.update(outcome, batch=dict(asked=bs, at_once=micro_bs or bs, too_large=[o or bs for o in too_large]))
     write_json(folder/'run.json', record)
-    if record['status'] == 'finished': (folder/'checkpoint.pt').unlink(missing_ok=True)
-    return record
+    return tidy(folder, record)
