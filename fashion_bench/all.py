@@ -26,6 +26,8 @@ from .scores import *
 from .predictor import *
 from .checkpoint import *
 from .recorder import *
+from .environment import *
+from .lr_finder import *
 from .runs import *
 from .probe import *
 from .worker import *

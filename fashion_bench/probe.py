@@ -7,7 +7,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/probe.html.md"""
 # %% auto #0
 __all__ = ['probe_model']
 
-# %% ../nbs/08a_probe.ipynb #6b24239e
+# %% ../nbs/08a_probe.ipynb #8d7c439a
 import shutil, time
 
 import pandas as pd
@@ -15,12 +15,12 @@ from fastai.vision.all import *
 from .cache import build_cache
 from .clock import peak_memory
 from .models import model_inputs
-from .recipes import parse_recipe, phases, total_epochs
+from .recipes import parse_recipe, total_epochs
 from .runs import run_learner
 from .speed import wait_for
 from .splits import seeded_order
 
-# %% ../nbs/08a_probe.ipynb #3c4186fb
+# %% ../nbs/08a_probe.ipynb #b7393929
 def _sample(table, n):
     "`n` images of the training and of the validation split, of all classes if there are no more than `n`"
     df = table.assign(key=seeded_order(table.image, 0).values, stratum=table.label.astype(str)).sort_values('key')
@@ -57,12 +57,13 @@ def probe_model(
         watch = _Stopwatch()
         learn = run_learner(spec, sample, cache, num_workers, allow_scratch, cbs=watch)
         with learn.no_bar(), learn.no_logging():
-            for phase,_ in phases(recipe):
-                (learn.freeze if phase == 'frozen' else learn.unfreeze)()
+            for begin in [learn.freeze]*(recipe.freeze_epochs > 0) + [learn.unfreeze]:
+                begin()
                 learn.fit(1)
     except Exception as e: return dict(failure=f'{type(e).__name__}: {str(e).strip()[:300]}')
     finally:
         if cache: shutil.rmtree(cache.folder, ignore_errors=True)
     n = table.split.value_counts()
-    batches = {**{p: k*(n['train']//recipe.bs) for p,k in phases(recipe)}, 'valid': total_epochs(recipe)*math.ceil(n['valid']/recipe.bs) + math.ceil((n['valid'] + n.get('test', 0))/recipe.bs)}
+    steps, part = recipe.accumulate*(n['train']//recipe.bs), recipe.bs//recipe.accumulate
+    batches = dict(frozen=recipe.freeze_epochs*steps, unfrozen=recipe.epochs*steps, valid=total_epochs(recipe)*math.ceil(n['valid']/part) + math.ceil((n['valid'] + n.get('test', 0))/part))
     return dict(minutes=sum(watch.seconds.get(k, 0.)*v for k,v in batches.items())/60, seconds=watch.seconds, peak_memory=peak_memory(learn.dls.device))

@@ -7,7 +7,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/worker.html.md"""
 # %% auto #0
 __all__ = ['WORKER_ENV', 'Teller', 'can_fork', 'serve', 'Worker', 'place_envs', 'Processes', 'InProcess']
 
-# %% ../nbs/08b_worker.ipynb #1f4284ab
+# %% ../nbs/08b_worker.ipynb #17bca732
 from dataclasses import asdict
 from pathlib import Path
 import json, os, pickle, select, signal, subprocess, sys, threading, time, traceback
@@ -18,7 +18,8 @@ from .cache import PixelCache
 from .files import write_json
 from .probe import probe_model
 from .recipes import is_training
-from .runs import RunSpec, describe_table, environment, read_record, run_model
+from .environment import environment
+from .runs import RunSpec, describe_table, read_record, run_model
 
 # %% ../nbs/08b_worker.ipynb #9e46d0fc
 class Teller(Callback):
