@@ -7,7 +7,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/grid.html.md"""
 # %% auto #0
 __all__ = ['GRID_KEYS', 'seed_list', 'size_list', 'plan_bench', 'read_grid', 'grid_of', 'write_grid', 'parse_minutes']
 
-# %% ../nbs/08d_grid.ipynb #2bdffcbd
+# %% ../nbs/08d_grid.ipynb #dd1c15b6
 from dataclasses import replace
 from difflib import get_close_matches
 from inspect import signature
@@ -19,9 +19,9 @@ from fastcore.meta import delegates
 from .backbones import build_backbone
 from .loaders import check_batch
 from .models import expand_models, model_info
-from .recipes import Recipe, parse_recipe
+from .recipes import Recipe, expand_recipes, recipe_parts
 from .runs import RunSpec, make_spec
-from .table import check_images, check_table, fingerprint
+from .table import check_images, check_table, fingerprint, is_multilabel
 
 # %% ../nbs/08d_grid.ipynb #172562a8
 def _listed(o): return list(o) if isinstance(o, (list, tuple, range)) else [o]
@@ -46,20 +46,22 @@ def size_list(
         if o is not None and o < 32: raise ValueError(f"images of size {o} are too small; the smallest is 32")
     return found
 
-# %% ../nbs/08d_grid.ipynb #0c6bece9
+# %% ../nbs/08d_grid.ipynb #ee4e6aa2
 @delegates(make_spec)
 def plan_bench(
     table, # An image table
     models, # Names and suites of models: a list, or text with commas
-    recipe=Recipe(), # A `Recipe` or its text, or a list of them
+    recipe=Recipe(), # A `Recipe`, text with names and suites of them, or a list of such
     size=224, # Side of the square that models see, in pixels, or a list of sizes; `None` or `native` takes each model's own
     seeds=1, # How many seeds (42, 43, ...), or a list of them: each model runs once with each
     **kwargs # For all runs, as `runs.make_spec` takes them: `weights`, `groups`, `head`, `precision`, `compile`, `deterministic`
 )->list: # A `RunSpec` per run, in the order in which they will run: all models with the first seed come first
     "What `bench` would run: the grid of models, sizes, recipes and seeds. Raises `ValueError` or `FileNotFoundError` for any input that is wrong."
-    recipes, sizes, names = [parse_recipe(str(o)) for o in _listed(recipe)], size_list(size), expand_models(models)
+    recipes, sizes, names = expand_recipes(recipe), size_list(size), expand_models(models)
     check_images(check_table(table))
-    for o in recipes: check_batch(table, o.bs)
+    for o in recipes:
+        check_batch(table, o.bs)
+        recipe_parts(o, is_multilabel(table))
     specs = [make_spec('', m, recipe=r, size=z, seed=s, **kwargs) for s in seed_list(seeds) for r in recipes for z in sizes for m in names]
     if specs[0].weights_hash:
         for m, w, z in dict.fromkeys((o.model, o.weights, o.size) for o in specs): build_backbone(m, w, z) # does the file fit them all?
@@ -79,12 +81,13 @@ def _load(text, suffix):
     except ImportError: import tomli as tomllib # Python 3.10
     return tomllib.loads(text)
 
-# %% ../nbs/08d_grid.ipynb #c7a3f966
+# %% ../nbs/08d_grid.ipynb #052f5dc7
 _WHOLE, _NUMBERS, _FLAGS = ('epochs', 'freeze_epochs', 'bs', 'seed', 'split_seed', 'num_workers'), ('lr', 'margin', 'valid'), ('multi', 'fine', 'crop', 'compile', 'deterministic', 'allow_scratch', 'audit', 'keep_models', 'cache', 'in_process')
 
 def _checked(path, k, v):
     "A setting's value, of the kind that it must be"
     kind, wanted = (int, 'a whole number') if k in _WHOLE else (float, 'a number') if k in _NUMBERS else (bool, 'true or false') if k in _FLAGS else (None, '')
+    if (k, v) == ('lr', 'auto'): return v
     if kind is float and isinstance(v, (int, str)) and not isinstance(v, bool):
         try: v = float(v) # YAML takes 2e-3 for text
         except ValueError: pass

@@ -69,7 +69,7 @@ def audited(
     print('\n'.join(str(found).splitlines()[1:]), flush=True)
     return handle_bad(found, on_bad)
 
-# %% ../nbs/13a_options.ipynb #ca555d92
+# %% ../nbs/13a_options.ipynb #a057b2b9
 def asked_for(
     ctx, # A typer `Context` of the command
     data:str # What is to be run on: data, or a grid file
@@ -78,7 +78,7 @@ def asked_for(
     if Path(data).suffix.lower() not in ('.toml', '.yaml', '.yml'): return dict(ctx.params)
     from fashion_bench.grid import read_grid
     grid, typed = read_grid(data), {k for k in ctx.params if ctx.get_parameter_source(k).name == 'COMMANDLINE'}
-    if typed & {'epochs', 'freeze_epochs', 'lr', 'bs'}: grid.pop('recipe', None)
+    if typed & {'epochs', 'freeze_epochs', 'lr', 'bs'} and 'recipe' not in typed: grid.pop('recipe', None)
     return ctx.params | {k: v for k,v in grid.items() if k == 'data' or k not in typed}
 
 # %% ../nbs/13a_options.ipynb #69e2b2c6
@@ -89,7 +89,14 @@ def _sizes(size):
     if wrong := [o for o in words if o != 'native' and not o.isdecimal()]: raise ValueError(f"--size takes numbers of pixels or 'native', not {wrong[0]!r}")
     return ['native' if o == 'native' else int(o) for o in words]
 
-# %% ../nbs/13a_options.ipynb #06ea72df
+# %% ../nbs/13a_options.ipynb #1e20e2ac
+def _rate(lr):
+    "What `--lr` says, as a `Recipe` takes it"
+    if lr == 'auto': return lr
+    try: return float(lr)
+    except ValueError: raise ValueError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
+
+# %% ../nbs/13a_options.ipynb #054e9322
 def grid_asked(
     asked:dict # Options by name
 )->dict: # As `grid.plan_bench` takes it
@@ -97,7 +104,7 @@ def grid_asked(
     from fashion_bench.recipes import Recipe
     if not asked['models']: raise ValueError("say which models: --models timm/tf_efficientnet_lite0,torchvision/resnet34, or a suite such as small; `fashion-bench models` lists them")
     seeds = range(asked['seed'], asked['seed'] + asked['seeds']) if isinstance(asked['seeds'], int) else asked['seeds']
-    return dict(models=asked['models'], recipe=asked.get('recipe') or Recipe(asked['epochs'], asked['freeze_epochs'], asked['lr'], asked['bs']), size=_sizes(asked['size']), seeds=seeds,
+    return dict(models=asked['models'], recipe=asked.get('recipe') or Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs']), size=_sizes(asked['size']), seeds=seeds,
                 **{k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')})
 
 # %% ../nbs/13a_options.ipynb #33ca5825

@@ -25,7 +25,7 @@ def minutes_text(
     m = round(minutes)
     return f'{m} min' if m < 60 else f'{m//60} h' + (f' {m%60} min' if m%60 else '')
 
-# %% ../nbs/08c_progress.ipynb #a00821fb
+# %% ../nbs/08c_progress.ipynb #85c96331
 class Forecast:
     "Minutes left, for a run and for all of them."
     def __init__(self,
@@ -36,7 +36,8 @@ class Forecast:
     ):
         n = int((table.split == 'train').sum())
         self.places, self.now, self.specs = places, now, {o.id: o for o in specs}
-        self.per_epoch = {o.id: n//parse_recipe(o.recipe).bs for o in specs}
+        self.bs = {o.id: parse_recipe(o.recipe).bs for o in specs}
+        self.per_epoch = {o.id: n//self.bs[o.id] for o in specs}
         self.steps = {o.id: self.per_epoch[o.id]*total_epochs(parse_recipe(o.recipe)) for o in specs}
         self.at, self.paces, self.running = dict.fromkeys(self.steps, 0), {}, {}
 
@@ -52,14 +53,14 @@ class Forecast:
 
     def end(self, spec, seconds=0.):
         "`spec` is over after `seconds`. If it failed at once, so will its like"
-        self.paces.setdefault(self._kind(spec), []).append(seconds/self.steps[spec.id])
+        self.paces.setdefault(self._kind(spec), []).append(seconds/self.steps[spec.id]/self.bs[spec.id])
         self.running.pop(spec.id, None)
         self.at[spec.id] = self.steps[spec.id]
 
     def _own(self, id):
-        "Seconds of a step of a run that has done some, in a list"
+        "Seconds of an image of a run that has done some, in a list"
         began, n = self.running.get(id, (0, 0))
-        return [(self.now() - began)/n] if n and n >= min(10, self.per_epoch[id]) else []
+        return [(self.now() - began)/n/self.bs[id]] if n and n >= min(10, self.per_epoch[id]) else []
 
     def _pace(self, spec):
         seen = list(self.paces.items()) + [(self._kind(self.specs[o]), self._own(o)) for o in list(self.running)]
@@ -72,7 +73,7 @@ class Forecast:
     )->float|None: # `None` as long as nobody can say
         "Minutes left for the run of `spec`."
         pace = self._pace(spec)
-        return None if pace is None else pace*(self.steps[spec.id] - self.at[spec.id])/60
+        return None if pace is None else pace*self.bs[spec.id]*(self.steps[spec.id] - self.at[spec.id])/60
 
     def all(self)->float|None: # `None` as long as nobody can say
         "Minutes left for all runs."
@@ -93,7 +94,7 @@ def describe_run(
     notes = ([f"waited for data {f['wait_share']:.0%} of the time"] if f['wait_share'] > .1 else []) + ([f"{batch['at_once']} images at once for want of memory"] if batch.get('too_large') else [])
     return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({', '.join([record['source']['weights'], *notes])})"
 
-# %% ../nbs/08c_progress.ipynb #45a41885
+# %% ../nbs/08c_progress.ipynb #72b81214
 class BenchProgress:
     "Hears how a benchmark goes on. This one prints a line when a run starts, and one when it ends."
     def before_bench(self,
@@ -140,7 +141,8 @@ class BenchProgress:
     def name(self, spec):
         "For example `[3/12] timm/tf_efficientnet_lite0.in1k, seed 42`"
         n = self.numbers.setdefault(spec.id, len(self.numbers)+1)
-        return f'[{n}/{len(self.forecast.specs)}] {spec.model}, seed {spec.seed}'
+        several = len({o.recipe for o in self.forecast.specs.values()}) > 1
+        return f"[{n}/{len(self.forecast.specs)}] {spec.model}, {spec.recipe + ', ' if several else ''}seed {spec.seed}"
 
     def say(self, text): print(text, flush=True)
 

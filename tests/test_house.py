@@ -21,7 +21,7 @@ MAY = dict(
     progress=['recipes'], grid=['table', 'loaders', 'models', 'backbones', 'recipes', 'runs'],
     bench=['table', 'files', 'pixels', 'cache', 'models', 'recipes', 'runs', 'worker', 'progress', 'grid'],
     confidence=[], reference=[], results=['confidence', 'scores'], compare=['confidence', 'reference', 'results'], details=['results', 'scores'], plots=['reference', 'results'],
-    report=['confidence', 'scores', 'results', 'compare', 'details', 'plots'], tracking=['results'], options=None, cli=None)
+    report=['confidence', 'scores', 'results', 'compare', 'details', 'plots'], tracking=['results'], options=None, tools=None, cli=None)
 
 def imports(path):
     "Our modules and the foreign packages that the file at `path` imports, at any depth"
@@ -62,7 +62,7 @@ def test_notebooks_are_small_and_carry_no_warnings_or_paths():
 
 def test_the_public_api_is_all_of_it():
     listed = re.findall(r'from \.(\w+) import', (ROOT/'fashion_bench/all.py').read_text(encoding='utf-8'))
-    assert listed == [o for o in ORDER if o not in ('options', 'cli')]
+    assert listed == [o for o in ORDER if o not in ('options', 'tools', 'cli')]
 
 def test_no_two_modules_export_one_name():
     "`from fashion_bench.all import *` must not hide one behind another; cli is not in it, and names commands after what they call"
@@ -70,6 +70,6 @@ def test_no_two_modules_export_one_name():
     for name in ORDER:
         tree = ast.parse((ROOT/f'fashion_bench/{name}.py').read_text(encoding='utf-8'))
         for o in tree.body:
-            if isinstance(o, ast.Assign) and getattr(o.targets[0], 'id', '') == '__all__' and name not in ('options', 'cli'):
+            if isinstance(o, ast.Assign) and getattr(o.targets[0], 'id', '') == '__all__' and name not in ('options', 'tools', 'cli'):
                 for n in ast.literal_eval(o.value): homes.setdefault(n, []).append(name)
     assert not {k: v for k,v in homes.items() if len(v) > 1} and len(homes) > 100
