@@ -20,7 +20,7 @@ if __name__ == '__main__':
     p.add_argument('--repeats', type=int, default=5)
     n, home = p.parse_args().repeats, Path(tempfile.mkdtemp())
     runs = make_runs(home/'runs', 15, 3, images=4000)
-    for i in range(1000): shutil.copytree(runs/'timm-model0-seed0', home/f'many/{i}', ignore=lambda *_: ['predictions.npz', 'history.csv'])
+    for i in range(1000): shutil.copytree(next(runs.glob('timm-model0-*-seed0')), home/f'many/{i}', ignore=lambda *_: ['predictions.npz', 'history.csv'])
     print(f"A report on 45 runs: {st.median(seconds('report_html', runs) for _ in range(n)):.1f} s")
     print(f"Reading 1,000 records: {st.median(seconds('load_runs', home/'many') for _ in range(n)):.2f} s")
     shutil.rmtree(home)

@@ -40,4 +40,5 @@ from .results import *
 from .compare import *
 from .details import *
 from .plots import *
+from .schedules import *
 from .report import *

@@ -7,7 +7,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/report.html.md"""
 # %% auto #0
 __all__ = ['verdict', 'command_of', 'html_table', 'figure_html', 'report_html']
 
-# %% ../nbs/12_report.ipynb #6938a77b
+# %% ../nbs/12_report.ipynb #8a03e850
 from base64 import b64encode
 from html import escape
 from io import BytesIO
@@ -21,6 +21,7 @@ from .confidence import seeds_needed
 from .details import class_table, image_results, read_classes, read_histories
 from .plots import (COSTS, disagreements, look, plot_accuracy, plot_classes, plot_confusion, plot_efficiency, plot_histories, plot_images, plot_pareto, plot_weights)
 from .results import answers, as_frame, caveats, name_entries, read_predictions, summarize
+from .schedules import budgets, plot_schedules, schedule_verdict
 from .scores import confusion, kind_scores
 
 # %% ../nbs/12_report.ipynb #dce06751
@@ -75,7 +76,7 @@ def _at_what_cost(done):
     elif len(done) > 1: said += ", less than of any other"
     return said + '.'
 
-# %% ../nbs/12_report.ipynb #6a13fdc4
+# %% ../nbs/12_report.ipynb #cb750a47
 def command_of(
     records # Records of runs, as `run.json` holds them
 )->str: # A line for a shell; empty if the records do not say how their data were read
@@ -85,8 +86,7 @@ def command_of(
     distinct = lambda k: list(dict.fromkeys(o[k] for o in specs if k in o))
     seeds, parts = sorted(distinct('seed')), {'--models': ','.join(distinct('model')), '--size': ','.join(map(str, distinct('size')))}
     parts |= {'--seed': seeds[0], '--seeds': len(seeds)}
-    m = re.fullmatch(r'fine_tune\((\d+), freeze_epochs=(\d+), base_lr=([^)]+)\), bs=(\d+)', distinct('recipe')[0])
-    if m: parts |= dict(zip(('--epochs', '--freeze-epochs', '--lr', '--bs'), m.groups()))
+    parts |= {'--recipe': ','.join(distinct('recipe'))}
     for k in ('weights', 'groups', 'head', 'precision'): parts |= {f'--{k}': o for o in distinct(k)[:1]}
     flags = ['--allow-scratch'] if any(o.get('source', {}).get('weights') == 'scratch' and o['spec']['weights'] == 'pretrained' for o in records) else []
     parts |= {f"--{k.replace('_', '-')}": v for k,v in load.items() if k not in ('data', 'seed', 'valid') and not isinstance(v, (bool, dict))}
@@ -250,6 +250,18 @@ def _provenance_part(records):
     places = {json.dumps({k: v for k,v in o['environment'].items() if k != 'command'}, sort_keys=True) for o in records if o.get('environment')}
     return weights + ''.join(f'<details><summary>Environment</summary><pre>{escape(json.dumps(json.loads(o), indent=1, ensure_ascii=False))}</pre></details>' for o in sorted(places))
 
+# %% ../nbs/12_report.ipynb #31470989
+def _schedule_part(runs):
+    "What is to be said of each model that was trained in several ways"
+    out = []
+    for _, rows in runs[runs.status == 'finished'].groupby('model', sort=False):
+        if rows.recipe.nunique() < 2: continue
+        try: said, table = schedule_verdict(rows), budgets(rows)
+        except ValueError: continue # the folders are not there
+        out.append(f"<h2>Schedules of {escape(rows.model.iloc[0])}</h2>{''.join(f'<p>{escape(o)}</p>' for o in said)}" + figure_html(lambda: plot_schedules(rows), 'Learning rate, training loss, validation loss and accuracy at each step: means over seeds, in the band of all seeds. Hollow points: the backbone is frozen.')
+                   + html_table(table.rename(columns=lambda o: o.replace('_', ' '))) + '<p>Places are within schedules of the same number of epochs.</p>')
+    return ''.join(out)
+
 # %% ../nbs/12_report.ipynb #99d9f94f
 def _reference_part(runs):
     "The 2021 table, if two models are in it"
@@ -257,7 +269,7 @@ def _reference_part(runs):
     except ValueError: return ''
     return f"<h2>Beside 2021</h2><p>Kendall's rank correlation with the post's table is {df.attrs['kendall']:.2f} over {df.attrs['models']} models.</p>{html_table(df)}"
 
-# %% ../nbs/12_report.ipynb #02ed26f3
+# %% ../nbs/12_report.ipynb #e1bae7ec
 def report_html(
     where='runs', # As `results.as_frame` takes it; the runs' folders must be there for pictures of classes and images
     title:str|None=None, # By default, what the runs are on
@@ -280,7 +292,7 @@ def report_html(
                 (lambda: plot_histories(read_histories(runs)), 'Validation accuracy after each epoch; shaded: the backbone is frozen.')] if len(done) else []
     command = command_of(records)
     parts = [f'<h1>{escape(title)}</h1>', f'<div class="verdict" role="note">{"".join(f"<p>{escape(o)}</p>" for o in verdict(runs))}</div>', warnings, '<h2>Data</h2>', _data_part(records, audit), '<h2>Leaderboard</h2>', _board_part(df, price),
-             '<h2>Pictures</h2>' if pictures else '', *(figure_html(*o) for o in pictures), '<h2>Classes and images</h2>' if len(done) else '', _class_part(runs, done, split) if len(done) else '', _image_part(runs, records, split) if len(done) else '',
+             '<h2>Pictures</h2>' if pictures else '', *(figure_html(*o) for o in pictures), _schedule_part(runs), '<h2>Classes and images</h2>' if len(done) else '', _class_part(runs, done, split) if len(done) else '', _image_part(runs, records, split) if len(done) else '',
              _reference_part(runs), '<h2>Failures</h2>', _failure_part(df, records), '<h2>Provenance</h2>', _provenance_part(records), f'<h2>To run it again</h2><pre>{escape(command)}</pre>' if command else '']
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title><link rel="icon" href="data:,"><style>{_STYLE}</style>'
     return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main><script>{_SCRIPT}</script></body></html>'

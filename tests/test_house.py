@@ -20,8 +20,8 @@ MAY = dict(
     worker=['files', 'cache', 'recipes', 'environment', 'runs', 'probe'],
     progress=['recipes'], grid=['table', 'loaders', 'models', 'backbones', 'recipes', 'runs'],
     bench=['table', 'files', 'pixels', 'cache', 'models', 'recipes', 'runs', 'worker', 'progress', 'grid'],
-    confidence=[], reference=[], results=['confidence', 'scores'], compare=['confidence', 'reference', 'results'], details=['results', 'scores'], plots=['reference', 'results'],
-    report=['confidence', 'scores', 'results', 'compare', 'details', 'plots'], tracking=['results'], options=None, tools=None, cli=None)
+    confidence=[], reference=[], results=['confidence', 'scores'], compare=['confidence', 'reference', 'results'], details=['results', 'scores'], plots=['reference', 'results'], schedules=['confidence', 'details', 'plots', 'results'],
+    report=['confidence', 'scores', 'results', 'compare', 'details', 'plots', 'schedules'], tracking=['results'], options=None, tools=None, cli=None)
 
 def imports(path):
     "Our modules and the foreign packages that the file at `path` imports, at any depth"
@@ -43,7 +43,7 @@ def test_a_module_imports_only_lower_ones_and_only_those_allowed():
         if MAY[name] is not None: assert ours <= set(MAY[name]), f'{name} imports {ours - set(MAY[name])}'
 
 def test_results_plots_and_report_need_neither_torch_nor_fastai():
-    for name in {'confidence', 'scores', 'reference', 'results', 'compare', 'details', 'plots', 'pictures', 'report'} & set(ORDER):
+    for name in {'confidence', 'scores', 'reference', 'results', 'compare', 'details', 'plots', 'schedules', 'pictures', 'report'} & set(ORDER):
         assert not imports(ROOT/f'fashion_bench/{name}.py')[1] & {'torch', 'fastai', 'timm', 'torchvision'}, name
 
 def test_a_report_is_made_without_torch():

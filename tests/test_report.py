@@ -8,21 +8,24 @@ from fashion_bench.report import report_html
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 
-def make_runs(root, models, seeds, images=400, classes=8):
+FINE_TUNE = 'fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32'
+
+def make_runs(root, models, seeds, images=400, classes=8, recipe=FINE_TUNE):
     "Folders of runs, as a benchmark leaves them"
     rng, truth = np.random.default_rng(0), np.arange(images) % classes
     hard = rng.standard_normal(images)
     for m in range(models):
         for seed in range(seeds):
-            d = root/f'timm-model{m}-seed{seed}'
+            d = root/f'timm-model{m}-{recipe[:16]}-seed{seed}'
             d.mkdir(parents=True)
             right = hard + .5*rng.standard_normal(images) < np.quantile(hard, .5 + .02*m)
             probs = .3*rng.dirichlet([1]*classes, images) + .7*np.eye(classes)[np.where(right, truth, (truth + 1) % classes)]
             np.savez(d/'predictions.npz', image=np.array([f'{i}.jpg' for i in range(images)]), split=np.where(np.arange(images) % 2, 'test', 'valid'), target=truth, probs=probs)
             figures = dict(valid_accuracy=right[::2].mean(), test_accuracy=right[1::2].mean(), minutes_per_epoch=1. + .3*((m*7) % 5), compute_minutes_per_epoch=1., wait_share=.05, parameters=5e6*(m+1), multiply_adds=1e9*(m+1))
-            (d/'run.json').write_text(json.dumps(dict(id=d.name, folder=d.name, status='finished', spec=dict(data='f00d', model=f'timm/model{m}', weights='pretrained', recipe='fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32', size=96, seed=seed),
+            (d/'run.json').write_text(json.dumps(dict(id=d.name, folder=d.name, status='finished', spec=dict(data='f00d', model=f'timm/model{m}', weights='pretrained', recipe=recipe, size=96, seed=seed),
                 data=dict(source='a shop', load=dict(data='photos'), classes=[f'class {i}' for i in range(classes)], images=dict(train=900, valid=images//2, test=images//2)), source=dict(weights='pretrained'), environment=dict(device='cpu'), figures=figures)))
             (d/'history.csv').write_text('epoch,phase,train_loss,valid_loss,valid_accuracy\n1,frozen,1,1,.4\n2,unfrozen,.8,.9,.5\n')
+            (d/'steps.csv').write_text('step,phase,epoch,loss,lr_0,lr_1\n1,frozen,1,1,1e-5,1e-3\n2,unfrozen,2,.8,1e-4,1e-2\n')
     return root
 
 PROBE = """<script>
@@ -50,7 +53,9 @@ window.addEventListener('load', () => {
 @pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
 @pytest.mark.parametrize('width', [1200, 390])
 def test_the_report_works_in_a_browser(tmp_path, width):
-    page = report_html(make_runs(tmp_path/'runs', 4, 2), price=2.)
+    make_runs(tmp_path/'runs', 4, 2)
+    page = report_html(make_runs(tmp_path/'runs', 1, 2, recipe='ep1_bs32_lr2e-3'), price=2.) # the first model by another schedule, too
+    assert 'Schedules of model0' in page and 'Of 2 schedules of 2 epochs' in page
     (tmp_path/'report.html').write_text(page.replace('<head>', '<head>' + PROBE, 1), encoding='utf-8')
     r = subprocess.run([CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--enable-logging=stderr',
                         f'--user-data-dir={tmp_path}/profile', f'--window-size={width},900', '--virtual-time-budget=5000', '--dump-dom', (tmp_path/'report.html').as_uri()], capture_output=True, text=True, timeout=120)

@@ -11,7 +11,7 @@ def slim(b64):
     if im.mode == 'RGBA': im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     im = im.convert('RGB')
     if im.width > 720: im = im.resize((720, round(im.height*720/im.width)), Image.LANCZOS)
-    im.quantize(24).save(out, 'PNG', optimize=True)
+    im.quantize(24, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE).save(out, 'PNG', optimize=True)
     return base64.b64encode(out.getvalue()).decode()
 
 for path in map(Path, sys.argv[1:]):
