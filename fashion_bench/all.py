@@ -42,3 +42,4 @@ from .details import *
 from .plots import *
 from .schedules import *
 from .report import *
+from .tracking import *

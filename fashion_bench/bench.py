@@ -7,10 +7,11 @@ Docs: https://fashion-bench.github.io/fashion_bench/bench.html.md"""
 # %% auto #0
 __all__ = ['estimate', 'bench']
 
-# %% ../nbs/09_bench.ipynb #aceecd38
+# %% ../nbs/09_bench.ipynb #ed50e9f2
 from concurrent.futures import ThreadPoolExecutor
 import errno, threading, time
 
+from fastcore.foundation import L
 from fastcore.meta import delegates
 import pandas as pd
 from .cache import build_cache
@@ -131,7 +132,7 @@ class _Work:
             if self.elsewhere: time.sleep(1)
         return [self.records[o.id] for o in self.specs]
 
-# %% ../nbs/09_bench.ipynb #f4d29da4
+# %% ../nbs/09_bench.ipynb #dfbad8cb
 _DISK = [getattr(errno, o) for o in ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO') if hasattr(errno, o)] # what a disk says when it will not be written to
 
 @delegates(plan_bench)
@@ -150,6 +151,7 @@ def bench(
     engine=None, # Where runs execute, instead of `isolate`, `jobs` and `time_limit`: see `worker.Processes`
     progress:BenchProgress|None=None, # Who watches; a line a run by default
     cbs=None, # Further fastai callbacks, passed to every run; only with `isolate=False`
+    track=None, # A tracker of the curves, or several: see `tracking`
     **kwargs # The grid, as `grid.plan_bench` takes it: `recipe`, `size`, `seeds`, `weights`, `groups`, `head`, `precision`, `compile`, `deterministic`
 )->list: # A record per run, as in `run.json`, in the order of the plan; status `skipped` for those that the budget had no room for
     "Fine-tune every model on `table` alike. Raises before anything starts if the input is wrong; after that, what fails is a record."
@@ -160,8 +162,10 @@ def bench(
     specs = plan_bench(table, models, **kwargs)
     out, progress = check_out(out, table), progress or BenchProgress()
     progress.before_bench(specs, table, min(engine.places, len(specs)))
+    followers = []
     try:
         todo = [o for o in specs if (read_record(out/o.folder) or {}).get('status') != 'finished']
+        followers += [o.follow(out, [s.folder for s in todo]) for o in L(track)]
         caches = _caches(table, todo, progress) if cache else {}
         return _Work(specs, table, out, engine, progress, budget, caches, allow_scratch=allow_scratch, keep_model=keep_model, num_workers=num_workers).all()
     except OSError as e:
@@ -170,3 +174,4 @@ def bench(
     finally:
         engine.close()
         progress.after_bench()
+        for o in followers: o.stop()

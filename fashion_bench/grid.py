@@ -68,10 +68,10 @@ def plan_bench(
     data = fingerprint(table)
     return list(dict.fromkeys(replace(o, data=data) for o in specs))
 
-# %% ../nbs/08d_grid.ipynb #1085700c
+# %% ../nbs/08d_grid.ipynb #c4413888
 _DATA = ('data', 'subset', 'split', 'label', 'multi', 'fine', 'valid', 'split_seed', 'root', 'image_col', 'label_col', 'split_col', 'group_col', 'label_delim', 'crop', 'margin')
 _PLAN = ('models', 'recipe', 'epochs', 'freeze_epochs', 'lr', 'bs', 'size', 'seed', 'seeds', *(k for k in signature(make_spec).parameters if k not in ('data', 'model', 'recipe', 'size', 'seed')))
-_HOW = ('allow_scratch', 'weights_dir', 'audit', 'on_bad', 'keep_models', 'cache', 'in_process', 'num_workers', 'jobs', 'time_limit', 'budget', 'out')
+_HOW = ('allow_scratch', 'weights_dir', 'audit', 'on_bad', 'keep_models', 'cache', 'in_process', 'num_workers', 'jobs', 'time_limit', 'budget', 'wandb', 'wandb_report', 'tensorboard', 'out')
 GRID_KEYS = (*_DATA, *_PLAN, *_HOW)
 
 def _load(text, suffix):
@@ -81,8 +81,8 @@ def _load(text, suffix):
     except ImportError: import tomli as tomllib # Python 3.10
     return tomllib.loads(text)
 
-# %% ../nbs/08d_grid.ipynb #052f5dc7
-_WHOLE, _NUMBERS, _FLAGS = ('epochs', 'freeze_epochs', 'bs', 'seed', 'split_seed', 'num_workers'), ('lr', 'margin', 'valid'), ('multi', 'fine', 'crop', 'compile', 'deterministic', 'allow_scratch', 'audit', 'keep_models', 'cache', 'in_process')
+# %% ../nbs/08d_grid.ipynb #0f3965ab
+_WHOLE, _NUMBERS, _FLAGS = ('epochs', 'freeze_epochs', 'bs', 'seed', 'split_seed', 'num_workers'), ('lr', 'margin', 'valid'), ('multi', 'fine', 'crop', 'compile', 'deterministic', 'allow_scratch', 'audit', 'keep_models', 'cache', 'in_process', 'wandb_report')
 
 def _checked(path, k, v):
     "A setting's value, of the kind that it must be"

@@ -7,7 +7,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/options.html.md"""
 # %% auto #0
 __all__ = ['DATA', 'SUBSET', 'SPLIT', 'LABEL', 'MULTI', 'FINE', 'ROOT', 'IMAGE_COL', 'LABEL_COL', 'SPLIT_COL', 'GROUP_COL',
            'LABEL_DELIM', 'TABLE_KEYS', 'load_asked', 'progress_bar', 'audited', 'asked_for', 'grid_asked',
-           'print_plan', 'print_board']
+           'trackers_asked', 'print_plan', 'print_board']
 
 # %% ../nbs/13a_options.ipynb #59d61104
 from pathlib import Path
@@ -106,6 +106,15 @@ def grid_asked(
     seeds = range(asked['seed'], asked['seed'] + asked['seeds']) if isinstance(asked['seeds'], int) else asked['seeds']
     return dict(models=asked['models'], recipe=asked.get('recipe') or Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs']), size=_sizes(asked['size']), seeds=seeds,
                 **{k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')})
+
+# %% ../nbs/13a_options.ipynb #37a7e7ca
+def trackers_asked(
+    asked:dict # Options by name
+)->list: # As `bench` takes it
+    "The trackers that are asked for; raises `ValueError` if what they need is not installed."
+    from fashion_bench.tracking import TensorBoard, WandB
+    found = [WandB(asked['wandb'], report=asked['wandb_report'])] if asked['wandb'] else []
+    return found + ([TensorBoard(asked['tensorboard'])] if asked['tensorboard'] else [])
 
 # %% ../nbs/13a_options.ipynb #33ca5825
 def print_plan(

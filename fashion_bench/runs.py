@@ -243,7 +243,7 @@ def tidy(
     if record['status'] == 'finished': (Path(folder)/'checkpoint.pt').unlink(missing_ok=True)
     return record
 
-# %% ../nbs/08_runs.ipynb #75935f80
+# %% ../nbs/08_runs.ipynb #45c1f459
 def run_model(
     spec:RunSpec, # What to run
     table, # The image table whose fingerprint `spec` holds
@@ -260,7 +260,8 @@ def run_model(
     if (old := read_record(folder)) and old['status'] == 'finished': return tidy(folder, old)
     folder.mkdir(parents=True, exist_ok=True)
     state, recipe = read_checkpoint(folder/'checkpoint.pt'), parse_recipe(spec.recipe)
-    record = dict(id=spec.id, folder=spec.folder, status='running', spec=asdict(spec), data=describe_table(table, spec.data), environment=environment(), started=time.strftime('%Y-%m-%dT%H:%M:%S%z'))
+    started = old.get('started') if old and state else None
+    record = dict(id=spec.id, folder=spec.folder, status='running', spec=asdict(spec), recipe=asdict(recipe), data=describe_table(table, spec.data), environment=environment(), started=started or time.strftime('%Y-%m-%dT%H:%M:%S%z'))
     write_json(folder/'run.json', record)
     sizes = micro_batches(recipe)
     too_large = sizes[:sizes.index(state['micro_bs'])] if state else []

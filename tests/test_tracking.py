@@ -1,0 +1,150 @@
+"Weights & Biases in offline mode, its run files read back; no key, no network, no question."
+import json, os, struct, subprocess, sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('wandb')
+
+def records(file):
+    "What a `.wandb` file holds: records in blocks of 32 KB, each with a header of checksum, length and kind"
+    from wandb.proto import wandb_internal_pb2 as pb
+    data, at, part, out = Path(file).read_bytes(), 7, b'', []
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7: at += 32768 - at % 32768; continue
+        n, kind = struct.unpack('<HB', data[at+4:at+7])
+        part, at = part + data[at+7:at+7+n], at + 7 + n
+        if kind in (1, 4): # whole, or the last part
+            r = pb.Record()
+            r.ParseFromString(part)
+            out.append(r)
+            part = b''
+    return out
+
+def read_run(file):
+    "A run's facts and history"
+    out = dict(history=[], artifacts=[], summary={})
+    for r in records(file):
+        kind = r.WhichOneof('record_type')
+        if kind == 'run': out |= dict(id=r.run.run_id, name=r.run.display_name, group=r.run.run_group, project=r.run.project, job=r.run.job_type, config={o.key: json.loads(o.value_json) for o in r.run.config.update})
+        if kind == 'history':
+            row = {o.key or '.'.join(o.nested_key): json.loads(o.value_json) for o in r.history.item}
+            out['history'].append(row)
+        if kind == 'artifact': out['artifacts'].append(r.artifact.name)
+        if kind == 'summary': out['summary'] |= {o.key or '.'.join(o.nested_key): json.loads(o.value_json) for o in r.summary.update}
+        if kind == 'exit': out['exit'] = r.exit.exit_code
+    return out
+
+def folder_of(out, recipe): return next(p.parent for p in out.glob('*/run.json') if json.loads(p.read_text())['spec']['recipe'] == recipe)
+
+def all_runs(folder): return [read_run(o) for o in sorted(Path(folder).glob('wandb/offline-run-*/*.wandb'))]
+
+UNREACHABLE = dict(WANDB_API_KEY='0'*40, WANDB_BASE_URL='http://127.0.0.1:9', WANDB_INIT_TIMEOUT='3')
+
+def env(tmp, **more):
+    "No key, wherever the machine may have one"
+    return {k: v for k,v in os.environ.items() if not k.startswith('WANDB')} | dict(NETRC=str(tmp/'none'), **more)
+
+def shell(tmp, *args, **more):
+    return subprocess.run([sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, args)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=280, cwd=tmp, env=env(tmp, **more))
+
+GRID = ('schedules', 'wardrobe', '--model', 'xresnet18', '--allow-scratch', '--subset', 'top=4,per_class=16', '--size', 32, '--num-workers', 0)
+
+@pytest.fixture(scope='module')
+def tracked(tmp_path_factory):
+    "Two schedules, at once, without a key"
+    tmp = tmp_path_factory.mktemp('tracked')
+    return tmp, shell(tmp, *GRID, '--schedules', 'ep2_bs8_lr1e-3,ep3_bs8_lr1e-3_lr1e-4', '--jobs', 2, '--wandb', 'team/fashion', '--wandb-report', '--tensorboard', 'boards', '--out', 'tops')
+
+def test_no_key_is_one_warning_and_no_question(tracked):
+    tmp, r = tracked
+    assert r.returncode == 0, r.stderr
+    assert r.stderr.count('no key for Weights & Biases') == 1 and len(r.stderr.splitlines()) == 1, r.stderr
+
+def test_one_run_each_with_every_epoch_and_phase_at_steps_that_go_up(tracked):
+    tmp, _ = tracked
+    runs = [o for o in all_runs(tmp/'tops') if o['job'] == 'train']
+    assert len(runs) == 2 and {o['group'] for o in runs} == {'tops'} and {o['project'] for o in runs} == {'fashion'} and len({o['id'] for o in runs}) == 2
+    for o in runs:
+        folder = folder_of(tmp/'tops', o['config']['recipe'])
+        steps = (folder/'steps.csv').read_text().splitlines()[1:]
+        rows = [h for h in o['history'] if 'train_loss' in h]
+        at = [h['_step'] for h in o['history']]
+        assert at == sorted(at) and [h['_step'] for h in rows] == list(range(1, len(steps)+1))
+        assert {h['phase'] for h in rows} == {s.split(',')[1] for s in steps} and {h['epoch'] for h in rows} == {int(s.split(',')[2]) for s in steps}
+        assert sum('accuracy' in h and 'valid_loss' in h for h in rows) == max(h['epoch'] for h in rows) and all('learning_rate' in h for h in rows)
+        assert o['exit'] == 0 and any('confusion_test' in k for h in o['history'] for k in h)
+        assert not any(isinstance(v, dict) for k,v in o['config'].items() if not k.startswith('_'))
+
+def test_the_leaderboard_and_the_report_are_there(tracked):
+    tmp, _ = tracked
+    board = [o for o in all_runs(tmp/'tops') if o['job'] == 'leaderboard']
+    assert len(board) == 1 and 'report' in board[0]['artifacts'] and any('leaderboard' in k for h in board[0]['history'] for k in h)
+    assert (tmp/'tops/report.html').read_text(encoding='utf-8').startswith('<!DOCTYPE html>')
+
+def test_tensorboard_has_the_same_series(tracked):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    tmp, _ = tracked
+    for o in (tmp/'boards').iterdir():
+        seen, steps = EventAccumulator(str(o), size_guidance=dict(scalars=0)).Reload(), (tmp/'tops'/o.name/'steps.csv').read_text().splitlines()[1:]
+        assert {'learning_rate', 'train_loss', 'valid_loss', 'accuracy'} <= set(seen.Tags()['scalars'])
+        assert [e.step for e in seen.Scalars('learning_rate')] == list(range(1, len(steps)+1))
+    assert len(list((tmp/'boards').iterdir())) == 2
+
+def test_runs_are_sent_later_from_their_records_alone(tracked):
+    tmp, _ = tracked
+    before = {o['id']: o for o in all_runs(tmp/'tops')}
+    r = shell(tmp, 'wandb-sync', 'tops', '--project', 'fashion')
+    assert r.returncode == 2 and 'there is no key' in r.stderr and len(r.stderr.splitlines()) == 1
+    r = shell(tmp, 'wandb-sync', 'tops', '--project', 'fashion', WANDB_MODE='offline')
+    assert r.returncode == 0 and '2 runs: fashion' in r.stdout, r.stderr
+    after = {o['id']: o for o in all_runs(tmp/'tops')} # the same runs, with the same curves
+    assert set(after) == set(before)
+    for k, o in after.items():
+        if o['job'] == 'train': assert [h for h in o['history'] if 'train_loss' in h][-1]['train_loss'] == [h for h in before[k]['history'] if 'train_loss' in h][-1]['train_loss']
+    r = shell(tmp, 'wandb-sync', 'tops', '--project', 'fashion', **UNREACHABLE)
+    assert r.returncode == 1 and 'cannot be reached' in r.stderr.splitlines()[-1], r.stderr
+
+def test_without_a_network_it_goes_on_offline_and_says_so(tmp_path):
+    r = shell(tmp_path, *GRID, '--schedules', 'ep1_bs8_lr1e-3', '--wandb', 'fashion', '--out', 'runs', **UNREACHABLE)
+    assert r.returncode == 0 and 'cannot be reached' in r.stderr and 'wandb-sync runs' in r.stderr and len(r.stderr.splitlines()) == 1, r.stderr
+    runs = {o['job']: o for o in all_runs(tmp_path/'runs')}
+    assert len([h for h in runs['train']['history'] if 'train_loss' in h]) == len((next((tmp_path/'runs').glob('*/steps.csv'))).read_text().splitlines()) - 1
+
+def test_a_tracker_that_hangs_or_dies_costs_nothing(tmp_path):
+    (tmp_path/'bad.py').write_text("""
+import os, time, warnings
+from fashion_bench.tracking import Follower, Tracker
+class Hangs(Tracker):
+    def log(self, *args): time.sleep(999)
+    def follow(self, out, folders): return Follower(self, out, folders, patience=3)
+class Dies(Tracker):
+    def begin(self, *args): os._exit(3)
+class Fails(Tracker):
+    def end(self, *args): raise RuntimeError('no room')
+""")
+    code = """
+from fashion_bench.all import *
+import bad, pandas as pd
+table = load_table('wardrobe', subset='top=4,per_class=16')
+print([o['status'] for o in bench(table, 'xresnet18', 'runs', allow_scratch=True, recipe='ep1_bs8_lr1e-3', size=32, num_workers=0, track=[bad.Hangs(), bad.Dies(), bad.Fails()])])
+"""
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env=env(tmp_path, PYTHONPATH=str(tmp_path)), timeout=200)
+    assert "['finished']" in r.stdout, r.stderr
+    assert all(o in r.stderr for o in ('Hangs: it was not done 3 seconds after', 'Dies: its process ended with exit code 3', 'no room')), r.stderr
+
+def test_models_and_other_modules_do_not_know_of_it(tracked):
+    tmp, _ = tracked
+    run = next((tmp/'tops').glob('*/model.json')).parent
+    assert shell(tmp, 'export', run, '--to', 'model').returncode == 0
+    for o in (tmp/'model').iterdir(): assert b'wandb' not in o.read_bytes().lower()
+    home = Path(__file__).parent.parent/'fashion_bench'
+    assert [o.name for o in home.glob('*.py') if 'import wandb' in o.read_text(encoding='utf-8')] == ['tracking.py']
+    code = f"import sys; sys.modules['wandb'] = None; from fashion_bench.predictor import load_model; load_model({str(tmp/'model')!r}); print('loaded')"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == 'loaded'
+
+def test_what_is_missing_is_said_before_anything_starts(tmp_path):
+    code = "import sys; sys.modules['wandb'] = None; import importlib.util as u; find = u.find_spec; u.find_spec = lambda n, *a: None if n in ('wandb', 'tensorboard') else find(n, *a); sys.argv = ['fashion-bench', 'run', 'wardrobe', '--models', 'xresnet18', '--out', 'runs', *sys.argv[1:]]; from fashion_bench.cli import main; main()"
+    for flag, extra in (('--wandb', 'wandb'), ('--tensorboard', 'tensorboard')):
+        r = subprocess.run([sys.executable, '-c', code, flag, 'x'], capture_output=True, text=True, cwd=tmp_path, env=env(tmp_path))
+        assert r.returncode == 2 and f"pip install 'fashion-bench[{extra}]'" in r.stderr and not (tmp_path/'runs').exists(), r.stderr
