@@ -7,14 +7,13 @@ Docs: https://fashion-bench.github.io/fashion_bench/tracking.html.md"""
 # %% auto #0
 __all__ = ['flat_config', 'run_name', 'Tracker', 'track_runs', 'serve', 'Follower', 'wandb_key', 'WandB', 'TensorBoard']
 
-# %% ../nbs/13_tracking.ipynb #920c65e4
-from fnmatch import fnmatch
+# %% ../nbs/13_tracking.ipynb #39e675c5
 from hashlib import blake2b
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from urllib.parse import urlparse
-import json, os, pickle, shutil, subprocess, sys, threading, time, traceback, warnings
+import os, pickle, shutil, socket, subprocess, sys, threading, traceback, warnings
 
 import numpy as np
 from .details import SERIES, read_classes, run_series
@@ -137,7 +136,7 @@ def serve()->None:
         over.wait(every)
     sync.close(out)
 
-# %% ../nbs/13_tracking.ipynb #5d931010
+# %% ../nbs/13_tracking.ipynb #7ce6f44f
 class Follower:
     "A process that tells a tracker of runs as they go on."
     def __init__(self,
@@ -147,9 +146,10 @@ class Follower:
         every:float=1., # Seconds between looks
         patience:float=60. # Seconds that it is waited for at the end
     ):
-        self.out, self.patience, self.name = Path(out), patience, type(tracker).__name__
+        self.patience, self.name = patience, type(tracker).__name__
+        self.out, self.log = Path(out), Path(out)/f'tracking-{self.name.lower()}.log'
         if type(tracker).__module__ == '__main__': raise ValueError(f"another process cannot import {self.name} from here; put its class into a module")
-        with open(self.out/'tracking.log', 'wb') as log:
+        with open(self.log, 'wb') as log:
             self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', 'from fashion_bench.tracking import serve; serve()'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True) # Ctrl-C is for the benchmark
         try: self.process.stdin.write(pickle.dumps((tracker, self.out.absolute(), list(folders), every))); self.process.stdin.flush()
         except BrokenPipeError: pass # said at the end
@@ -162,16 +162,24 @@ class Follower:
             said = self.process.communicate()[0] + f'it was not done {self.patience:g} seconds after the last run'.encode()
         lines = list(dict.fromkeys(said.decode(errors='replace').split('\n')))
         if self.process.returncode not in (0, -9): lines.append(f'its process ended with exit code {self.process.returncode}')
-        if lines := [o for o in lines if o.strip()]: warnings.warn(f"{self.name}: {'; '.join(lines[:3])}. The runs are whole, and {self.out/'tracking.log'} says more; `fashion-bench wandb-sync {self.out}` sends them to Weights & Biases later")
+        if lines := [o for o in lines if o.strip()]: warnings.warn(f"{self.name}: {'; '.join(lines[:3])}. The runs are whole, and {self.log} says more; `fashion-bench wandb-sync {self.out}` sends them to Weights & Biases later")
 
-# %% ../nbs/13_tracking.ipynb #87c4a8c6
+# %% ../nbs/13_tracking.ipynb #803a3b2d
 def _needs(package):
     if find_spec(package) is None: raise ValueError(f"{package} is not installed: pip install 'fashion-bench[{package}]'")
+
+def _server(): return urlparse(os.environ.get('WANDB_BASE_URL') or 'https://api.wandb.ai')
+
+def _check_server():
+    "Raises `OSError` at once if it cannot be reached, which wandb itself finds out slowly"
+    if any(os.environ.get(o) for o in ('HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy')): return # only the proxy knows
+    url = _server()
+    socket.create_connection((url.hostname, url.port or (80 if url.scheme == 'http' else 443)), timeout=10).close()
 
 def wandb_key()->bool: # From the environment, or where `wandb login` puts it
     "Is there a key for Weights & Biases?"
     if os.environ.get('WANDB_API_KEY') or os.environ.get('WANDB_IDENTITY_TOKEN_FILE'): return True
-    host = urlparse(os.environ.get('WANDB_BASE_URL') or 'https://api.wandb.ai').hostname
+    host = _server().hostname
     for file in [os.environ['NETRC']] if os.environ.get('NETRC') else [Path.home()/'.netrc', Path.home()/'_netrc']:
         try:
             if netrc(file).authenticators(host): return True
@@ -204,12 +212,13 @@ class WandB(Tracker):
         import wandb
         out = Path(self.out or '.')
         def start():
+            if self.mode == 'online': _check_server()
             if self.mode == 'offline': # what is told now is all of it
                 for o in out.glob(f'wandb/offline-run-*-{id}'): shutil.rmtree(o, ignore_errors=True)
             return wandb.init(entity=self.entity or None, project=self.project, group=self.group, id=id, name=name, job_type=kind, config=config, dir=str(out), mode=self.mode, reinit='create_new', resume='allow' if self.mode == 'online' else None,
                               settings=wandb.Settings(console='off', silent=True, init_timeout=float(os.environ.get('WANDB_INIT_TIMEOUT') or 20)))
         try: return start()
-        except (wandb.errors.CommError, wandb.errors.UsageError) as e: # no network, or a key that is none
+        except (OSError, wandb.errors.CommError, wandb.errors.UsageError) as e: # no network, or a key that is none
             if self.must_reach: raise OSError(f"Weights & Biases cannot be reached: {str(e).splitlines()[0]}") from e
             print(f'Weights & Biases cannot be reached ({str(e).splitlines()[0]}): working offline', flush=True)
             self.mode = 'offline'
