@@ -141,22 +141,28 @@ def print_plan(
         if why: print(f'{m} will fail: {why}')
     print(f'About {minutes_text(total)} in all, besides decoding the images once.')
 
-# %% ../nbs/13a_options.ipynb #f5d9bcb6
+# %% ../nbs/13a_options.ipynb #85b59f11
 def print_board(
     where, # A list of folders of run folders
     chart=None, # Where to save the efficiency chart; in the first folder by default
     to=None # A file to write the leaderboard to, as `results.write_board` takes it
 )->None:
-    "Print the leaderboard of the runs in a list of folders, write it to a file, and save its chart"
+    "Print the leaderboard of the runs in a list of folders and what it says of schedules, write it to a file, and save its charts"
     import matplotlib; matplotlib.use('Agg')
     from fashion_bench.plots import look, plot_efficiency
+    from fashion_bench.schedules import plot_schedules, schedule_verdict
     from fashion_bench.results import board_text, caveats, leaderboard, load_runs, write_board
     runs = load_runs(where)
     board = leaderboard(runs)
     print('\n'.join([board_text(board), *caveats(runs)]))
     if to: write_board(board, to)
-    chart = Path(chart or Path(where[0])/'efficiency.png')
-    try:
-        with look(): plot_efficiency(board).figure.savefig(chart, dpi=150, facecolor='white')
-    except (ValueError, OSError) as e: print(f'No chart: {e}.')
-    else: print(f'Chart: {chart}')
+    def save(file, draw):
+        try:
+            with look(): draw().savefig(file, dpi=150, facecolor='white')
+        except (ValueError, OSError) as e: print(f'No chart: {e}.')
+        else: print(f'Chart: {file}')
+    several = [(o, rows) for o,rows in runs[runs.status == 'finished'].groupby('model', sort=False) if rows.recipe.nunique() > 1]
+    if board.model.nunique() > 1 or not several: save(chart or Path(where[0])/'efficiency.png', lambda: plot_efficiency(board).figure)
+    for model, rows in several:
+        print('\n'.join(['', f'Schedules of {model}:', *schedule_verdict(rows)]))
+        save(Path(where[0])/f'schedules-{model}.png', lambda: plot_schedules(rows)[0, 0].figure)

@@ -17,9 +17,9 @@ import pandas as pd
 from .confidence import accuracy_interval, rank_models
 from .scores import scores
 
-# %% ../nbs/10_results.ipynb #735d6682
+# %% ../nbs/10_results.ipynb #7eadae1c
 _METRICS = ('accuracy', 'top3_accuracy', 'top5_accuracy', 'macro_f1', 'weighted_f1', 'balanced_accuracy', 'log_loss', 'calibration_error', 'map')
-_FIGURES = [f'{s}_{m}' for s in ('valid', 'test') for m in _METRICS] + ['minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'images_per_second', 'parameters', 'multiply_adds']
+_FIGURES = [f'{s}_{m}' for s in ('valid', 'test') for m in _METRICS] + ['minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'images_per_second', 'parameters', 'multiply_adds', 'suggested_lr']
 _MEANS = [*_FIGURES, 'memory_gb', 'kilojoules', 'seconds']
 WAITED = .1 # share of an epoch from which on a row says that it waited for data
 
