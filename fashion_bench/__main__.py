@@ -1,4 +1,4 @@
 "`python -m fashion_bench` is `fashion-bench`."
 from .cli import main
 
-main()
+if __name__ == '__main__': main()
