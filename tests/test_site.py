@@ -1,0 +1,64 @@
+"The documentation site, as the fallback without Quarto renders it: every page there, no broken link, and three of them in a browser."
+import json, re, shutil, subprocess, sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('smalldocs')
+ROOT = Path(__file__).parent.parent
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    "The folder of rendered pages"
+    source = tmp_path_factory.mktemp('site')/'source'
+    shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns('.git', '.venv', 'build', '*.egg-info', 'runs', '_proc', '_docs'))
+    code = 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=2)'
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=source, capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout[-2000:] + r.stderr[-2000:]
+    r = subprocess.run([Path(sys.executable).with_name('smalldocs'), 'render'], cwd=source/'_proc', capture_output=True, text=True)
+    assert r.returncode == 0 and 'broken link' not in r.stdout + r.stderr, r.stdout + r.stderr
+    return next(o for o in (source/'_proc/_docs', source/'_docs') if (o/'index.html').exists())
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.ids = [], set()
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if 'id' in attrs: self.ids.add(attrs['id'])
+        if link := attrs.get('href' if tag == 'a' else 'src' if tag == 'img' else ''): self.found.append(link)
+
+def test_every_notebook_has_a_page_and_every_link_leads_somewhere(site):
+    pages = {o.relative_to(site).as_posix(): Links() for o in site.rglob('*.html')}
+    for name, links in pages.items(): links.feed((site/name).read_text(encoding='utf-8'))
+    wanted = {o.relative_to(ROOT/'nbs').with_suffix('.html').as_posix() for o in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in o.parts}
+    assert wanted <= set(pages), wanted - set(pages)
+    lost = []
+    for name, links in pages.items():
+        for link in links.found:
+            if re.match(r'[a-z]+:|//', link) or link == '#': continue
+            path = link.partition('#')[0].partition('?')[0]
+            file = ((site/path.lstrip('/')) if path.startswith('/') else (site/name).parent/path) if path else site/name
+            if not file.exists(): lost.append(f'{name}: {link}')
+    assert not lost, lost[:10]
+
+PROBE = """<script>
+const errors = []; window.addEventListener('error', e => errors.push(e.message))
+window.addEventListener('load', () => { document.title = 'PROBED' + JSON.stringify({errors, broken: [...document.images].filter(o => !o.naturalWidth).length, images: document.images.length, overflow: document.documentElement.scrollWidth - window.innerWidth}) })
+</script>"""
+
+@pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
+@pytest.mark.parametrize('width', [1200, 390])
+@pytest.mark.parametrize('page', ['index', 'tutorials/post2021', '11a_schedules'])
+def test_pages_open_in_a_browser(site, page, width, tmp_path):
+    file = (site/f'{page}.html').with_name(f'{Path(page).name}-probed-{width}.html')
+    file.write_text((site/f'{page}.html').read_text(encoding='utf-8').replace('<head>', '<head>' + PROBE, 1), encoding='utf-8')
+    r = subprocess.run([CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--allow-file-access-from-files',
+                        f'--user-data-dir={tmp_path}', f'--window-size={width},900', '--virtual-time-budget=5000', '--dump-dom', file.as_uri()], capture_output=True, text=True, timeout=120)
+    file.unlink()
+    found = re.search(r'<title>PROBED(.*?)</title>', r.stdout, re.S)
+    assert found, r.stdout[:500] + r.stderr[-500:]
+    out = json.loads(found[1].replace('&quot;', '"'))
+    assert out['errors'] == [] and out['broken'] == 0 and out['images'] > (page != 'index') - 1 and out['overflow'] <= 0, out
