@@ -31,9 +31,9 @@ def readme():
         source = ''.join(cell['source'])
         flags = re.findall(r'^#\| *(\w+)', source, flags=re.M)
         if 'hide' in flags: continue
-        code = re.sub(r'^#\|.*\n?', '', source, flags=re.M).strip()
-        if cell['cell_type'] == 'markdown': parts.append(links(source))
-        else: parts += ([f'```python\n{code}\n```'] if code and 'echo' not in flags else []) + list(outputs(cell, i, files))
+        body = re.sub(r'^#\|.*\n?', '', source, flags=re.M).strip()
+        if cell['cell_type'] == 'markdown': parts.append(links(body))
+        else: parts += ([f'```python\n{body}\n```'] if body and 'echo' not in flags else []) + list(outputs(cell, i, files))
     return '<!-- Made from nbs/index.ipynb by tools/readme.py; edit that. -->\n\n' + '\n\n'.join(parts) + '\n', files
 
 if __name__ == '__main__':
