@@ -22,7 +22,7 @@ from fastai.vision.all import L, Learner, LabelSmoothingCrossEntropyFlat, MixUp,
 from fastai.optimizer import Optimizer
 from .precision import FusedAdam
 
-# %% ../nbs/07_recipes.ipynb #a6f845ae
+# %% ../nbs/07_recipes.ipynb #664c01f2
 @dataclass(frozen=True)
 class Recipe:
     "How to train: `fine_tune` by default, else a `schedule` of `SCHEDULES`. Raises `ValueError` for what cannot be."
@@ -48,10 +48,10 @@ class Recipe:
     def __str__(self):
         more = [f'{short}{_number(getattr(self, k))}' for short,k in _SHORT.items() if getattr(self, k) != _DEFAULTS[k]] + [self.opt]*(self.opt != 'adam')
         if self.schedule == 'fine_tune' and set(more) <= {f'fr{self.freeze_epochs}'}: return f"fine_tune({self.epochs}, freeze_epochs={self.freeze_epochs}, base_lr={self.lr if self.lr == 'auto' else _number(self.lr)}), bs={self.bs}"
-        more = [_WORDS[self.schedule]]*(self.schedule != 'onecycle') + more
+        more = [_words()[self.schedule]]*(self.schedule != 'onecycle') + more
         return '_'.join([f'ep{self.epochs}', f'bs{self.bs}', *(f'lr{o if o == "auto" else _scientific(o)}' for o in self.rates), *more])
 
-# %% ../nbs/07_recipes.ipynb #53c05624
+# %% ../nbs/07_recipes.ipynb #6308bd50
 def _one_cycle(lr): return dict(lr=combined_cos(.25, lr/25, lr, lr/1e5), mom=combined_cos(.25, .95, .85, .95))
 def _flat_cos(lr): return dict(lr=combined_cos(.75, lr, lr, lr/1e5))
 def _cosine(lr): return dict(lr=combine_scheds([.1, .9], [SchedLin(lr/25, lr), SchedCos(lr, lr/1e5)]))
@@ -64,7 +64,8 @@ OPTIMIZERS = dict(adam=FusedAdam, sgd=partial(SGD, mom=.9), radam=RAdam, lamb=La
 
 _SHORT = dict(fr='freeze_epochs', acc='accumulate', mult='lr_mult', wd='wd', ls='label_smoothing', mix='mixup')
 _DEFAULTS = {o.name: o.default for o in fields(Recipe)}
-_WORDS = dict(fine_tune='finetune', **{k: k for k in SCHEDULES})
+
+def _words(): return dict(fine_tune='finetune', **{k: k for k in SCHEDULES})
 
 # %% ../nbs/07_recipes.ipynb #c6c816ad
 def _number(v):
@@ -76,13 +77,13 @@ def _scientific(v):
     digits, exponent = np.format_float_scientific(v, trim='-', exp_digits=1).split('e')
     return f'{digits}e{int(exponent)}'
 
-# %% ../nbs/07_recipes.ipynb #dc9f6a9e
+# %% ../nbs/07_recipes.ipynb #1435338a
 def _check_recipe(r):
     "Raises `ValueError` that says what of `r` cannot be"
     for k in ('epochs', 'freeze_epochs', 'bs', 'accumulate'):
         if type(getattr(r, k)) is not int: raise ValueError(f"{k} of a recipe is a whole number, not {getattr(r, k)!r}")
     if r.epochs < 1 or r.freeze_epochs < 0: raise ValueError(f"a recipe needs at least 1 epoch and no fewer than 0 frozen ones, not {r.epochs} and {r.freeze_epochs}")
-    if r.schedule not in _WORDS: raise ValueError(f"unknown schedule {r.schedule!r}; there are {', '.join(_WORDS)}")
+    if r.schedule not in _words(): raise ValueError(f"unknown schedule {r.schedule!r}; there are {', '.join(_words())}")
     if r.opt not in OPTIMIZERS: raise ValueError(f"unknown optimizer {r.opt!r}; there are {', '.join(OPTIMIZERS)}")
     for o in r.rates:
         if o != 'auto' and not (isinstance(o, (int, float)) and 0 < o < 10): raise ValueError(f"a learning rate lies between 0 and 10, and {o} does not")
@@ -93,7 +94,7 @@ def _check_recipe(r):
     if r.lr_mult < 1: raise ValueError(f"the last group's learning rate is at least that of the first, and was to be {r.lr_mult:g} times it")
     if r.wd is not None and r.wd < 0 or r.mixup < 0 or not 0 <= r.label_smoothing < 1: raise ValueError(f"weight decay and mixup are at least 0, label smoothing from 0 to below 1, not {r.wd}, {r.mixup} and {r.label_smoothing}")
 
-# %% ../nbs/07_recipes.ipynb #03df0a64
+# %% ../nbs/07_recipes.ipynb #6a7283e3
 _TEXT = re.compile(r'fine_tune\((\d+)(?:, *freeze_epochs=(\d+))?(?:, *base_lr=([\d.e+-]+|auto))?\)(?:, *bs=(\d+))?')
 _PART = re.compile(r'([a-z]+?)(\d+(?:\.\d+)?(?:e[+-]?\d+)?|auto)?')
 _EXAMPLES = "such as 'ep10_bs64_lr2e-3' or 'fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32'"
@@ -103,10 +104,10 @@ def _rate(o): return o if o == 'auto' else float(o)
 def _part(text):
     "A part of a name as (field, value); raises `ValueError` if it is none"
     kind, value = m.groups() if (m := _PART.fullmatch(text)) else (text, None)
-    if value is None and kind in _WORDS.values(): return 'schedule', {v: k for k,v in _WORDS.items()}[kind]
+    if value is None and kind in _words().values(): return 'schedule', {v: k for k,v in _words().items()}[kind]
     if value is None and kind in OPTIMIZERS: return 'opt', kind
     field = dict(ep='epochs', bs='bs', lr='lr', **_SHORT).get(kind)
-    if field is None: raise ValueError(f"is no part of a name; there are ep, bs, lr, {', '.join(_SHORT)} with a number, and {', '.join([*_WORDS.values(), *OPTIMIZERS])}")
+    if field is None: raise ValueError(f"is no part of a name; there are ep, bs, lr, {', '.join(_SHORT)} with a number, and {', '.join([*_words().values(), *OPTIMIZERS])}")
     if value is None or value == 'auto' and field != 'lr': raise ValueError(f'needs a number after {kind}')
     if field == 'lr': return field, _rate(value)
     if _DEFAULTS[field] is None or isinstance(_DEFAULTS[field], float): return field, float(value)

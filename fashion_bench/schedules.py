@@ -48,14 +48,14 @@ def budgets(
     df['epochs'] = df.epochs.round().astype(int)
     return df.sort_values(['epochs', 'valid_accuracy'], ascending=[True, False], ignore_index=True)[['schedule', 'epochs', 'rank', 'seeds', 'accuracy', 'low', 'high', 'split', 'valid_accuracy', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch']]
 
-# %% ../nbs/11a_schedules.ipynb #57c77351
+# %% ../nbs/11a_schedules.ipynb #546022f2
 def _percent(v): return f'{100*v:.1f} %'
 
 def _list(names): return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 def schedule_verdict(
     where='runs' # As `results.as_frame` takes it; the runs' folders must be there
-)->list: # Sentences: one for each length that several schedules have, one over all, one for those that overfit
+)->list: # Sentences: one for each length that several schedules have, one over all, one for each that overfits: whose validation loss ends a tenth or more above its lowest
     "Which schedule wins, and how surely; raises `ValueError` if no run is finished."
     df, out = budgets(where), []
     for epochs, rows in df.groupby('epochs'):
@@ -70,7 +70,7 @@ def schedule_verdict(
         tied = [short[e] for e,r in zip(overall.entry[1:], overall['rank'][1:]) if str(r).split('-')[0] == '1']
         length = dict(zip(df.schedule, df.epochs))
         out.append(f"Of all lengths, {short[first]} ({length[short[first]]} epochs) comes out first" + (f", and cannot be told apart from {_list([f'{o} ({length[o]})' for o in tied])}." if tied else ", by more than chance explains."))
-    climbed = df[(df.valid_loss > 1.05*df.lowest_valid_loss)]
+    climbed = df[df.valid_loss > 1.1*df.lowest_valid_loss]
     out += [f"{r.schedule} overfits: its validation loss is lowest, {r.lowest_valid_loss:.2f}, after epoch {r.lowest_epoch:.0f}, and {r.valid_loss:.2f} at the end." for r in climbed.itertuples()]
     if df.seeds.max() == 1: out.append("Each ran with one seed: nothing is known of how seeds vary, and differences look surer than they are.")
     return out

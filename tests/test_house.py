@@ -73,3 +73,31 @@ def test_no_two_modules_export_one_name():
             if isinstance(o, ast.Assign) and getattr(o.targets[0], 'id', '') == '__all__' and name not in ('options', 'tools', 'cli'):
                 for n in ast.literal_eval(o.value): homes.setdefault(n, []).append(name)
     assert not {k: v for k,v in homes.items() if len(v) > 1} and len(homes) > 100
+
+# Entry points of other processes, which every test of those processes runs
+NOT_SHOWN = {'serve', 'watch'}
+
+def test_every_public_function_is_shown_in_its_notebook():
+    "In a cell that is run and seen; a command by its name on a command line"
+    missing = []
+    for path in NBS:
+        code = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
+        shown = '\n'.join(o for o in code if not re.match(r'#\|\s*(export|default_exp)', o))
+        if path.stem.endswith('_tools'): shown += '\n'.join(''.join(c['source']) for c in json.loads((ROOT/'nbs/14_cli.ipynb').read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code')
+        for o in code:
+            if not re.match(r'#\|\s*export', o): continue
+            for d in ast.parse(o).body:
+                if isinstance(d, (ast.FunctionDef, ast.ClassDef)) and not d.name.startswith('_') and d.name not in NOT_SHOWN:
+                    names = rf"\b{d.name}\b|'{d.name.replace('_', '-')}'"
+                    if not re.search(names, shown): missing.append(f'{path.stem}: {d.name}')
+    assert not missing, missing
+
+def test_imports_stand_in_the_first_cells():
+    "The site's builder runs cells that import, and no others; a cell that does more may lack what cells before it made"
+    for path in NBS:
+        code = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
+        setup = next(i for i,o in enumerate(code) if o.startswith('#| hide'))
+        for o in code[setup+1:]:
+            if re.match(r'#\|\s*export', o): continue
+            kinds = {isinstance(d, (ast.Import, ast.ImportFrom)) for d in ast.parse(re.sub(r'(?m)^[!%].*', '', o)).body}
+            assert kinds != {True, False}, f'{path.name}: {o[:80]}'

@@ -1,5 +1,5 @@
 "The wheel holds what the package needs, and its metadata come from settings.ini."
-import configparser, shutil, subprocess, sys, zipfile
+import configparser, json, shutil, subprocess, sys, tarfile, zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -25,9 +25,30 @@ def test_everything_public_imports_in_one_line():
     r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
     assert r.stdout.strip() == 'True', r.stderr
 
-def test_the_wheel_holds_every_module(tmp_path):
+def test_wheel_and_sdist_hold_every_module(tmp_path):
     source = shutil.copytree(ROOT, tmp_path/'source', symlinks=True, ignore=shutil.ignore_patterns('.git', '.venv', 'build', '*.egg-info', 'runs'))
-    subprocess.run([sys.executable, '-m', 'build', '--wheel', '--no-isolation', '--outdir', tmp_path, source], check=True, capture_output=True)
+    subprocess.run([sys.executable, '-m', 'build', '--wheel', '--sdist', '--no-isolation', '--outdir', tmp_path, source], check=True, capture_output=True)
     names = set(zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist())
     assert {f'fashion_bench/{o.name}' for o in (ROOT/'fashion_bench').glob('*.[pc]*')} <= names
+    with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as f: packed = {o.partition('/')[2] for o in f.getnames()}
+    assert {'settings.ini', 'README.md', 'setup.py', 'pyproject.toml', 'LICENSE', *(f'fashion_bench/{o.name}' for o in (ROOT/'fashion_bench').glob('*.[pc]*'))} <= packed
+    assert {'fashion_bench/py.typed', 'fashion_bench/model_facts.csv'} <= names
     assert not [o for o in names if o.startswith(('tests', 'tools', 'nbs'))]
+
+def test_it_runs_as_a_module():
+    r = subprocess.run([sys.executable, '-m', 'fashion_bench', '--help'], capture_output=True, text=True)
+    assert r.returncode == 0 and 'schedules' in r.stdout, r.stderr
+
+def test_a_torch_that_is_there_stays(tmp_path):
+    "Colab's case: pip finds an older supported torch, here as its metadata alone, and plans nothing for it"
+    for name, version in (('torch', '2.6.0'), ('torchvision', '0.21.0')):
+        info = tmp_path/f'site/{name}-{version}.dist-info'
+        info.mkdir(parents=True)
+        (info/'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
+        (info/'INSTALLER').write_text('pip\n')
+        (info/'RECORD').write_text('')
+    code = 'import sys; sys.path.insert(0, sys.argv.pop(1)); from pip._internal.cli.main import main; sys.exit(main(sys.argv[1:]))'
+    r = subprocess.run([sys.executable, '-c', code, tmp_path/'site', 'install', '--dry-run', '--quiet', '--no-build-isolation', '--report', tmp_path/'report.json', ROOT], capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr
+    planned = {o['metadata']['name'].lower(): o['metadata']['version'] for o in json.loads((tmp_path/'report.json').read_text())['install']}
+    assert 'fashion-bench' in planned and not {'torch', 'torchvision'} & set(planned), planned

@@ -1,6 +1,8 @@
 "The README is made from the notebook, and its commands are those that CI and the package know."
-import importlib.util
+import importlib.util, json, re, shlex, shutil, subprocess, sys
 from pathlib import Path
+
+from test_cli import fashion_bench
 
 ROOT = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location('readme', ROOT/'tools/readme.py')
@@ -16,3 +18,55 @@ def test_readme_holds_the_two_commands_each_on_a_line_of_its_own():
     lines = (ROOT/'README.md').read_text(encoding='utf-8').splitlines()
     assert lines.count('pip install -e ".[demo]" && fashion-bench demo') == 1
     assert lines.count('pip install -e ".[dev]" && nbdev-test && pytest -q') == 1
+
+def texts():
+    "Everything that is written for readers, by file"
+    for o in (ROOT/'README.md', ROOT/'CONTRIBUTING.md'): yield o.name, o.read_text(encoding='utf-8')
+    for o in sorted((ROOT/'nbs').rglob('*.ipynb')):
+        if '.ipynb_checkpoints' not in o.parts: yield o.name, '\n'.join(''.join(c['source']) for c in json.loads(o.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'markdown')
+
+def commands(text):
+    "The `fashion-bench` commands of a text, and whether they stand in a block, which is whole"
+    blocks = re.findall(r'```sh\n(.*?)```', text, flags=re.S)
+    for line in re.sub(r'\\\n\s*', ' ', '\n'.join(blocks)).splitlines():
+        for o in line.split('&&'):
+            if o.strip().startswith('fashion-bench '): yield shlex.split(o, comments=True)[1:], True
+    for o in re.findall(r'`(fashion-bench [^`]+)`', re.sub(r'```.*?```', '', text, flags=re.S)): yield shlex.split(o)[1:], False
+
+def test_every_command_in_the_docs_is_one_that_the_program_takes():
+    from typer.main import get_command
+    from fashion_bench.cli import app
+    program, n = get_command(app), 0
+    for file, text in texts():
+        for args, whole in commands(text):
+            name, *rest = args
+            command = program.commands.get(name)
+            assert command is not None, f'{file}: fashion-bench {shlex.join(args)}'
+            if hasattr(command, 'commands') and rest: command, rest = command.commands[rest[0]], rest[1:]
+            known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+            assert {o for o in rest if o.startswith('--')} <= known, f'{file}: fashion-bench {shlex.join(args)}'
+            if whole: command.make_context(name, list(rest)) # raises for what is missing
+            n += 1
+    assert n > 30
+
+def test_the_readme_block_on_your_own_photos_runs_as_it_stands(tmp_path, monkeypatch):
+    from fashion_bench.sources import load_table
+    from fashion_bench.table import image_paths
+    table = load_table('wardrobe', subset='top=3,per_class=20')
+    for i, (file, label) in enumerate(zip(image_paths(table), table.label)):
+        (tmp_path/'photos'/label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path/'photos'/label/f'{i}.jpg')
+    monkeypatch.chdir(tmp_path)
+    block = next(o for o in re.findall(r'```sh\n(.*?)```', (ROOT/'README.md').read_text(encoding='utf-8'), flags=re.S) if 'fashion-bench audit photos' in o)
+    for line in block.splitlines():
+        r = fashion_bench(*shlex.split(line)[1:])
+        assert r.returncode in ((0, 1) if ' run ' in line else (0,)), f'{line}: {r.stdout}{r.stderr}' # 1: weights that cannot be fetched here
+    assert (tmp_path/'report.html').exists() and len(list((tmp_path/'runs').glob('timm*/run.json'))) == 3
+
+def test_what_contributing_says_to_write_runs_as_it_stands():
+    "In one process each, from the top folder"
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8'), flags=re.S)
+    assert len(blocks) == 5
+    for o in blocks:
+        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', "import matplotlib; matplotlib.use('Agg')\n" + o], cwd=ROOT, capture_output=True, text=True)
+        assert r.returncode == 0, f'{o}\n{r.stderr[-1000:]}'

@@ -46,7 +46,7 @@ def test_every_notebook_has_a_page_and_every_link_leads_somewhere(site):
 
 PROBE = """<script>
 const errors = []; window.addEventListener('error', e => errors.push(e.message))
-window.addEventListener('load', () => { document.title = 'PROBED' + JSON.stringify({errors, broken: [...document.images].filter(o => !o.naturalWidth).length, images: document.images.length, overflow: document.documentElement.scrollWidth - window.innerWidth}) })
+window.addEventListener('load', () => { document.title = 'PROBED' + JSON.stringify({errors, broken: [...document.images].filter(o => o.src.startsWith('file:') && !o.naturalWidth).length, images: document.images.length, overflow: document.documentElement.scrollWidth - window.innerWidth}) })
 </script>"""
 
 @pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
@@ -62,3 +62,26 @@ def test_pages_open_in_a_browser(site, page, width, tmp_path):
     assert found, r.stdout[:500] + r.stderr[-500:]
     out = json.loads(found[1].replace('&quot;', '"'))
     assert out['errors'] == [] and out['broken'] == 0 and out['images'] > (page != 'index') - 1 and out['overflow'] <= 0, out
+
+@pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
+def test_no_page_is_wider_than_a_phone(site, tmp_path):
+    "All of them in frames of 390 pixels"
+    pages = sorted(o.relative_to(site).as_posix() for o in site.rglob('*.html'))
+    probe = site/'probe-widths.html'
+    probe.write_text("""<!DOCTYPE html><html><head></head><body><script>
+const wide = {}; let left = PAGES.length
+for (const p of PAGES) {
+  const f = document.createElement('iframe'); f.width = 390; f.height = 800; f.src = p
+  f.onload = () => { const w = f.contentDocument.documentElement.scrollWidth; if (w > 390) wide[p] = w; if (!--left) document.title = 'PROBED' + JSON.stringify(wide) }
+  document.body.append(f)
+}</script></body></html>""".replace('PAGES', json.dumps(pages)), encoding='utf-8')
+    r = subprocess.run([CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--allow-file-access-from-files',
+                        f'--user-data-dir={tmp_path}', '--virtual-time-budget=60000', '--dump-dom', probe.as_uri()], capture_output=True, text=True, timeout=240)
+    probe.unlink()
+    found = re.search(r'<title>PROBED(.*?)</title>', r.stdout, re.S)
+    assert found, r.stdout[:500] + r.stderr[-500:]
+    assert len(pages) > 50 and json.loads(found[1].replace('&quot;', '"')) == {}
+
+def test_it_speaks_to_machines_too(site):
+    text = (ROOT/'nbs/llms.txt').read_text(encoding='utf-8')
+    assert text.count('](https://') >= 40 and (site/'llms.txt').exists()
