@@ -76,7 +76,7 @@ for (const p of PAGES) {
   document.body.append(f)
 }</script></body></html>""".replace('PAGES', json.dumps(pages)), encoding='utf-8')
     r = subprocess.run([CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--allow-file-access-from-files',
-                        f'--user-data-dir={tmp_path}', '--virtual-time-budget=60000', '--dump-dom', probe.as_uri()], capture_output=True, text=True, timeout=240)
+                        f'--user-data-dir={tmp_path}', '--virtual-time-budget=15000', '--dump-dom', probe.as_uri()], capture_output=True, text=True, timeout=240)
     probe.unlink()
     found = re.search(r'<title>PROBED(.*?)</title>', r.stdout, re.S)
     assert found, r.stdout[:500] + r.stderr[-500:]
