@@ -21,5 +21,5 @@ setup(
     packages=find_packages(include=[f"{cfg['lib_path']}*"]), package_data={cfg['lib_path']: ['*.csv', 'py.typed']},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f"{cfg['lib_path']} = {cfg['lib_path']}._modidx:d"]},
     classifiers=['Development Status :: 4 - Beta', 'Intended Audience :: Science/Research',
-                 'Programming Language :: Python :: 3', 'Programming Language :: Python :: 3 :: Only',
+                 'Programming Language :: Python :: 3 :: Only', *(f'Programming Language :: Python :: 3.{o}' for o in range(10, 14)), 'Typing :: Typed',
                  'Topic :: Scientific/Engineering :: Image Recognition'])
