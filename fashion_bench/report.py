@@ -34,7 +34,7 @@ def _who(names):
     "Names in a sentence"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
-# %% ../nbs/12_report.ipynb #890e98fe
+# %% ../nbs/12_report.ipynb #5fa1d1b1
 def verdict(
     where='runs' # As `results.as_frame` takes it
 )->list: # Three sentences
@@ -48,18 +48,18 @@ def verdict(
     value = top['map'] if top.rank_by == 'map' else top.accuracy
     what = 'a mean average precision' if top.rank_by == 'map' else 'an accuracy'
     between = f' (95 % interval {_percent(top.low)} to {_percent(top.high)})' if top.low == top.low else ''
-    who = f"Of {len(done)} models, {top.entry} came out first on the validation split, and has" if len(done) > 1 else f"{top.entry} is the only model that finished, with"
+    who = f"Of {len(done)} {'models' if done.model.nunique() > 1 else f'ways to train {top.model}'}, {top.entry} came out first on the validation split, and has" if len(done) > 1 else f"{top.entry} is the only model that finished, with"
     first = f"{who} {what} of {_percent(value)}{between} on the {split} split, over {top.seeds} seed{'s' if top.seeds > 1 else ''}."
     return [first + lost, _how_sure(done, runs), _at_what_cost(done)]
 
-# %% ../nbs/12_report.ipynb #ab2238b4
+# %% ../nbs/12_report.ipynb #5a096511
 def _how_sure(done, runs):
     "The second sentence: whom the first shares its place with"
     top, tied = done.iloc[0], [e for e,r in zip(done.entry[1:], done['rank'][1:]) if str(r).split('-')[0] == '1']
     if len(done) == 1: return "There is no other to compare it with."
     if top.low != top.low: return "How sure that is cannot be said: the runs keep no predictions, or not of the same images." if top.rank_by != 'map' else "How sure that is is not known for images with several labels."
     lone = '' if done.seeds.min() > 1 else " Some models ran with one seed, and how much seeds matter is then not known." if done.seeds.max() > 1 else " Each ran with one seed: nothing is known of how seeds vary, and differences look surer than they are."
-    if not tied: return f"The difference to every other model is larger than chance explains, also after a correction for {len(done)*(len(done)-1)//2} comparison{'s' if len(done) > 2 else ''}." + lone
+    if not tied: return f"The difference to every other is larger than chance explains, also after a correction for {len(done)*(len(done)-1)//2} comparison{'s' if len(done) > 2 else ''}." + lone
     right = answers(runs, 'valid')
     n = seeds_needed(right[top.entry], right[tied[0]])
     more = '' if done.seeds.min() < 2 else f" About {n} seeds each would part the first two." if n else " More seeds would not part the first two; more test images might."

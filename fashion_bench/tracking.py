@@ -9,7 +9,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/tracking.html.md"""
 # %% auto #0
 __all__ = ['flat_config', 'run_name', 'Tracker', 'track_runs', 'watch', 'Follower', 'wandb_key', 'WandB', 'TensorBoard']
 
-# %% ../nbs/13_tracking.ipynb #39e675c5
+# %% ../nbs/13_tracking.ipynb #6b3479a4
 from hashlib import blake2b
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
@@ -17,7 +17,6 @@ from pathlib import Path
 from urllib.parse import urlparse
 import os, pickle, shutil, socket, subprocess, sys, threading, traceback, warnings
 
-import numpy as np
 from .details import SERIES, read_classes, run_series
 from .files import read_json, whole_file
 from .results import leaderboard, load_runs, read_predictions
