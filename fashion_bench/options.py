@@ -143,7 +143,7 @@ def print_plan(
         if why: print(f'{m} will fail: {why}')
     print(f'About {minutes_text(total)} in all, besides decoding the images once.')
 
-# %% ../nbs/13a_options.ipynb #85b59f11
+# %% ../nbs/13a_options.ipynb #62e94644
 def print_board(
     where, # A list of folders of run folders
     chart=None, # Where to save the efficiency chart; in the first folder by default
@@ -152,7 +152,7 @@ def print_board(
     "Print the leaderboard of the runs in a list of folders and what it says of schedules, write it to a file, and save its charts"
     import matplotlib; matplotlib.use('Agg')
     from fashion_bench.plots import look, plot_efficiency
-    from fashion_bench.schedules import plot_schedules, schedule_verdict
+    from fashion_bench.schedules import models_with_schedules, plot_schedules, schedule_verdict
     from fashion_bench.results import board_text, caveats, leaderboard, load_runs, write_board
     runs = load_runs(where)
     board = leaderboard(runs)
@@ -163,8 +163,9 @@ def print_board(
             with look(): draw().savefig(file, dpi=150, facecolor='white')
         except (ValueError, OSError) as e: print(f'No chart: {e}.')
         else: print(f'Chart: {file}')
-    several = [(o, rows) for o,rows in runs[runs.status == 'finished'].groupby('model', sort=False) if rows.recipe.nunique() > 1]
+    several = models_with_schedules(runs)
     if board.model.nunique() > 1 or not several: save(chart or Path(where[0])/'efficiency.png', lambda: plot_efficiency(board).figure)
-    for model, rows in several:
-        print('\n'.join(['', f'Schedules of {model}:', *schedule_verdict(rows)]))
-        save(Path(where[0])/f'schedules-{model}.png', lambda: plot_schedules(rows)[0, 0].figure)
+    for model, rows in several.items():
+        try: print('\n'.join(['', f'Schedules of {model}:', *schedule_verdict(rows)]))
+        except ValueError as e: print(f'Nothing can be said of its schedules: {e}.')
+        save(Path(where[0])/f"schedules-{model.replace('/', '-').replace(':', '-')}.png", lambda: plot_schedules(rows)[0, 0].figure)

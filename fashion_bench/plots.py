@@ -10,9 +10,9 @@ Docs: https://fashion-bench.github.io/fashion_bench/plots.html.md"""
 __all__ = ['COLOURS', 'CYCLE', 'COSTS', 'look', 'plot_efficiency', 'plot_accuracy', 'pareto', 'plot_pareto', 'plot_weights',
            'plot_histories', 'plot_classes', 'worst_pairs', 'plot_confusion', 'plot_images', 'disagreements']
 
-# %% ../nbs/11_plots.ipynb #1372d6a2
+# %% ../nbs/11_plots.ipynb #b8014047
 from pathlib import Path
-from textwrap import shorten
+from textwrap import shorten, wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,10 +43,15 @@ def _entries(where):
     "A row per entry, from whatever there is"
     return where if 'accuracy' in getattr(where, 'columns', ()) else summarize(as_frame(where))
 
-# %% ../nbs/11_plots.ipynb #aabb33cd
+# %% ../nbs/11_plots.ipynb #d463c7db
 def _names(df):
     "What to call each row"
     return df.entry.tolist() if 'entry' in df else name_entries(df).entry.tolist()
+
+def _titles(names, width):
+    "Entries' names in lines of so many characters, without the model's where all are of one"
+    heads, extras = zip(*[(head, rest.removesuffix(')')) for head,_,rest in (o.partition(' (') for o in names)])
+    return ['\n'.join(wrap(o, width, break_on_hyphens=False)) for o in (extras if len(set(heads)) == 1 and all(extras) else names)]
 
 # %% ../nbs/11_plots.ipynb #dd5b6817
 def plot_efficiency(
@@ -94,12 +99,12 @@ def pareto(
     beaten = (a[None] >= a[:, None]) & (c[None] <= c[:, None]) & ((a[None] > a[:, None]) | (c[None] < c[:, None]))
     return pd.Series(~beaten.any(1), frame.index)
 
-# %% ../nbs/11_plots.ipynb #efb9b66c
-def _priced(where, cost, least):
-    "The entries that have an accuracy and say their cost, at least so many"
+# %% ../nbs/11_plots.ipynb #0b5040c3
+def _priced(where, cost):
+    "The entries that have an accuracy and say their cost, at least two"
     if cost not in COSTS: raise ValueError(f"unknown cost {cost!r}; there are {', '.join(COSTS)}")
     df = _entries(where).dropna(subset=['accuracy', cost])
-    if len(df) < least: raise ValueError(f"{len(df)} finished model(s) say their {COSTS[cost]}, and this picture takes at least {least}")
+    if len(df) < 2: raise ValueError(f"{len(df)} finished model(s) say their {COSTS[cost]}, and this picture takes at least 2")
     return df
 
 # %% ../nbs/11_plots.ipynb #66a00f93
@@ -115,14 +120,14 @@ def _spread(ys, gap):
         out[order[k+1]] += push
     return out
 
-# %% ../nbs/11_plots.ipynb #051cf302
+# %% ../nbs/11_plots.ipynb #eca8b067
 def plot_pareto(
     where, # As `results.summarize` takes it, or the frame that it gives
     cost:str='minutes_per_epoch', # A key of `COSTS`
     ax=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "Accuracy against what it costs; a line joins the models that no other beats in both."
-    df = _priced(where, cost, 2)
+    df = _priced(where, cost)
     ax, best = _axes(ax, 7, 4), df[pareto(df, cost)].sort_values(cost)
     ax.plot(best[cost], best.accuracy, color=COLOURS['good'], linewidth=1, drawstyle='steps-post', zorder=1)
     ax.scatter(df[cost], df.accuracy, s=36, color=[COLOURS['good'] if o else 'grey' for o in pareto(df, cost)], zorder=2)
@@ -136,14 +141,14 @@ def plot_pareto(
                     arrowprops=dict(arrowstyle='-', color='grey', linewidth=.5) if abs(at - y) > height*.01 else None)
     return ax
 
-# %% ../nbs/11_plots.ipynb #e23716d9
+# %% ../nbs/11_plots.ipynb #db631edb
 def plot_weights(
     where, # As `results.summarize` takes it, or the frame that it gives
     cost:str='minutes_per_epoch', # A key of `COSTS`
     ax=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "Places by `z(accuracy) - w z(cost)`, against the weight `w`."
-    df, weights = _priced(where, cost, 2), np.linspace(0, 3, 61)
+    df, weights = _priced(where, cost), np.linspace(0, 3, 61)
     scores = z_scores(df.accuracy).to_numpy()[None] - weights[:, None]*z_scores(df[cost]).to_numpy()[None]
     places = (-scores).argsort(1, kind='stable').argsort(1, kind='stable') + 1
     ax = _axes(ax, 7, 1.2 + .25*len(df))
@@ -156,7 +161,7 @@ def plot_weights(
     ax.invert_yaxis()
     return ax
 
-# %% ../nbs/11_plots.ipynb #ad61ced1
+# %% ../nbs/11_plots.ipynb #96c60e3f
 def plot_histories(
     histories:pd.DataFrame, # As `details.read_histories` gives it
     value:str='valid_accuracy', # A column of it
@@ -167,11 +172,11 @@ def plot_histories(
     if not names: raise ValueError('there are no histories to draw')
     ncols, nrows = min(ncols, len(names)), -(-len(names)//ncols)
     _, axs = plt.subplots(nrows, ncols, figsize=(7, .5 + 1.6*nrows), sharex=True, sharey=True, squeeze=False, layout='constrained')
-    for ax, name in zip(axs.flat, names):
+    for ax, name, title in zip(axs.flat, names, _titles(names, 24)):
         rows = histories[histories.entry == name]
         for _, o in rows.groupby('seed'): ax.plot(o.epoch, o[value], color=COLOURS['good'], linewidth=1, marker='.', markersize=4)
         if (n := rows.epoch[rows.phase == 'frozen'].max()) == n: ax.axvspan(rows.epoch.min() - .5, n + .5, color='grey', alpha=.15, linewidth=0)
-        ax.set_title(shorten(name, 24, placeholder='…'), fontsize=8)
+        ax.set_title(title, fontsize=8)
         ax.grid(axis='y', linewidth=.5)
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in axs.flat[len(names):]: ax.set_visible(False)
@@ -179,7 +184,7 @@ def plot_histories(
     axs[0, 0].figure.supylabel(value.replace('_', ' '), fontsize=9)
     return axs
 
-# %% ../nbs/11_plots.ipynb #b459589c
+# %% ../nbs/11_plots.ipynb #d4e936dc
 def plot_classes(
     table:pd.DataFrame, # As `details.class_table` gives it
     value:str='recall', # Or `precision`, `f1`
@@ -194,7 +199,7 @@ def plot_classes(
         for x, v in enumerate(row): ax.text(x, y, '-' if v != v else f'{v:.2f}', ha='center', va='center', fontsize=8, color='black' if v > .6 else 'white')
     images = table.groupby('class').images.first()
     ax.set(xticks=range(wide.shape[1]), yticks=range(len(wide)), yticklabels=[f'{c} ({images[c]:.0f})' for c in wide.index], title=f'{value} by class (images)')
-    ax.set_xticklabels([shorten(o, 28, placeholder='…') for o in wide], rotation=30, ha='right')
+    ax.set_xticklabels(_titles(list(wide), 28), rotation=30, ha='right')
     ax.spines[:].set_visible(False)
     return ax
 

@@ -96,7 +96,7 @@ def describe_run(
     notes = ([f"waited for data {f['wait_share']:.0%} of the time"] if f['wait_share'] > .1 else []) + ([f"{batch['at_once']} images at once for want of memory"] if batch.get('too_large') else [])
     return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({', '.join([record['source']['weights'], *notes])})"
 
-# %% ../nbs/08c_progress.ipynb #72b81214
+# %% ../nbs/08c_progress.ipynb #02506b57
 class BenchProgress:
     "Hears how a benchmark goes on. This one prints a line when a run starts, and one when it ends."
     def before_bench(self,
@@ -142,13 +142,17 @@ class BenchProgress:
 
     def name(self, spec):
         "For example `[3/12] timm/tf_efficientnet_lite0.in1k, seed 42`"
-        n = self.numbers.setdefault(spec.id, len(self.numbers)+1)
-        several = len({o.recipe for o in self.forecast.specs.values()}) > 1
-        return f"[{n}/{len(self.forecast.specs)}] {spec.model}, {spec.recipe + ', ' if several else ''}seed {spec.seed}"
+        specs = self.forecast.specs.values()
+        differs = [said.format(getattr(spec, k)) for k, said in (('recipe', '{}'), ('size', '{} px')) if len({getattr(o, k) for o in specs}) > 1]
+        return f"{self.number(spec)} {', '.join([spec.model, *differs, f'seed {spec.seed}'])}"
+
+    def number(self, spec):
+        "For example `[3/12]`"
+        return f'[{self.numbers.setdefault(spec.id, len(self.numbers)+1)}/{len(self.forecast.specs)}]'
 
     def say(self, text): print(text, flush=True)
 
-# %% ../nbs/08c_progress.ipynb #f331db68
+# %% ../nbs/08c_progress.ipynb #8b49ccc8
 class BarProgress(BenchProgress):
     "Bars in a terminal, a line per epoch elsewhere."
     def __init__(self,
@@ -178,7 +182,7 @@ class BarProgress(BenchProgress):
         if event['event'] == 'epoch': self.epochs[spec.id] = event['nth']
         if event['event'] == 'accuracy':
             self.accs[spec.id] = event['value']
-            if not self.console.is_terminal: self.say(f"      epoch {self.epochs[spec.id]}/{total}: valid accuracy {event['value']:.3f} - {minutes_text(self.forecast.run(spec))} left for it, {minutes_text(self.forecast.all())} for all")
+            if not self.console.is_terminal: self.say(f"{self.number(spec) if self.forecast.places > 1 else '     '} epoch {self.epochs[spec.id]}/{total}: valid accuracy {event['value']:.3f} - {minutes_text(self.forecast.run(spec))} left for it, {minutes_text(self.forecast.all())} for all")
         acc = f', valid accuracy {self.accs[spec.id]:.3f}' if spec.id in self.accs else ''
         self.bar.update(self.tasks[spec.id], completed=self.forecast.at[spec.id], description=f'{self.name(spec)}: epoch {self.epochs[spec.id]}/{total}{acc}', left=minutes_text(self.forecast.run(spec)))
         self._grid()

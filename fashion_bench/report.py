@@ -9,7 +9,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/report.html.md"""
 # %% auto #0
 __all__ = ['verdict', 'command_of', 'html_table', 'figure_html', 'report_html']
 
-# %% ../nbs/12_report.ipynb #8a03e850
+# %% ../nbs/12_report.ipynb #6f2c4f70
 from base64 import b64encode
 from html import escape
 from io import BytesIO
@@ -22,19 +22,14 @@ from .compare import compare_reference
 from .confidence import seeds_needed
 from .details import class_table, image_results, read_classes, read_histories
 from .plots import (COSTS, disagreements, look, plot_accuracy, plot_classes, plot_confusion, plot_efficiency, plot_histories, plot_images, plot_pareto, plot_weights)
-from .results import answers, as_frame, caveats, name_entries, read_predictions, summarize
-from .schedules import budgets, plot_schedules, schedule_verdict
+from .results import answers, as_frame, caveats, listed, name_entries, percent, read_predictions, score_text, shares_first, summarize
+from .schedules import budgets, models_with_schedules, plot_schedules, schedule_verdict
 from .scores import confusion, kind_scores
 
-# %% ../nbs/12_report.ipynb #dce06751
-def _percent(v): return f'{100*v:.1f} %'
+# %% ../nbs/12_report.ipynb #3abc10c9
+def _one_model(df): return len(df[['library', 'model']].drop_duplicates()) == 1
 
-# %% ../nbs/12_report.ipynb #2132ddba
-def _who(names):
-    "Names in a sentence"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-# %% ../nbs/12_report.ipynb #5fa1d1b1
+# %% ../nbs/12_report.ipynb #b657a337
 def verdict(
     where='runs' # As `results.as_frame` takes it
 )->list: # Three sentences
@@ -44,18 +39,16 @@ def verdict(
     done, failed = df[df.finished], df[~df.finished]
     lost = f" {len(failed)} of {len(df)} models failed." if len(failed) else ''
     if not len(done): return [f"None of {len(df)} models finished.", f"The first failed so: {df.note.iloc[0]}.", "There is nothing to compare."]
-    top, split = done.iloc[0], done.split.iloc[0]
-    value = top['map'] if top.rank_by == 'map' else top.accuracy
+    top = done.iloc[0]
     what = 'a mean average precision' if top.rank_by == 'map' else 'an accuracy'
-    between = f' (95 % interval {_percent(top.low)} to {_percent(top.high)})' if top.low == top.low else ''
-    who = f"Of {len(done)} {'models' if done.model.nunique() > 1 else f'ways to train {top.model}'}, {top.entry} came out first on the validation split, and has" if len(done) > 1 else f"{top.entry} is the only model that finished, with"
-    first = f"{who} {what} of {_percent(value)}{between} on the {split} split, over {top.seeds} seed{'s' if top.seeds > 1 else ''}."
+    who = f"Of {len(done)} {f'ways to train {top.model}' if _one_model(done) else 'models'}, {top.entry} came out first on the validation split, and has" if len(done) > 1 else f"{top.entry} is the only model that finished, with"
+    first = f"{who} {what} of {score_text(top)}, over {top.seeds} seed{'s' if top.seeds > 1 else ''}."
     return [first + lost, _how_sure(done, runs), _at_what_cost(done)]
 
-# %% ../nbs/12_report.ipynb #5a096511
+# %% ../nbs/12_report.ipynb #ea9cb24d
 def _how_sure(done, runs):
     "The second sentence: whom the first shares its place with"
-    top, tied = done.iloc[0], [e for e,r in zip(done.entry[1:], done['rank'][1:]) if str(r).split('-')[0] == '1']
+    top, tied = done.iloc[0], done.entry[shares_first(done['rank'])].tolist()[1:]
     if len(done) == 1: return "There is no other to compare it with."
     if top.low != top.low: return "How sure that is cannot be said: the runs keep no predictions, or not of the same images." if top.rank_by != 'map' else "How sure that is is not known for images with several labels."
     lone = '' if done.seeds.min() > 1 else " Some models ran with one seed, and how much seeds matter is then not known." if done.seeds.max() > 1 else " Each ran with one seed: nothing is known of how seeds vary, and differences look surer than they are."
@@ -63,18 +56,19 @@ def _how_sure(done, runs):
     right = answers(runs, 'valid')
     n = seeds_needed(right[top.entry], right[tied[0]])
     more = '' if done.seeds.min() < 2 else f" About {n} seeds each would part the first two." if n else " More seeds would not part the first two; more test images might."
-    return f"It cannot be told apart from {_who(tied)}." + more + lone
+    return f"It cannot be told apart from {listed(tied)}." + more + lone
 
-# %% ../nbs/12_report.ipynb #380e0469
+# %% ../nbs/12_report.ipynb #d7329db5
 def _at_what_cost(done):
-    "The third sentence: what an epoch takes, and whether a cheaper one is as good"
-    top = done.iloc[0]
-    tied = done[[str(r).split('-')[0] == '1' for r in done['rank']]]
-    cheap = tied.loc[tied.minutes_per_epoch.idxmin()]
+    "The third sentence: what an epoch takes, or a run where all are of one model, and whether a cheaper one is as good"
+    of_run = _one_model(done) and len(done) > 1 and done.seconds.notna().all()
+    done = done.assign(minutes=done.seconds/60 if of_run else done.minutes_per_epoch)
+    top, tied = done.iloc[0], done[shares_first(done['rank'])]
+    cheap, quick = tied.loc[tied.minutes.idxmin()], done.loc[done.minutes.idxmin()]
     clock = lambda m: f'{m*60:.0f} s' if m < 2 else f'{m:.1f} min'
-    said = f"An epoch of it takes {clock(top.minutes_per_epoch)}"
-    if cheap.entry != top.entry and cheap.minutes_per_epoch < .95*top.minutes_per_epoch: said += f"; {cheap.entry}, which shares its place, takes {clock(cheap.minutes_per_epoch)}"
-    elif len(done) > 1 and (quick := done.loc[done.minutes_per_epoch.idxmin()]).entry != top.entry: said += f"; the quickest model, {quick.entry}, takes {clock(quick.minutes_per_epoch)} and has {_percent(quick.accuracy)}"
+    said = f"{'A run' if of_run else 'An epoch'} of it takes {clock(top.minutes)}"
+    if cheap.entry != top.entry and cheap.minutes < .95*top.minutes: said += f"; {cheap.entry}, which shares its place, takes {clock(cheap.minutes)}"
+    elif quick.entry != top.entry: said += f"; the quickest, {quick.entry}, takes {clock(quick.minutes)} and has {percent(quick.accuracy)}"
     elif len(done) > 1: said += ", less than of any other"
     return said + '.'
 
@@ -211,6 +205,19 @@ def _board_part(df, price):
     out = out.rename(columns=dict(parameters='M parameters', multiply_adds='G multiply-adds')).rename(columns=lambda o: o.replace('_', ' '))
     return f'<label>Filter: <input type="search" data-filters="board" aria-label="Filter the leaderboard"></label>{html_table(out, "board")}<p>Less is better for log loss and calibration error. Figures without a split are of the {df.split.iloc[0]} split.</p>'
 
+# %% ../nbs/12_report.ipynb #5fbf04fc
+def _picture_part(runs, done, split):
+    "Accuracy, what it costs, and how it came about"
+    costs = [(lambda: plot_pareto(done), 'Accuracy against minutes per epoch. Models on the line are beaten by no other in both.'),
+             (lambda: plot_efficiency(done), 'Normalized efficiency as in 2021: z-score of accuracy less z-score of minutes per epoch.'),
+             (lambda: plot_efficiency(done.assign(minutes_per_epoch=done.compute_minutes_per_epoch), title='Normalized efficiency, computing alone'), 'The same without the minutes that the loop waited for data.'),
+             (lambda: plot_weights(done), 'How the order changes with the weight of time, which is a matter of taste.'),
+             *((lambda k=k: plot_pareto(done, k), f'Accuracy against {COSTS[k]}.') for k in ('parameters', 'multiply_adds') if done[k].nunique() > 1)]
+    same_work = len(done[['library', 'model', 'size', 'precision', 'compile', 'device']].drop_duplicates()) == 1 # an epoch costs the same then
+    return '<h2>Pictures</h2>' + ''.join(figure_html(*o) for o in [
+        (lambda: plot_accuracy(done), f'Accuracy on the {split} split with 95 % intervals over seeds and images; the number before a name is its place, or the range of places that it shares.'), *([] if same_work else costs),
+        (lambda: plot_histories(read_histories(runs)), 'Validation accuracy after each epoch; shaded: the backbone is frozen.')])
+
 # %% ../nbs/12_report.ipynb #b3574da6
 def _class_part(runs, df, split):
     "Figures by class and by larger class, and the leader's confusion"
@@ -252,15 +259,14 @@ def _provenance_part(records):
     places = {json.dumps({k: v for k,v in o['environment'].items() if k != 'command'}, sort_keys=True) for o in records if o.get('environment')}
     return weights + ''.join(f'<details><summary>Environment</summary><pre>{escape(json.dumps(json.loads(o), indent=1, ensure_ascii=False))}</pre></details>' for o in sorted(places))
 
-# %% ../nbs/12_report.ipynb #31470989
+# %% ../nbs/12_report.ipynb #ddf3c2c6
 def _schedule_part(runs):
     "What is to be said of each model that was trained in several ways"
     out = []
-    for _, rows in runs[runs.status == 'finished'].groupby('model', sort=False):
-        if rows.recipe.nunique() < 2: continue
+    for model, rows in models_with_schedules(runs).items():
         try: said, table = schedule_verdict(rows), budgets(rows)
         except ValueError: continue # the folders are not there
-        out.append(f"<h2>Schedules of {escape(rows.model.iloc[0])}</h2>{''.join(f'<p>{escape(o)}</p>' for o in said)}" + figure_html(lambda: plot_schedules(rows), 'Learning rate, training loss, validation loss and accuracy at each step: means over seeds, in the band of all seeds. Hollow points: the backbone is frozen.')
+        out.append(f"<h2>Schedules of {escape(model)}</h2>{''.join(f'<p>{escape(o)}</p>' for o in said)}" + figure_html(lambda: plot_schedules(rows), 'Learning rate, training loss, validation loss and accuracy at each step: means over seeds, in the band of all seeds. Hollow points: the backbone is frozen.')
                    + html_table(table.rename(columns=lambda o: o.replace('_', ' '))) + '<p>Places are within schedules of the same number of epochs.</p>')
     return ''.join(out)
 
@@ -271,7 +277,7 @@ def _reference_part(runs):
     except ValueError: return ''
     return f"<h2>Beside 2021</h2><p>Kendall's rank correlation with the post's table is {df.attrs['kendall']:.2f} over {df.attrs['models']} models.</p>{html_table(df)}"
 
-# %% ../nbs/12_report.ipynb #e1bae7ec
+# %% ../nbs/12_report.ipynb #53faa0d3
 def report_html(
     where='runs', # As `results.as_frame` takes it; the runs' folders must be there for pictures of classes and images
     title:str|None=None, # By default, what the runs are on
@@ -283,18 +289,12 @@ def report_html(
     df, records = summarize(runs), _records(runs)
     done = df[df.finished]
     split = done.split.iloc[0] if len(done) else 'valid'
-    title = title or f"Which model for {next((o for o in runs.data if o), 'these images')}?"
+    images = next((o for o in runs.data if o), 'these images')
+    title = title or (f'How to train {done.model.iloc[0]} on {images}?' if len(done) > 1 and _one_model(done) else f'Which model for {images}?')
     warnings = ''.join(f'<p><b>Note:</b> {escape(o)}</p>' for o in caveats(runs))
-    pictures = [(lambda: plot_accuracy(done), f'Accuracy on the {split} split with 95 % intervals over seeds and images; the number before a name is its place, or the range of places that it shares.'),
-                (lambda: plot_pareto(done), 'Accuracy against minutes per epoch. Models on the line are beaten by no other in both.'),
-                (lambda: plot_efficiency(done), 'Normalized efficiency as in 2021: z-score of accuracy less z-score of minutes per epoch.'),
-                (lambda: plot_efficiency(done.assign(minutes_per_epoch=done.compute_minutes_per_epoch), title='Normalized efficiency, computing alone'), 'The same without the minutes that the loop waited for data.'),
-                (lambda: plot_weights(done), 'How the order changes with the weight of time, which is a matter of taste.'),
-                (lambda: plot_pareto(done, 'parameters'), 'Accuracy against parameters.'), (lambda: plot_pareto(done, 'multiply_adds'), 'Accuracy against multiply-adds of a forward pass.'),
-                (lambda: plot_histories(read_histories(runs)), 'Validation accuracy after each epoch; shaded: the backbone is frozen.')] if len(done) else []
     command = command_of(records)
     parts = [f'<h1>{escape(title)}</h1>', f'<div class="verdict" role="note">{"".join(f"<p>{escape(o)}</p>" for o in verdict(runs))}</div>', warnings, '<h2>Data</h2>', _data_part(records, audit), '<h2>Leaderboard</h2>', _board_part(df, price),
-             '<h2>Pictures</h2>' if pictures else '', *(figure_html(*o) for o in pictures), _schedule_part(runs), '<h2>Classes and images</h2>' if len(done) else '', _class_part(runs, done, split) if len(done) else '', _image_part(runs, records, split) if len(done) else '',
+             _picture_part(runs, done, split) if len(done) else '', _schedule_part(runs), '<h2>Classes and images</h2>' if len(done) else '', _class_part(runs, done, split) if len(done) else '', _image_part(runs, records, split) if len(done) else '',
              _reference_part(runs), '<h2>Failures</h2>', _failure_part(df, records), '<h2>Provenance</h2>', _provenance_part(records), f'<h2>To run it again</h2><pre>{escape(command)}</pre>' if command else '']
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title><link rel="icon" href="data:,"><style>{_STYLE}</style>'
     return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main><script>{_SCRIPT}</script></body></html>'

@@ -8,7 +8,8 @@ Docs: https://fashion-bench.github.io/fashion_bench/results.html.md"""
 
 # %% auto #0
 __all__ = ['WAITED', 'IDENTITY', 'runs_frame', 'read_predictions', 'load_runs', 'as_frame', 'name_entries', 'distinct_runs',
-           'answers', 'summarize', 'leaderboard', 'board_text', 'write_board', 'caveats']
+           'answers', 'summarize', 'leaderboard', 'board_text', 'write_board', 'listed', 'percent', 'shares_first',
+           'score_text', 'caveats']
 
 # %% ../nbs/10_results.ipynb #767b45e9
 from pathlib import Path
@@ -155,7 +156,7 @@ def _summary(rows):
     first = (done if len(done) else rows).iloc[0]
     return dict(first[['entry', *IDENTITY, 'data']], seeds=done.seed.nunique(), note='; '.join(notes), finished=len(done) > 0, **means)
 
-# %% ../nbs/10_results.ipynb #3cf9fe57
+# %% ../nbs/10_results.ipynb #bebfbabc
 def summarize(
     where='runs' # As `as_frame` takes it
 )->pd.DataFrame: # A row per entry: `rank`, `entry`, what it is, `seeds`, every figure's mean, `accuracy` with `low` and `high`, `split`, `note`
@@ -167,7 +168,7 @@ def summarize(
     df = df.assign(split=np.where(done, split, ''), rank_by=rank_by, **{o: df[f'{split}_{o}'] for o in _METRICS}).sort_values(['finished', f'valid_{rank_by}', 'model'], ascending=[False, False, True], na_position='last', ignore_index=True)
     chosen, shown = (answers(runs, o) for o in ('valid', split))
     places = {} if multi or not chosen else rank_models(chosen).set_index('model')['rank'].to_dict()
-    ends = {k: accuracy_interval(v) for k,v in shown.items()}
+    ends = {} if multi else {k: accuracy_interval(v) for k,v in shown.items()}
     order = (str(i) for i in range(1, len(df)+1))
     return df.assign(rank=[places.get(e, next(order)) if f else '-' for e,f in zip(df.entry, df.finished)], **{k: [ends.get(e, {}).get(k, np.nan) for e in df.entry] for k in ('low', 'high')})
 
@@ -221,6 +222,33 @@ def write_board(
         out = '\n'.join([rf"\begin{{tabular}}{{{'l'*board.shape[1]}}}", ' & '.join(map(safe, board)) + r' \\ \hline', *(' & '.join(map(safe, o)) + r' \\' for o in rows), r'\end{tabular}', ''])
     else: raise ValueError(f"a table is written as .csv, .parquet, .md or .tex, not {path.name}")
     path.write_text(out, encoding='utf-8')
+
+# %% ../nbs/10_results.ipynb #59e673a5
+def listed(
+    names # A list of text
+)->str: # `a, b and c`
+    "Names in a sentence."
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+def percent(
+    v # Between 0 and 1
+)->str: # `84.7 %`
+    "A share in percent."
+    return f'{100*v:.1f} %'
+
+def shares_first(
+    rank # Places, as `summarize` gives them
+)->np.ndarray: # Truth values
+    "Who has the first place, or shares it?"
+    return np.array([str(o).split('-')[0] == '1' for o in rank])
+
+def score_text(
+    row # Of `summarize`
+)->str: # `84.7 % (95 % interval 81.3 % to 88.1 %) on the test split`
+    "Accuracy, or mean average precision where images have several labels."
+    value = row['map'] if row.get('rank_by') == 'map' else row.accuracy
+    between = f' (95 % interval {percent(row.low)} to {percent(row.high)})' if row.low == row.low else ''
+    return f'{percent(value)}{between} on the {row.split} split'
 
 # %% ../nbs/10_results.ipynb #8cafcddc
 def caveats(

@@ -55,7 +55,7 @@ window.addEventListener('load', () => {
 def test_the_report_works_in_a_browser(tmp_path, width):
     make_runs(tmp_path/'runs', 4, 2)
     page = report_html(make_runs(tmp_path/'runs', 1, 2, recipe='ep1_bs32_lr2e-3'), price=2.) # the first model by another schedule, too
-    assert 'Schedules of model0' in page and 'Of 2 schedules of 2 epochs' in page
+    assert 'Schedules of timm/model0' in page and 'Of 2 schedules of 2 epochs' in page
     (tmp_path/'report.html').write_text(page.replace('<head>', '<head>' + PROBE, 1), encoding='utf-8')
     r = subprocess.run([CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--enable-logging=stderr',
                         f'--user-data-dir={tmp_path}/profile', f'--window-size={width},900', '--virtual-time-budget=5000', '--dump-dom', (tmp_path/'report.html').as_uri()], capture_output=True, text=True, timeout=120)

@@ -32,7 +32,11 @@ class Links(HTMLParser):
 
 def test_every_notebook_has_a_page_and_every_link_leads_somewhere(site):
     pages = {o.relative_to(site).as_posix(): Links() for o in site.rglob('*.html')}
-    for name, links in pages.items(): links.feed((site/name).read_text(encoding='utf-8'))
+    for name, links in pages.items():
+        text = (site/name).read_text(encoding='utf-8')
+        assert '#| ' not in text, f'{name} shows a directive'
+        links.feed(text)
+    assert any('colab-badge' in o for o in pages['index.html'].found)
     wanted = {o.relative_to(ROOT/'nbs').with_suffix('.html').as_posix() for o in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in o.parts}
     assert wanted <= set(pages), wanted - set(pages)
     lost = []
