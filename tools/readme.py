@@ -15,25 +15,26 @@ def markdown_table(html):
     rows.insert(1, ['---']*len(rows[0]))
     return '\n'.join(f"| {' | '.join(o)} |" for o in rows)
 
-def outputs(cell, i, files):
-    for j,o in enumerate(cell.get('outputs', [])):
+def outputs(cell, files):
+    for o in cell.get('outputs', []):
         data = o.get('data', {})
         if png := data.get('image/png'):
-            files[f'index_files/cell-{i}-output-{j}.png'] = base64.b64decode(''.join(png))
-            yield f'![](index_files/cell-{i}-output-{j}.png)'
+            name = f'index_files/picture-{len(files)+1}.png'
+            files[name] = base64.b64decode(''.join(png))
+            yield f'![]({name})'
         elif html := data.get('text/html'): yield markdown_table(''.join(html))
         elif text := ''.join(o.get('text', data.get('text/plain', ''))).rstrip(): yield f'```\n{text}\n```'
 
 def readme():
     "README's text, and its pictures by path"
     nb, parts, files = json.loads((ROOT/'nbs/index.ipynb').read_text(encoding='utf-8')), [], {}
-    for i,cell in enumerate(nb['cells']):
+    for cell in nb['cells']:
         source = ''.join(cell['source'])
         flags = re.findall(r'^#\| *(\w+)', source, flags=re.M)
         if 'hide' in flags: continue
         body = re.sub(r'^#\|.*\n?', '', source, flags=re.M).strip()
         if cell['cell_type'] == 'markdown': parts.append(links(body))
-        else: parts += ([f'```python\n{body}\n```'] if body and 'echo' not in flags else []) + list(outputs(cell, i, files))
+        else: parts += ([f'```python\n{body}\n```'] if body and 'echo' not in flags else []) + list(outputs(cell, files))
     return '<!-- Made from nbs/index.ipynb by tools/readme.py; edit that. -->\n\n' + '\n\n'.join(parts) + '\n', files
 
 if __name__ == '__main__':
