@@ -17,6 +17,7 @@ Modules:
 - `fashion_bench.deepfashion`: DeepFashion's benchmarks, from the text files they come in to an image table.
 - `fashion_bench.details`: What the runs were like: every epoch, every class, every image.
 - `fashion_bench.files`: Files that are whole or not there, whatever happens while they are written.
+- `fashion_bench.followers`: Whoever wants to know of runs while they go on is told from a process of its own, out of their records.
 - `fashion_bench.grid`: Models by sizes by recipes by seeds, checked before anything starts, and as a file that can be kept, sent and run again.
 - `fashion_bench.groups`: Which part of a network learns at which rate, and why that must not depend on the library.
 - `fashion_bench.learner`: One factory for every library: the same head, the same parameter groups, the same freezing.
@@ -45,7 +46,7 @@ Modules:
 - `fashion_bench.subsets`: Fewer classes, fewer images, other names, crops: by a recipe that can be written down.
 - `fashion_bench.table`: The image table: a DataFrame with one row per image, the one form in which data travels through fashion_bench.
 - `fashion_bench.tools`: The commands besides the benchmark: about photos, models, weights, and what is kept on disk.
-- `fashion_bench.tracking`: The curves of runs, sent to Weights & Biases or TensorBoard while they are trained, or later from their records.
+- `fashion_bench.tracking`: The curves of runs in Weights & Biases or TensorBoard, while they are trained, or later from their records.
 - `fashion_bench.wardrobe`: A small DeepFashion that can be given away: 600 garments drawn by code, in the benchmark's own layout.
 - `fashion_bench.worker`: Where runs execute: each in a process of its own, so that whatever happens to it happens to it alone."""
 

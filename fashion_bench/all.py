@@ -42,4 +42,5 @@ from .details import *
 from .plots import *
 from .schedules import *
 from .report import *
+from .followers import *
 from .tracking import *

@@ -65,11 +65,11 @@ def _caches(table, specs, progress):
     try: return {o: build_cache(table, *o, progress=progress.decoding) for o in dict.fromkeys(map(_pixels, specs))}
     except BadImage as e: raise ValueError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
 
-# %% ../nbs/09_bench.ipynb #a91236d4
+# %% ../nbs/09_bench.ipynb #81792137
 class _Work:
     "The runs of a grid, shared out among the places of an engine"
-    def __init__(self, specs, table, out, engine, progress, budget, caches, **kwargs):
-        self.specs, self.table, self.out, self.engine, self.progress, self.caches, self.kwargs = specs, table, out, engine, progress, caches, kwargs
+    def __init__(self, specs, table, out, engine, progress, budget, caches, followers=(), **kwargs):
+        self.specs, self.table, self.out, self.engine, self.progress, self.caches, self.followers, self.kwargs = specs, table, out, engine, progress, caches, followers, kwargs
         self.lock, self.left, self.elsewhere, self.records, self.stopped = threading.RLock(), list(specs), [], {}, False
         self.budget, self.began, self.costs = budget, time.perf_counter(), {}
 
@@ -106,7 +106,9 @@ class _Work:
             elif why := self._too_long(spec): self._settle(spec, dict(id=spec.id, folder=spec.folder, spec=vars(spec), status='skipped', failure=dict(type='Budget', phase='start', message=why)))
             else:
                 self._told('before_run', spec)
-                with self.lock: more = bool(self.left)
+                with self.lock:
+                    more = bool(self.left)
+                    for o in self.followers: o.look_at(spec.folder)
                 self._settle(spec, self.engine.run(spec, self.table, self.out, lambda e: self._told('hear', spec, e), cache=self.caches.get(_pixels(spec)), place=place, more=more, **self.kwargs))
         return True
 
@@ -134,7 +136,7 @@ class _Work:
             if self.elsewhere: time.sleep(1)
         return [self.records[o.id] for o in self.specs]
 
-# %% ../nbs/09_bench.ipynb #dfbad8cb
+# %% ../nbs/09_bench.ipynb #400fecd6
 _DISK = [getattr(errno, o) for o in ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO') if hasattr(errno, o)] # what a disk says when it will not be written to
 
 @delegates(plan_bench)
@@ -167,9 +169,9 @@ def bench(
     followers = []
     try:
         todo = [o for o in specs if (read_record(out/o.folder) or {}).get('status') != 'finished']
-        followers += [o.follow(out, [s.folder for s in todo]) for o in L(track)]
+        followers += [o.follow(out) for o in L(track)]
         caches = _caches(table, todo, progress) if cache else {}
-        return _Work(specs, table, out, engine, progress, budget, caches, allow_scratch=allow_scratch, keep_model=keep_model, num_workers=num_workers).all()
+        return _Work(specs, table, out, engine, progress, budget, caches, followers, allow_scratch=allow_scratch, keep_model=keep_model, num_workers=num_workers).all()
     except OSError as e:
         if e.errno not in _DISK: raise
         raise OSError(f"cannot write to {out} ({e.strerror or e}). What is finished there is whole; put it right and start again, it goes on from there") from e

@@ -178,7 +178,7 @@ def grid(
     write_grid(to, grid_of(records))
     print(f'{len(records)} runs: {to}')
 
-# %% ../nbs/14_cli.ipynb #08afb0a3
+# %% ../nbs/14_cli.ipynb #cfa2b7cb
 @app.command()
 def wandb_sync(
     runs:str = Argument('runs', help='A folder of run folders.'),
@@ -188,7 +188,8 @@ def wandb_sync(
 ):
     "Send runs to Weights & Biases from their records alone; what is there already is not sent again."
     import matplotlib; matplotlib.use('Agg')
-    from fashion_bench.tracking import WandB, track_runs
+    from fashion_bench.followers import track_runs
+    from fashion_bench.tracking import WandB
     n = track_runs(WandB(project, group or Path(runs).absolute().name, report, runs, must_reach=True), runs, lambda name: print(name, flush=True))
     print(f'{n} runs: {project}')
 

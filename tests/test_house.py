@@ -21,7 +21,7 @@ MAY = dict(
     progress=['recipes'], grid=['table', 'loaders', 'models', 'backbones', 'recipes', 'runs'],
     bench=['table', 'files', 'pixels', 'cache', 'models', 'recipes', 'runs', 'worker', 'progress', 'grid'],
     confidence=[], reference=[], results=['confidence', 'scores'], compare=['confidence', 'reference', 'results'], details=['results', 'scores'], plots=['reference', 'results'], schedules=['confidence', 'details', 'plots', 'results'],
-    report=['confidence', 'scores', 'results', 'compare', 'details', 'plots', 'schedules'], tracking=['files', 'results', 'details', 'report'], options=None, tools=None, cli=None)
+    report=['confidence', 'scores', 'results', 'compare', 'details', 'plots', 'schedules'], followers=['files', 'details'], tracking=['files', 'followers', 'results', 'details', 'report'], options=None, tools=None, cli=None)
 
 def imports(path):
     "Our modules and the foreign packages that the file at `path` imports, at any depth"

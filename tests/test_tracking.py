@@ -80,6 +80,7 @@ def test_the_leaderboard_and_the_report_are_there(tracked):
     tmp, _ = tracked
     board = [o for o in all_runs(tmp/'tops') if o['job'] == 'leaderboard']
     assert len(board) == 1 and 'report' in board[0]['artifacts'] and any('leaderboard' in k for h in board[0]['history'] for k in h)
+    assert (tmp/'tops/schedules-fastai-xresnet18.png').exists()
     assert (tmp/'tops/report.html').read_text(encoding='utf-8').startswith('<!DOCTYPE html>')
 
 def test_tensorboard_has_the_same_series(tracked):
@@ -105,6 +106,19 @@ def test_runs_are_sent_later_from_their_records_alone(tracked):
     r = shell(tmp, 'wandb-sync', 'tops', '--project', 'fashion', **UNREACHABLE)
     assert r.returncode == 1 and 'cannot be reached' in r.stderr.splitlines()[-1], r.stderr
 
+def test_two_processes_that_share_a_grid_tell_each_run_once(tmp_path):
+    ask = [sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, GRID), '--schedules', 'ep1_bs8_lr1e-3,ep1_bs8_lr2e-3,ep1_bs8_lr3e-3', '--wandb', 'fashion', '--tensorboard', 'boards', '--out', 'shared']
+    both = [subprocess.Popen(ask, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=env(tmp_path)) for _ in range(2)]
+    said = [o.communicate(timeout=280) for o in both]
+    assert [o.returncode for o in both] == [0, 0] and all(len(e.splitlines()) == 1 for _,e in said), said
+    assert all('being done by another process' in o for o,_ in said) or any('on disk already' in o for o,_ in said)
+    runs = [o for o in all_runs(tmp_path/'shared') if o['job'] == 'train']
+    assert len(runs) == 3 and len({o['id'] for o in runs}) == 3 and len(list((tmp_path/'boards').iterdir())) == 3
+    for o in runs:
+        steps = (folder_of(tmp_path/'shared', o['config']['recipe'])/'steps.csv').read_text().splitlines()[1:]
+        assert [h['_step'] for h in o['history'] if 'train_loss' in h] == list(range(1, len(steps)+1)) and o['exit'] == 0
+    assert len([o for o in all_runs(tmp_path/'shared') if o['job'] == 'leaderboard']) == 1
+
 def test_without_a_network_it_goes_on_offline_and_says_so(tmp_path):
     r = shell(tmp_path, *GRID, '--schedules', 'ep1_bs8_lr1e-3', '--wandb', 'fashion', '--out', 'runs', **UNREACHABLE)
     assert r.returncode == 0 and 'cannot be reached' in r.stderr and 'wandb-sync runs' in r.stderr and len(r.stderr.splitlines()) == 1, r.stderr
@@ -114,10 +128,10 @@ def test_without_a_network_it_goes_on_offline_and_says_so(tmp_path):
 def test_a_tracker_that_hangs_or_dies_costs_nothing(tmp_path):
     (tmp_path/'bad.py').write_text("""
 import os, time, warnings
-from fashion_bench.tracking import Follower, Tracker
+from fashion_bench.followers import Follower, Tracker
 class Hangs(Tracker):
     def log(self, *args): time.sleep(999)
-    def follow(self, out, folders): return Follower(self, out, folders, patience=3)
+    def follow(self, out): return Follower(self, out, patience=3)
 class Dies(Tracker):
     def begin(self, *args): os._exit(3)
 class Fails(Tracker):
