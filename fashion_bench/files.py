@@ -16,14 +16,19 @@ import json, os
 
 from filelock import FileLock, Timeout
 
-# %% ../nbs/00d_files.ipynb #e0227620
+# %% ../nbs/00d_files.ipynb #fe7d0798
 @contextmanager
 def whole_file(
     path # File to write
 ): # Yields the path to write to instead
-    "A file that appears at `path` whole or not at all, whenever the process is killed or the disk is full."
+    "A file that appears at `path` whole or not at all, whenever the process is killed or the disk is full; who may read it is as for any new file, whatever the writer thinks."
     part = Path(path).with_name(f'.{Path(path).name}') # the suffix stays, since numpy goes by it
-    try: yield part
+    part.unlink(missing_ok=True)
+    part.touch()
+    mode = part.stat().st_mode
+    try:
+        yield part
+        part.chmod(mode)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

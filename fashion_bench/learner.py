@@ -39,7 +39,7 @@ def linear_head(
 
 HEADS = dict(fastai=fastai_head, linear=linear_head)
 
-# %% ../nbs/06_learner.ipynb #917dc650
+# %% ../nbs/06_learner.ipynb #9f6c546d
 def _check_inputs(dls, info):
     "The size that `dls` gives; raises `ValueError` if it does not normalize as `info`'s model expects"
     norm = first(dls.after_batch.fs, risinstance(Normalize))
@@ -48,6 +48,12 @@ def _check_inputs(dls, info):
     if found != wanted: raise ValueError(f"{info.name} expects images normalized by mean and std {wanted}, and these loaders use {found}; "
                                          "make them with fashion_dls(table, **model_inputs(name))")
     return dls.train.reader.size if hasattr(dls.train, 'reader') else dls.train.one_batch()[0].shape[-1]
+
+def _check_monitors(learn):
+    "Raises `ValueError` for a callback that watches what there is not, where fastai stops later and without a word"
+    names = ['train_loss', 'valid_loss', *(o.name for o in learn.metrics)]
+    for o in learn.cbs:
+        if isinstance(o, TrackerCallback) and o.monitor not in names: raise ValueError(f"{type(o).__name__} monitors {o.monitor!r}; there are {', '.join(names)}")
 
 def fashion_learner(
     dls, # `DataLoaders` from `fashion_dls(table, **model_inputs(name))`
@@ -69,6 +75,7 @@ def fashion_learner(
     model = nn.Sequential(bb, HEADS[head](bb.nf, dls.c, bb.spatial))
     if metrics is None: metrics = accuracy_multi if isinstance(dls.loss_func, BCEWithLogitsLossFlat) else accuracy
     learn = Learner(dls, model, splitter=GROUPS[groups], metrics=metrics, **kwargs)
+    _check_monitors(learn)
     learn.source, learn.info = dict(bb.source, groups=groups, head=head), info
     if bb.source['weights'] != 'scratch': learn.freeze()
     return learn

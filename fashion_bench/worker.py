@@ -51,10 +51,10 @@ class Teller(Callback):
         if self.trained: self.tell(dict(event='accuracy', value=float(self.recorder.values[-1][-1])))
         self.trained = False
 
-# %% ../nbs/08b_worker.ipynb #27134cf5
+# %% ../nbs/08b_worker.ipynb #2d06463f
 def _do(job, tell):
     "Do what a job asks for; its outcome is the last thing that is told"
-    log = os.open(job['log'], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    log = os.open(job['log'], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for fd in (1, 2): os.dup2(log, fd)
     sys.argv = job['argv'] # a record names the command of the benchmark, not of its worker
     tell(dict(event='began', pid=os.getpid()))
