@@ -149,7 +149,7 @@ def watch()->None:
         over.wait(every)
     _tell(sync.close, out)
 
-# %% ../nbs/12a_followers.ipynb #10d339b9
+# %% ../nbs/12a_followers.ipynb #1165698d
 class Follower:
     "A process that tells a tracker of runs as they go on. Where several processes share a grid, each has followers of its own, which see the runs that it does."
     def __init__(self,
@@ -158,7 +158,7 @@ class Follower:
         every:float=1., # Seconds between looks
         patience:float=60. # Seconds that it is waited for at the end
     ):
-        self.patience, self.name, self.later = patience, type(tracker).__name__, tracker.later.format(out)
+        self.patience, self.name, self.later = patience, type(tracker).__name__, tracker.later.format(str(out))
         self.out, self.log = Path(out), Path(out)/f'tracking-{self.name.lower()}.log'
         if type(tracker).__module__ == '__main__': raise ValueError(f"another process cannot import {self.name} from here; put its class into a module")
         with open(self.log, 'ab') as log:

@@ -71,16 +71,19 @@ def audited(
     print('\n'.join(str(found).splitlines()[1:]), flush=True)
     return handle_bad(found, on_bad)
 
-# %% ../nbs/13a_options.ipynb #a057b2b9
+# %% ../nbs/13a_options.ipynb #63210875
 def asked_for(
     ctx, # A typer `Context` of the command
     data:str # What is to be run on: data, or a grid file
 )->dict: # Options by name
-    "What is asked for: on the command line, else in the grid file that `data` may be, else by default"
+    "What is asked for: on the command line, else in the grid file that `data` may be, else by default. Raises `ValueError` for options of which one says what another does."
+    typed = {k for k in ctx.params if ctx.get_parameter_source(k).name == 'COMMANDLINE'}
+    parts = [f"--{k.replace('_', '-')}" for k in ('epochs', 'freeze_epochs', 'lr', 'bs') if k in typed]
+    if parts and 'recipe' in typed: raise ValueError(f"--recipe says it all, as ep10_bs64_lr2e-3 does; leave out {', '.join(parts)}")
     if Path(data).suffix.lower() not in ('.toml', '.yaml', '.yml'): return dict(ctx.params)
     from fashion_bench.grid import read_grid
-    grid, typed = read_grid(data), {k for k in ctx.params if ctx.get_parameter_source(k).name == 'COMMANDLINE'}
-    if typed & {'epochs', 'freeze_epochs', 'lr', 'bs'} and 'recipe' not in typed: grid.pop('recipe', None)
+    grid = read_grid(data)
+    if parts: grid.pop('recipe', None)
     return ctx.params | {k: v for k,v in grid.items() if k == 'data' or k not in typed}
 
 # %% ../nbs/13a_options.ipynb #69e2b2c6
@@ -98,27 +101,28 @@ def _rate(lr):
     try: return float(lr)
     except ValueError: raise ValueError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
 
-# %% ../nbs/13a_options.ipynb #054e9322
+# %% ../nbs/13a_options.ipynb #57c3c6a8
 def grid_asked(
     asked:dict # Options by name
 )->dict: # As `grid.plan_bench` takes it
     "The grid that is asked for; raises `ValueError` if no models are."
     from fashion_bench.recipes import Recipe
     if not asked['models']: raise ValueError("say which models: --models timm/tf_efficientnet_lite0,torchvision/resnet34, or a suite such as small; `fashion-bench models` lists them")
+    if isinstance(asked['seeds'], int) and asked['seeds'] < 1: raise ValueError(f"--seeds takes how many, at least 1, and not {asked['seeds']}")
     seeds = range(asked['seed'], asked['seed'] + asked['seeds']) if isinstance(asked['seeds'], int) else asked['seeds']
-    return dict(models=asked['models'], recipe=asked.get('recipe') or Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs']), size=_sizes(asked['size']), seeds=seeds,
+    return dict(models=asked['models'], recipe=Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs']) if asked.get('recipe') is None else asked['recipe'], size=_sizes(asked['size']), seeds=seeds,
                 **{k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')})
 
-# %% ../nbs/13a_options.ipynb #37a7e7ca
+# %% ../nbs/13a_options.ipynb #e8dc0e21
 def trackers_asked(
     asked:dict # Options by name
 )->list: # As `bench` takes it
     "The trackers that are asked for; raises `ValueError` if what they need is not installed."
     from fashion_bench.tracking import TensorBoard, WandB
-    found = [WandB(asked['wandb'], report=asked['wandb_report'])] if asked['wandb'] else []
-    return found + ([TensorBoard(asked['tensorboard'])] if asked['tensorboard'] else [])
+    found = [] if asked['wandb'] is None else [WandB(asked['wandb'], report=asked['wandb_report'])]
+    return found + ([] if asked['tensorboard'] is None else [TensorBoard(asked['tensorboard'])])
 
-# %% ../nbs/13a_options.ipynb #33ca5825
+# %% ../nbs/13a_options.ipynb #b192ffd0
 def print_plan(
     table, # An image table
     out, # Folder of run folders
@@ -133,7 +137,7 @@ def print_plan(
     from fashion_bench.runs import read_record
     specs = plan_bench(table, **grid)
     left = [o for o in specs if (read_record(Path(out)/o.folder) or {}).get('status') != 'finished']
-    print(f'{len(specs)} runs' + (f', {len(specs) - len(left)} of them on disk already' if len(left) < len(specs) else '') + f' ({specs[0].precision}). Trying two batches of each model ...', flush=True)
+    print(f"{len(specs)} run{'s' if len(specs) > 1 else ''}" + (f', {len(specs) - len(left)} of them on disk already' if len(left) < len(specs) else '') + f' ({specs[0].precision}). Trying two batches of each model ...', flush=True)
     if not left: return
     costs = estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch)
     total = (costs.minutes*costs.runs).sum()

@@ -9,7 +9,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/report.html.md"""
 # %% auto #0
 __all__ = ['verdict', 'command_of', 'html_table', 'figure_html', 'report_html']
 
-# %% ../nbs/12_report.ipynb #6f2c4f70
+# %% ../nbs/12_report.ipynb #53ccc34e
 from base64 import b64encode
 from html import escape
 from io import BytesIO
@@ -22,7 +22,7 @@ from .compare import compare_reference
 from .confidence import seeds_needed
 from .details import class_table, image_results, read_classes, read_histories
 from .plots import (COSTS, disagreements, look, plot_accuracy, plot_classes, plot_confusion, plot_efficiency, plot_histories, plot_images, plot_pareto, plot_weights)
-from .results import answers, as_frame, caveats, listed, name_entries, percent, read_predictions, score_text, shares_first, summarize
+from .results import answers, as_frame, caveats, in_words, name_entries, percent, read_predictions, score_text, shares_first, summarize
 from .schedules import budgets, models_with_schedules, plot_schedules, schedule_verdict
 from .scores import confusion, kind_scores
 
@@ -45,7 +45,7 @@ def verdict(
     first = f"{who} {what} of {score_text(top)}, over {top.seeds} seed{'s' if top.seeds > 1 else ''}."
     return [first + lost, _how_sure(done, runs), _at_what_cost(done)]
 
-# %% ../nbs/12_report.ipynb #ea9cb24d
+# %% ../nbs/12_report.ipynb #bc7e640b
 def _how_sure(done, runs):
     "The second sentence: whom the first shares its place with"
     top, tied = done.iloc[0], done.entry[shares_first(done['rank'])].tolist()[1:]
@@ -56,7 +56,7 @@ def _how_sure(done, runs):
     right = answers(runs, 'valid')
     n = seeds_needed(right[top.entry], right[tied[0]])
     more = '' if done.seeds.min() < 2 else f" About {n} seeds each would part the first two." if n else " More seeds would not part the first two; more test images might."
-    return f"It cannot be told apart from {listed(tied)}." + more + lone
+    return f"It cannot be told apart from {in_words(tied)}." + more + lone
 
 # %% ../nbs/12_report.ipynb #d7329db5
 def _at_what_cost(done):

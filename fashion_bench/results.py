@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/results.html.md"""
 
 # %% auto #0
 __all__ = ['WAITED', 'IDENTITY', 'runs_frame', 'read_predictions', 'load_runs', 'as_frame', 'name_entries', 'distinct_runs',
-           'answers', 'summarize', 'leaderboard', 'board_text', 'write_board', 'listed', 'percent', 'shares_first',
+           'answers', 'summarize', 'leaderboard', 'board_text', 'write_board', 'in_words', 'percent', 'shares_first',
            'score_text', 'caveats']
 
 # %% ../nbs/10_results.ipynb #767b45e9
@@ -223,8 +223,8 @@ def write_board(
     else: raise ValueError(f"a table is written as .csv, .parquet, .md or .tex, not {path.name}")
     path.write_text(out, encoding='utf-8')
 
-# %% ../nbs/10_results.ipynb #59e673a5
-def listed(
+# %% ../nbs/10_results.ipynb #3195b143
+def in_words(
     names # A list of text
 )->str: # `a, b and c`
     "Names in a sentence."

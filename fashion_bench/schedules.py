@@ -9,14 +9,14 @@ Docs: https://fashion-bench.github.io/fashion_bench/schedules.html.md"""
 # %% auto #0
 __all__ = ['models_with_schedules', 'budgets', 'schedule_verdict', 'plot_schedules', 'plot_rates']
 
-# %% ../nbs/11a_schedules.ipynb #3d7b3a94
+# %% ../nbs/11a_schedules.ipynb #b7894611
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from .confidence import rank_models
 from .details import SERIES, best_epochs, run_series
 from .plots import CYCLE
-from .results import answers, as_frame, distinct_runs, listed, name_entries, score_text, shares_first, summarize
+from .results import answers, as_frame, distinct_runs, in_words, name_entries, score_text, shares_first, summarize
 
 # %% ../nbs/11a_schedules.ipynb #9f6e3d89
 def _named(where):
@@ -54,7 +54,7 @@ def budgets(
     df['epochs'] = df.epochs.round().astype(int)
     return df.sort_values(['epochs', 'valid_accuracy'], ascending=[True, False], ignore_index=True)[['schedule', 'epochs', 'rank', 'seeds', 'accuracy', 'low', 'high', 'split', 'valid_accuracy', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch']]
 
-# %% ../nbs/11a_schedules.ipynb #1b3f0212
+# %% ../nbs/11a_schedules.ipynb #b3e1f158
 def schedule_verdict(
     where='runs' # As `results.as_frame` takes it; the runs' folders must be there
 )->list: # Sentences: one for each length that several schedules have, one over all, one for each that overfits: whose validation loss ends a tenth or more above its lowest
@@ -63,13 +63,13 @@ def schedule_verdict(
     for epochs, rows in df.groupby('epochs'):
         if len(rows) < 2: continue
         top, tied = rows.iloc[0], rows.schedule[shares_first(rows['rank'])].tolist()[1:]
-        sure = f"It cannot be told apart from {listed(tied)}" if tied else "Chance does not explain its lead over any other"
+        sure = f"It cannot be told apart from {in_words(tied)}" if tied else "Chance does not explain its lead over any other"
         out.append(f"Of {len(rows)} schedules of {epochs} epochs, {top.schedule} comes out first on the validation split, with {score_text(top)}. {sure}.")
     if df.epochs.nunique() > 1:
         overall = summarize(_named(where))
         first, *tied = overall.entry[shares_first(overall['rank'])].map(_short(overall))
         length = dict(zip(df.schedule, df.epochs))
-        out.append(f"Of all lengths, {first} ({length[first]} epochs) comes out first" + (f", and cannot be told apart from {listed([f'{o} ({length[o]})' for o in tied])}." if tied else ", by more than chance explains."))
+        out.append(f"Of all lengths, {first} ({length[first]} epochs) comes out first" + (f", and cannot be told apart from {in_words([f'{o} ({length[o]})' for o in tied])}." if tied else ", by more than chance explains."))
     climbed = df[df.valid_loss > 1.1*df.lowest_valid_loss]
     out += [f"{r.schedule} overfits: its validation loss is lowest, {r.lowest_valid_loss:.2f}, after epoch {r.lowest_epoch:.0f}, and {r.valid_loss:.2f} at the end." for r in climbed.itertuples()]
     if df.seeds.max() == 1: out.append("Each ran with one seed: nothing is known of how seeds vary, and differences look surer than they are.")

@@ -9,20 +9,20 @@ Docs: https://fashion-bench.github.io/fashion_bench/tracking.html.md"""
 # %% auto #0
 __all__ = ['wandb_key', 'WandB', 'TensorBoard']
 
-# %% ../nbs/13_tracking.ipynb #35da3538
+# %% ../nbs/13_tracking.ipynb #6027fc34
 from hashlib import blake2b
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from urllib.parse import urlparse
-import os, shutil, socket, warnings
+import os, re, shutil, socket, warnings
 
 from .details import SERIES, read_classes
 from .files import claim, whole_file
 from .followers import Tracker, flat_config, run_name
 from .results import leaderboard, load_runs, read_predictions
 
-# %% ../nbs/13_tracking.ipynb #5c1b479e
+# %% ../nbs/13_tracking.ipynb #44b1e835
 def _needs(package):
     if find_spec(package) is None: raise ValueError(f"{package} is not installed: pip install 'fashion-bench[{package}]'")
 
@@ -45,7 +45,7 @@ def wandb_key()->bool: # From the environment, or where `wandb login` puts it
     return False
 
 class WandB(Tracker):
-    "Weights & Biases: every run with its curves, its confusion matrix, and the leaderboard. Raises `ValueError` if wandb is not installed."
+    "Weights & Biases: every run with its curves, its confusion matrix, and the leaderboard. Raises `ValueError` if wandb is not installed, or a project cannot be called so."
     later = '`fashion-bench wandb-sync {}` sends them later'
 
     def __init__(self,
@@ -57,6 +57,7 @@ class WandB(Tracker):
     ):
         _needs('wandb')
         self.entity, _, self.project = project.rpartition('/')
+        if not re.fullmatch(r'([^/\\#?%:]+/)?[^/\\#?%:]{1,128}', project): raise ValueError(f"a project is a name, or team/name, of up to 128 characters but none of /\\#?%:, and not {project!r}")
         self.group, self.report, self.out, self.must_reach, self.runs = group, report, out, must_reach, {}
         self.mode = os.environ.get('WANDB_MODE') or ('online' if wandb_key() else 'offline')
         if self.mode == 'offline' and 'WANDB_MODE' not in os.environ:
@@ -125,13 +126,14 @@ class WandB(Tracker):
             run.log_artifact(artifact)
         run.finish()
 
-# %% ../nbs/13_tracking.ipynb #dcd3bf09
+# %% ../nbs/13_tracking.ipynb #afe8dcec
 class TensorBoard(Tracker):
-    "TensorBoard: a folder per run, for `tensorboard --logdir`. Raises `ValueError` if tensorboard is not installed."
+    "TensorBoard: a folder per run, for `tensorboard --logdir`. Raises `ValueError` if tensorboard is not installed, or `logdir` is a file."
     def __init__(self,
         logdir # Folder to write to
     ):
         _needs('tensorboard')
+        if not str(logdir) or Path(logdir).is_file(): raise ValueError(f"TensorBoard writes to a folder, and {str(logdir)!r} is none")
         self.logdir, self.writers = Path(logdir).absolute(), {}
 
     def begin(self, record, attempt=1):

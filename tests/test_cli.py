@@ -1,9 +1,13 @@
 "What a user meets at the command line: bad input in a line, exit codes, and nothing half-written."
-import json, os, subprocess, sys
+import io, json, os, subprocess, sys, warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 from PIL import Image
+from fashion_bench.cli import main
 from fashion_bench.wardrobe import draw_wardrobe
 
 SHARED = Path(__file__).parent.parent.parent/'shared'/'data'
@@ -11,6 +15,14 @@ SHARED = Path(__file__).parent.parent.parent/'shared'/'data'
 def fashion_bench(*args, timeout=600, **kwargs):
     cmd = [sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, args)]
     return subprocess.run(cmd, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout, **kwargs)
+
+def here(*args):
+    "The same in this process, for what is refused before anything starts: imports would take most of the time"
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings(), patch.dict(os.environ), patch.object(sys, 'argv', ['fashion-bench', *map(str, args)]):
+        try: main()
+        except SystemExit as e: return SimpleNamespace(returncode=e.code, stdout=out.getvalue(), stderr=err.getvalue())
+    raise AssertionError('it did not exit')
 
 def photos(root, classes=('dress', 'jeans'), n=12):
     for k,c in enumerate(classes):
@@ -41,17 +53,17 @@ def test_data_that_is_not_there(tmp_path):
 
 def test_folder_without_images(tmp_path):
     (tmp_path/'photos').mkdir()
-    refused(fashion_bench('run', tmp_path/'photos', '--models', 'resnet34', '--out', tmp_path/'runs'), 'holds no images')
+    refused(here('run', tmp_path/'photos', '--models', 'resnet34', '--out', tmp_path/'runs'), 'holds no images')
     assert not (tmp_path/'runs').exists()
 
 def test_one_class_only(tmp_path):
-    refused(fashion_bench('run', photos(tmp_path/'photos', ['dress']), '--models', 'resnet34', '--out', tmp_path/'runs'), 'one class', 'dress')
+    refused(here('run', photos(tmp_path/'photos', ['dress']), '--models', 'resnet34', '--out', tmp_path/'runs'), 'one class', 'dress')
     assert not (tmp_path/'runs').exists()
 
 @pytest.mark.parametrize('name', ['Anno_coarse/list_category_cloth.txt', 'Anno_coarse/list_category_img.txt', 'Eval/list_eval_partition.txt', 'Anno_coarse/list_bbox.txt'])
 def test_deepfashion_with_a_list_missing(deepfashion, tmp_path, name):
     moved = (deepfashion/name).rename(tmp_path/'kept')
-    try: refused(fashion_bench('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), Path(name).name, 'Expected the lists in')
+    try: refused(here('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), Path(name).name, 'Expected the lists in')
     finally: moved.rename(deepfashion/name)
     assert not (tmp_path/'runs').exists()
 
@@ -59,52 +71,58 @@ def test_deepfashion_with_a_wrong_count(deepfashion, tmp_path):
     file = deepfashion/'Anno_coarse/list_category_img.txt'
     text = file.read_text()
     file.write_text(text.replace('600\n', '599\n', 1))
-    try: refused(fashion_bench('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), 'list_category_img.txt, line 1', '599', '600')
+    try: refused(here('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), 'list_category_img.txt, line 1', '599', '600')
     finally: file.write_text(text)
 
 def test_deepfashion_with_images_absent(deepfashion, tmp_path):
     img = next((deepfashion/'Img/img').glob('*/*.jpg'))
     moved = img.rename(tmp_path/'kept.jpg')
-    try: refused(fashion_bench('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), '1 of 600 listed images', img.name)
+    try: refused(here('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), '1 of 600 listed images', img.name)
     finally: moved.rename(img)
 
 def test_unknown_model(tmp_path):
-    refused(fashion_bench('run', photos(tmp_path/'photos'), '--models', 'timm/effcientnet_b0', '--out', tmp_path/'runs'), 'did you mean timm/efficientnet_b0')
+    refused(here('run', photos(tmp_path/'photos'), '--models', 'timm/effcientnet_b0', '--out', tmp_path/'runs'), 'did you mean timm/efficientnet_b0')
     assert not (tmp_path/'runs').exists()
 
 def test_weights_of_another_architecture(tmp_path):
     import timm, torch
     torch.save(timm.create_model('resnet18').state_dict(), tmp_path/'resnet18.pth')
     ask = 'run', photos(tmp_path/'photos'), '--models', 'timm/resnet34', '--weights', tmp_path/'resnet18.pth', '--bs', 8, '--out', tmp_path/'runs'
-    refused(fashion_bench(*ask), 'does not hold weights of timm/resnet34')
+    refused(here(*ask), 'does not hold weights of timm/resnet34')
     assert not (tmp_path/'runs').exists()
 
 def test_out_that_cannot_be_written(tmp_path):
     (tmp_path/'file').write_text('kept')
     data = photos(tmp_path/'photos')
-    refused(fashion_bench('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', tmp_path/'file'), 'cannot write to')
+    refused(here('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', tmp_path/'file'), 'cannot write to')
     assert (tmp_path/'file').read_text() == 'kept'
-    refused(fashion_bench('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', data/'runs'), "inside the data's folder")
+    refused(here('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', data/'runs'), "inside the data's folder")
 
 def test_recipe_that_makes_no_sense(tmp_path):
-    refused(fashion_bench('run', photos(tmp_path/'photos'), '--models', 'resnet34', '--epochs', 0), 'at least 1 epoch')
-    refused(fashion_bench('run', tmp_path/'photos', '--models', 'resnet34', '--bs', 500, '--out', tmp_path/'runs'), 'batch size 500 does not fit')
+    refused(here('run', photos(tmp_path/'photos'), '--models', 'resnet34', '--epochs', 0), 'at least 1 epoch')
+    refused(here('run', tmp_path/'photos', '--models', 'resnet34', '--bs', 500, '--out', tmp_path/'runs'), 'batch size 500 does not fit')
+    refused(here('run', tmp_path/'photos', '--models', 'resnet34', '--recipe', 'ep1_bs8_lr1e-3', '--lr', 'auto', '--freeze-epochs', 2), '--recipe says it all', 'leave out --freeze-epochs, --lr')
+    for text, says in (('', 'names no recipe'), ('ep1_bs8', 'has no lr'), ('ep1_bsx_lr1', "'bsx' at character 5")): refused(here('schedules', tmp_path/'photos', '--model', 'resnet34', '--schedules', text), says)
+    refused(here('schedules', tmp_path/'photos', '--model', 'resnet34', '--seeds', 0), '--seeds takes how many')
+    for flag, text in (('--wandb', ''), ('--wandb', 'a/b/c'), ('--tensorboard', tmp_path/'photos/a.txt')):
+        (tmp_path/'photos/a.txt').touch()
+        refused(here('schedules', tmp_path/'photos', '--model', 'resnet34', flag, text, '--out', tmp_path/'runs'), 'a project is a name' if flag == '--wandb' else 'writes to a folder')
 
 def test_grid_files_with_mistakes(tmp_path):
     (tmp_path/'g.toml').write_text('data = "wardrobe"\nmodels = "xresnet18"\nseedz = 3\n')
-    refused(fashion_bench('run', tmp_path/'g.toml', '--out', tmp_path/'runs'), "unknown setting 'seedz'", 'did you mean seed')
-    refused(fashion_bench('run', tmp_path/'none.toml'), 'there is no grid file')
-    refused(fashion_bench('run', 'wardrobe'), 'say which models')
-    refused(fashion_bench('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--budget', 'soon', '--out', tmp_path/'runs'), "'soon' is no time")
-    refused(fashion_bench('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--jobs', 'many', '--out', tmp_path/'runs'), 'a number of runs at once')
-    refused(fashion_bench('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--precision', 'int8', '--out', tmp_path/'runs'), 'there are auto, fp32, bf16, fp16')
+    refused(here('run', tmp_path/'g.toml', '--out', tmp_path/'runs'), "unknown setting 'seedz'", 'did you mean seed')
+    refused(here('run', tmp_path/'none.toml'), 'there is no grid file')
+    refused(here('run', 'wardrobe'), 'say which models')
+    refused(here('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--budget', 'soon', '--out', tmp_path/'runs'), "'soon' is no time")
+    refused(here('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--jobs', 'many', '--out', tmp_path/'runs'), 'a number of runs at once')
+    refused(here('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--precision', 'int8', '--out', tmp_path/'runs'), 'there are auto, fp32, bf16, fp16')
     assert not (tmp_path/'runs').exists()
 
 def test_show_without_runs(tmp_path):
-    refused(fashion_bench('show', tmp_path), 'holds no runs')
-    refused(fashion_bench('models', 'zzzz'), 'no model')
-    refused(fashion_bench('models', 'resnet', '--max-params', 'few'), 'takes a number such as 30M')
-    refused(fashion_bench('models', '*', '--speed'), 'measures up to 20 models')
+    refused(here('show', tmp_path), 'holds no runs')
+    refused(here('models', 'zzzz'), 'no model')
+    refused(here('models', 'resnet', '--max-params', 'few'), 'takes a number such as 30M')
+    refused(here('models', '*', '--speed'), 'measures up to 20 models')
 
 def test_a_model_is_timed_and_the_cache_is_dropped(tmp_path):
     r = fashion_bench('models', 'timm/test_resnet.r160_in1k', '--speed', '--size', 64, '--bs', 4, '--json')
@@ -118,11 +136,11 @@ def test_a_model_is_timed_and_the_cache_is_dropped(tmp_path):
 
 def test_sizes_groups_and_heads_that_are_none(tmp_path):
     ask = 'run', photos(tmp_path/'photos'), '--models', 'resnet34', '--bs', 8, '--out', tmp_path/'runs'
-    refused(fashion_bench(*ask, '--size', 'big'), "numbers of pixels or 'native'")
-    refused(fashion_bench(*ask, '--groups', 'two'), 'there are even, fastai, layerwise')
-    refused(fashion_bench(*ask, '--head', 'mlp'), 'there are fastai, linear')
-    refused(fashion_bench(*ask, '--weights-dir', tmp_path/'none'), 'there is no folder of weights')
-    refused(fashion_bench(*ask, '--split', 'mine'), 'there are official, random, product')
+    refused(here(*ask, '--size', 'big'), "numbers of pixels or 'native'")
+    refused(here(*ask, '--groups', 'two'), 'there are even, fastai, layerwise')
+    refused(here(*ask, '--head', 'mlp'), 'there are fastai, linear')
+    refused(here(*ask, '--weights-dir', tmp_path/'none'), 'there is no folder of weights')
+    refused(here(*ask, '--split', 'mine'), 'there are official, random, product')
     assert not (tmp_path/'runs').exists()
 
 def test_weights_are_fetched_and_found_without_a_network(tmp_path):
@@ -163,8 +181,8 @@ def test_a_run_twice_trains_once_and_leaves_the_data_alone(tmp_path):
     assert sorted(o.name for o in (tmp_path/'model').iterdir()) == ['model.json', 'model.safetensors']
     moved = json.loads(fashion_bench('predict', tmp_path/'model', data/'dress', '--top', 1, '--json', cwd=tmp_path).stdout)
     assert moved == said
-    refused(fashion_bench('predict', tmp_path, data/'dress'), 'has no model.json')
-    refused(fashion_bench('predict', run, tmp_path/'none.jpg'), 'there is no file, folder or image that matches')
+    refused(here('predict', tmp_path, data/'dress'), 'has no model.json')
+    refused(here('predict', run, tmp_path/'none.jpg'), 'there is no file, folder or image that matches')
 
 @pytest.mark.skipif(not SHARED.exists(), reason='needs the real photos beside the repository')
 def test_weights_out_of_reach_are_a_failed_row_within_seconds(tmp_path):
@@ -190,14 +208,14 @@ def test_an_audit_finds_every_kind_of_bad_file_and_changes_nothing(tmp_path):
     reasons = sorted(o['detail'].split(':')[0] for o in found['findings'] if o['kind'] == 'unreadable')
     assert reasons == ['empty', 'not an image', 'too large', 'truncated']
     assert found['counts']['duplicate'] + found['counts'].get('across splits', 0) >= 1
-    refused(fashion_bench('audit', data, '--out', data/'audit'), "inside the data's folder")
+    refused(here('audit', data, '--out', data/'audit'), "inside the data's folder")
     assert tree(data) == before
 
 def test_bad_files_are_left_out_or_refused(tmp_path):
     data = photos(tmp_path/'photos')
     (data/'dress/0.jpg').write_bytes(b'')
     ask = 'run', data, '--models', 'timm/tf_efficientnet_lite0', '--size', 64, '--epochs', 1, '--bs', 8, '--num-workers', 0, '--out', tmp_path/'runs', '--audit'
-    refused(fashion_bench(*ask), '1 image(s) cannot be read', '0.jpg', '--on-bad skip')
+    refused(here(*ask), '1 image(s) cannot be read', '0.jpg', '--on-bad skip')
     r = fashion_bench(*ask, '--on-bad', 'skip')
     assert r.returncode == 0, r.stdout + r.stderr
     assert json.loads(next((tmp_path/'runs').glob('*/run.json')).read_text())['data']['images']['train'] == 19
