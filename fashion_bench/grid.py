@@ -139,12 +139,12 @@ def grid_of(
     scratch = any(o.get('source', {}).get('weights') == 'scratch' for o in records) and same['weights'] == 'pretrained'
     return {**load, **{k: v if len(v) > 1 else v[0] if k != 'seeds' else v for k,v in lists.items()}, **same, **({'allow_scratch': True} if scratch else {})}
 
-# %% ../nbs/08d_grid.ipynb #62fdf700
+# %% ../nbs/08d_grid.ipynb #bde4aa54
 def write_grid(
     file, # To write: `.toml`, `.yaml` or `.yml`
     grid:dict # As `read_grid` gives it
 )->None:
-    "Write `grid` down."
+    "Write a grid down."
     path = Path(file)
     if path.suffix.lower() in ('.yaml', '.yml'): text = yaml.safe_dump(grid, sort_keys=False, allow_unicode=True)
     elif path.suffix.lower() == '.toml': text = ''.join(f'{k} = {json.dumps(v, ensure_ascii=False)}\n' for k,v in grid.items() if v is not None)

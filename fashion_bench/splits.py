@@ -61,7 +61,7 @@ def hold_out(
     moved = train.index[unit.isin(held)]
     return table.assign(split=table.split.where(~table.index.isin(moved), split))
 
-# %% ../nbs/00b_splits.ipynb #b8868317
+# %% ../nbs/00b_splits.ipynb #48be85c0
 def random_split(
     table:pd.DataFrame, # An image table; its splits are forgotten
     valid:float=0.15, # Share of each class for validation
@@ -69,7 +69,7 @@ def random_split(
     seed:int=42, # Decides which
     by_group:bool=False # Keep images of one product (column `group`) together?
 )->pd.DataFrame: # A new table
-    "`table` split anew into `train`, `valid` and `test`, class by class."
+    "`table` split anew into train, valid and test, class by class."
     table = hold_out(table.assign(split='train'), 'test', test, seed, by_group)
     return hold_out(table, 'valid', valid/(1-test), seed, by_group)
 

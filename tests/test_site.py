@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip('smalldocs')
 ROOT = Path(__file__).parent.parent
+HOST = 'https://fashion-bench.github.io/fashion_bench/'
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 
 @pytest.fixture(scope='module')
@@ -34,19 +35,24 @@ def test_every_notebook_has_a_page_and_every_link_leads_somewhere(site):
     pages = {o.relative_to(site).as_posix(): Links() for o in site.rglob('*.html')}
     for name, links in pages.items():
         text = (site/name).read_text(encoding='utf-8')
-        assert '#| ' not in text, f'{name} shows a directive'
+        assert '#| ' not in text and '</a>](' not in text, f'{name} shows what only the builder should see'
         links.feed(text)
     assert any('colab-badge' in o for o in pages['index.html'].found)
     wanted = {o.relative_to(ROOT/'nbs').with_suffix('.html').as_posix() for o in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in o.parts}
     assert wanted <= set(pages), wanted - set(pages)
-    lost = []
+    lost, doc_links = [], 0
     for name, links in pages.items():
         for link in links.found:
+            if link.startswith(HOST): # of a name in a text: the page by its module, as Quarto calls it
+                module, _, name_there = link.removeprefix(HOST).partition('.html#')
+                doc_links += 1
+                if name_there not in next((v.ids for k,v in pages.items() if re.fullmatch(rf'(\d+[a-z]?_)?{module}\.html', k)), ()): lost.append(f'{name}: {link}')
             if re.match(r'[a-z]+:|//', link) or link == '#': continue
             path = link.partition('#')[0].partition('?')[0]
             file = ((site/path.lstrip('/')) if path.startswith('/') else (site/name).parent/path) if path else site/name
             if not file.exists(): lost.append(f'{name}: {link}')
     assert not lost, lost[:10]
+    assert doc_links > 100 and (site/'07_recipes.html').read_text(encoding='utf-8').count('/fashion_bench/recipes.py#L') >= 8
 
 PROBE = """<script>
 const errors = []; window.addEventListener('error', e => errors.push(e.message))
