@@ -136,7 +136,7 @@ class _Work:
             if self.elsewhere: time.sleep(1)
         return [self.records[o.id] for o in self.specs]
 
-# %% ../nbs/09_bench.ipynb #400fecd6
+# %% ../nbs/09_bench.ipynb #cff55400
 _DISK = [getattr(errno, o) for o in ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO') if hasattr(errno, o)] # what a disk says when it will not be written to
 
 @delegates(plan_bench)
@@ -155,12 +155,14 @@ def bench(
     engine=None, # Where runs execute, instead of `isolate`, `jobs` and `time_limit`: see `worker.Processes`
     progress:BenchProgress|None=None, # Who watches; a line a run by default
     cbs=None, # Further fastai callbacks, passed to every run; only with `isolate=False`
-    track=None, # A tracker of the curves, or several: see `tracking`
+    track=None, # A tracker of the curves, or several: see `followers` and `tracking`
     **kwargs # The grid, as `grid.plan_bench` takes it: `recipe`, `size`, `seeds`, `weights`, `groups`, `head`, `precision`, `compile`, `deterministic`
 )->list: # A record per run, as in `run.json`, in the order of the plan; status `skipped` for those that the budget had no room for
     "Fine-tune every model on `table` alike. Raises before anything starts if the input is wrong; after that, what fails is a record."
     if time_limit and not isolate: raise ValueError("a run in this process cannot be ended by a time limit; leave it out, or isolate")
     if cbs and isolate: raise ValueError("callbacks cannot be sent to another process; run in this one (isolate=False)")
+    for o in L(track):
+        if isinstance(o, type) or not hasattr(o, 'follow'): raise ValueError(f"track takes trackers, such as TensorBoard('boards'), not {o!r}")
     budget, bars = parse_minutes(budget) if budget else None, progress is None and not isolate
     engine = engine or (Processes(jobs, parse_minutes(time_limit) if time_limit else None) if isolate else InProcess(cbs, bars))
     specs = plan_bench(table, models, **kwargs)

@@ -52,7 +52,7 @@ def demo(
           '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
     _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True)
 
-# %% ../nbs/14_cli.ipynb #74a30a15
+# %% ../nbs/14_cli.ipynb #16609d47
 def _run(a):
     "Do what is asked for, by names of options"
     grid = grid_asked(a)
@@ -115,17 +115,18 @@ def schedules(
     ctx:typer.Context,
     data:str = Argument(help=DATA.help),
     model:str = Option('torchvision/resnet34', help='A model as library/name.'),
-    schedules:str = Option('post2021', help='Names such as ep10_bs64_lr2e-3, and suites (post2021, kinds), with commas between.'),
+    schedules:str = Option('post2021', help="Names such as ep10_bs64_lr2e-3 (or lrauto for the rate that lr_find suggests), and suites (post2021, kinds), with commas between."),
     **kwargs
 ):
     "Train one model by several learning-rate schedules on your images, and say which is best, and how surely."
+    if not model: raise ValueError("say which model: --model timm/tf_efficientnet_lite0; `fashion-bench models` lists them")
     _run(dict(ctx.params, models=model, recipe=schedules))
 
-# %% ../nbs/14_cli.ipynb #21e5456b
+# %% ../nbs/14_cli.ipynb #e3fd3a1e
 @app.command()
 def show(
     runs:list[str] = Argument(['runs'], help='Folders of run folders, of one machine or several.'),
-    chart:str = Option(None, help='Where to save the efficiency chart; RUNS/efficiency.png by default.'),
+    chart:str = Option(None, help='Where to save the efficiency chart, or that of the schedules where there is one model; by default in RUNS, of several folders in the current one.'),
     to:str = Option(None, help='Also write the leaderboard to this file: .csv, .parquet, .md or .tex.'),
 ):
     "Print the leaderboard of finished runs and save the efficiency chart as a PNG."
@@ -144,6 +145,7 @@ def report(
     from fashion_bench.files import whole_file
     from fashion_bench.report import report_html, verdict
     from fashion_bench.results import load_runs
+    if price is not None and price < 0: raise ValueError(f"--price is at least 0, not {price:g}")
     frame = load_runs(runs)
     page = report_html(frame, title, audit, price)
     with whole_file(out) as part: part.write_text(page, encoding='utf-8')
@@ -178,7 +180,7 @@ def grid(
     write_grid(to, grid_of(records))
     print(f'{len(records)} runs: {to}')
 
-# %% ../nbs/14_cli.ipynb #cfa2b7cb
+# %% ../nbs/14_cli.ipynb #70f68d08
 @app.command()
 def wandb_sync(
     runs:str = Argument('runs', help='A folder of run folders.'),
@@ -190,8 +192,9 @@ def wandb_sync(
     import matplotlib; matplotlib.use('Agg')
     from fashion_bench.followers import track_runs
     from fashion_bench.tracking import WandB
-    n = track_runs(WandB(project, group or Path(runs).absolute().name, report, runs, must_reach=True), runs, lambda name: print(name, flush=True))
-    print(f'{n} runs: {project}')
+    tracker = WandB(project, group or Path(runs).absolute().name, report, runs, must_reach=True)
+    n = track_runs(tracker, runs, lambda name: print(name, flush=True))
+    print(f'{n} runs: {project}' + ('' if tracker.mode == 'online' else f', written to {runs}/wandb as WANDB_MODE says; nothing was sent'))
 
 # %% ../nbs/14_cli.ipynb #cafc8e6d
 app.add_typer(tools)

@@ -51,8 +51,9 @@ def _places(rank, own, seen):
     among = [o in seen for o in own.entry]
     return sum(among[:low-1]) + 1, max(sum(among[:high]), 1)
 
-# %% ../nbs/10a_compare.ipynb #a9e82a7e
-_CHANGES = ['weights', 'recipe', 'size', 'groups', 'head', 'precision', 'compile', 'device', 'fingerprint']
+# %% ../nbs/10a_compare.ipynb #74174224
+_HOW = ['weights', 'recipe', 'size', 'groups', 'head', 'precision', 'compile']
+_CHANGES = [*_HOW, 'device', 'fingerprint']
 
 def compare_runs(
     before, # Runs, as `results.as_frame` takes them
@@ -67,7 +68,7 @@ def compare_runs(
     rows = []
     for a in sides[0].itertuples():
         same = sides[1][(sides[1].model == a.model) & (sides[1].library == a.library)]
-        if len(same) > 1: same = same[same.entry == a.entry]
+        if len(same) > 1: same = same[[all(getattr(o, k) == getattr(a, k) for k in _HOW) for o in same.itertuples()]]
         if not len(same): continue
         b = next(same.itertuples())
         changed = ', '.join(f'{k} {getattr(a, k)} -> {getattr(b, k)}' for k in _CHANGES if getattr(a, k) != getattr(b, k))
@@ -78,7 +79,9 @@ def compare_runs(
             tested = {k: -v if k == 'difference' else v for k,v in compare_models(*tables, others=others).items() if k in tested}
             tested['low'], tested['high'] = -tested['high'], -tested['low']
         rows.append(dict(model=a.entry, before=getattr(a, f'{split}_accuracy'), after=getattr(b, f'{split}_accuracy'), **tested, minutes=b.minutes_per_epoch/a.minutes_per_epoch, changed=changed))
-    if not rows: raise ValueError("no model is in both folders of runs")
+    if not rows:
+        both = sorted(set(sides[0].model) & set(sides[1].model))
+        raise ValueError(f"no model is in both folders of runs{', trained alike' if both else ''}" + (f": {', '.join(both)} {'is' if len(both) == 1 else 'are'} in both in several ways, of which none is the same" if both else ''))
     df = pd.DataFrame(rows)
     known = df.p.notna()
     df.loc[known, 'p'] = holm(df.p[known])

@@ -29,22 +29,23 @@ def read_histories(
         except (OSError, ValueError): continue
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=['epoch', 'phase', 'train_loss', 'valid_loss', 'valid_accuracy', 'entry', 'seed'])
 
-# %% ../nbs/10b_details.ipynb #ef252507
+# %% ../nbs/10b_details.ipynb #43749c14
 _LESS_IS_BETTER = dict(train_loss=True, valid_loss=True, train_accuracy=False, valid_accuracy=False)
 
 def best_epochs(
     where='runs', # As `results.as_frame` takes it; the runs' folders must be there
     monitor:str='valid_loss', # A column of figures in `history.csv`
-    less:bool|None=None # Is less of it better? Known of losses and accuracies
+    less:bool|None=None, # Is less of it better? Known of losses and accuracies
+    frozen:bool=True # Count epochs with the backbone frozen, too, when looking for the best?
 )->pd.DataFrame: # A row per run: `entry`, `seed`, `epochs` it had, `epoch` that was best, `best` and `last` value of `monitor`
-    "The epoch at which each run was at its best, frozen ones counted. Raises `ValueError` if there is no such column, or nothing is known of its direction."
+    "The epoch at which each run was at its best. Raises `ValueError` if there is no such column, or nothing is known of its direction."
     df = read_histories(where)
     known = [o for o in df.select_dtypes('number') if o not in ('epoch', 'seed')]
     if df.empty: raise ValueError("the runs' folders hold no history.csv")
     if monitor not in known: raise ValueError(f"{monitor!r} is nothing that was recorded; there are {', '.join(known)}")
     if less is None and (less := _LESS_IS_BETTER.get(monitor)) is None: raise ValueError(f"say with `less` whether less {monitor} is better")
-    runs = df.groupby(['entry', 'seed'], sort=False)
-    at = (runs[monitor].idxmin() if less else runs[monitor].idxmax()).array
+    runs, among = (o.groupby(['entry', 'seed'], sort=False) for o in (df, df if frozen else df[df.phase != 'frozen']))
+    at = (among[monitor].idxmin() if less else among[monitor].idxmax()).array
     return df.loc[at, ['entry', 'seed', 'epoch', monitor]].rename(columns={monitor: 'best'}).assign(epochs=runs.size().array, last=runs[monitor].last().array)[['entry', 'seed', 'epochs', 'epoch', 'best', 'last']].reset_index(drop=True)
 
 # %% ../nbs/10b_details.ipynb #7f119c63

@@ -16,12 +16,13 @@ import json, os
 
 from filelock import FileLock, Timeout
 
-# %% ../nbs/00d_files.ipynb #fe7d0798
+# %% ../nbs/00d_files.ipynb #4d50d88d
 @contextmanager
 def whole_file(
     path # File to write
 ): # Yields the path to write to instead
     "A file that appears at `path` whole or not at all, whenever the process is killed or the disk is full; who may read it is as for any new file, whatever the writer thinks."
+    if not Path(path).parent.is_dir(): raise FileNotFoundError(f"there is no folder {Path(path).parent} to write {Path(path).name} into")
     part = Path(path).with_name(f'.{Path(path).name}') # the suffix stays, since numpy goes by it
     part.unlink(missing_ok=True)
     part.touch()

@@ -32,11 +32,9 @@ def run_name(
     spec = record['spec']
     return f"{spec['model'].partition('/')[2].partition('.')[0]} {spec['recipe']} seed {spec['seed']}"
 
-# %% ../nbs/12a_followers.ipynb #9dfceb31
+# %% ../nbs/12a_followers.ipynb #dd6d93be
 class Tracker:
     "Where the curves of runs go. A subclass that has these four methods, and can be pickled, is a tracker."
-    later = '`track_runs(tracker, {!r})` tells it of them later' # What to do if it could not be told, with the folder of runs
-
     def begin(self,
         record:dict, # As `run.json` holds it
         attempt:int=1 # Counts up when a run starts over, as it does with smaller batches for want of memory
@@ -59,13 +57,19 @@ class Tracker:
         out # A folder of run folders
     )->None: "All runs are over"
 
+    def later(self,
+        out # A folder of run folders
+    )->str:
+        "What to do if it could not be told"
+        return f'in Python, `track_runs` with this tracker and {str(out)!r} tells it of them later'
+
     def follow(self,
         out # A folder of run folders
     ): # A `Follower`
         "Track from another process the runs that it is told of."
         return Follower(self, out)
 
-# %% ../nbs/12a_followers.ipynb #4706b6c5
+# %% ../nbs/12a_followers.ipynb #20a58573
 class _Told:
     "What a tracker was told of a run"
     def __init__(self, record): self.record, self.attempt, self.step, self.first, self.over = record, 0, 0, None, False
@@ -75,8 +79,9 @@ class _Sync:
     def __init__(self, tracker): self.tracker, self.runs = tracker, {}
 
     def _begin(self, run, series):
-        run.attempt, run.first = run.attempt + 1, None if series is None else series.train_loss.iloc[0]
-        run.step = self.tracker.begin(run.record, run.attempt)
+        run.attempt, run.first, run.over = run.attempt + 1, None if series is None else series.train_loss.iloc[0], True
+        run.step = self.tracker.begin(run.record, run.attempt) or 0
+        run.over = False # else it failed, and there is nothing to tell more of
 
     def update(self, folder):
         record = read_json(folder/'run.json')
@@ -149,7 +154,7 @@ def watch()->None:
         over.wait(every)
     _tell(sync.close, out)
 
-# %% ../nbs/12a_followers.ipynb #1165698d
+# %% ../nbs/12a_followers.ipynb #f823132a
 class Follower:
     "A process that tells a tracker of runs as they go on. Where several processes share a grid, each has followers of its own, which see the runs that it does."
     def __init__(self,
@@ -158,12 +163,15 @@ class Follower:
         every:float=1., # Seconds between looks
         patience:float=60. # Seconds that it is waited for at the end
     ):
-        self.patience, self.name, self.later = patience, type(tracker).__name__, tracker.later.format(str(out))
+        self.patience, self.name, self.later = patience, type(tracker).__name__, tracker.later(out)
         self.out, self.log = Path(out), Path(out)/f'tracking-{self.name.lower()}.log'
         if type(tracker).__module__ == '__main__': raise ValueError(f"another process cannot import {self.name} from here; put its class into a module")
+        try: header = pickle.dumps((tracker, self.out.absolute(), every))
+        except Exception as e: raise ValueError(f"{self.name} cannot be sent to another process ({e}): what it opens, it should open in `begin`") from e
+        code = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from fashion_bench.followers import watch; watch()'
         with open(self.log, 'ab') as log:
-            self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', 'from fashion_bench.followers import watch; watch()'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True) # Ctrl-C is for the benchmark
-        self._send(pickle.dumps((tracker, self.out.absolute(), every)))
+            self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True) # Ctrl-C is for the benchmark
+        self._send(header)
 
     def _send(self, data):
         try:
@@ -184,5 +192,5 @@ class Follower:
             self.process.kill()
             said = self.process.communicate()[0] + f'it was not done {self.patience:g} seconds after the last run'.encode()
         lines = list(dict.fromkeys(said.decode(errors='replace').split('\n')))
-        if self.process.returncode not in (0, -9): lines.append(f'its process ended with exit code {self.process.returncode}')
+        if self.process.returncode not in (0, -9): lines.append(f"its process ended with exit code {self.process.returncode}: {(self.log.read_text(errors='replace').splitlines() or ['it said nothing'])[-1]}")
         if lines := [o for o in lines if o.strip()]: warnings.warn(f"{self.name}: {'; '.join(lines[:3])}. The runs are whole, and {self.log} says more; {self.later}")

@@ -113,12 +113,13 @@ def grid_asked(
     return dict(models=asked['models'], recipe=Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs']) if asked.get('recipe') is None else asked['recipe'], size=_sizes(asked['size']), seeds=seeds,
                 **{k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')})
 
-# %% ../nbs/13a_options.ipynb #e8dc0e21
+# %% ../nbs/13a_options.ipynb #848973e6
 def trackers_asked(
     asked:dict # Options by name
 )->list: # As `bench` takes it
     "The trackers that are asked for; raises `ValueError` if what they need is not installed."
     from fashion_bench.tracking import TensorBoard, WandB
+    if asked.get('wandb_report') and asked['wandb'] is None: raise ValueError("--wandb-report goes with --wandb PROJECT")
     found = [] if asked['wandb'] is None else [WandB(asked['wandb'], report=asked['wandb_report'])]
     return found + ([] if asked['tensorboard'] is None else [TensorBoard(asked['tensorboard'])])
 
@@ -147,10 +148,10 @@ def print_plan(
         if why: print(f'{m} will fail: {why}')
     print(f'About {minutes_text(total)} in all, besides decoding the images once.')
 
-# %% ../nbs/13a_options.ipynb #62e94644
+# %% ../nbs/13a_options.ipynb #97f0464b
 def print_board(
     where, # A list of folders of run folders
-    chart=None, # Where to save the efficiency chart; in the first folder by default
+    chart=None, # Where to save the efficiency chart, or that of schedules where there is one model in several; by default in the folder, of several in the current one
     to=None # A file to write the leaderboard to, as `results.write_board` takes it
 )->None:
     "Print the leaderboard of the runs in a list of folders and what it says of schedules, write it to a file, and save its charts"
@@ -160,16 +161,17 @@ def print_board(
     from fashion_bench.results import board_text, caveats, leaderboard, load_runs, write_board
     runs = load_runs(where)
     board = leaderboard(runs)
-    print('\n'.join([board_text(board), *caveats(runs)]))
     if to: write_board(board, to)
+    print('\n'.join([board_text(board), *caveats(runs)]))
     def save(file, draw):
         try:
             with look(): draw().savefig(file, dpi=150, facecolor='white')
         except (ValueError, OSError) as e: print(f'No chart: {e}.')
         else: print(f'Chart: {file}')
-    several = models_with_schedules(runs)
-    if board.model.nunique() > 1 or not several: save(chart or Path(where[0])/'efficiency.png', lambda: plot_efficiency(board).figure)
+    several, folder = models_with_schedules(runs), Path(where[0] if len(where) == 1 else '.')
+    alone = board.model.nunique() == 1 and len(several) == 1
+    if not alone: save(chart or folder/'efficiency.png', lambda: plot_efficiency(board).figure)
     for model, rows in several.items():
         try: print('\n'.join(['', f'Schedules of {model}:', *schedule_verdict(rows)]))
         except ValueError as e: print(f'Nothing can be said of its schedules: {e}.')
-        save(Path(where[0])/f"schedules-{model.replace('/', '-').replace(':', '-')}.png", lambda: plot_schedules(rows)[0, 0].figure)
+        save(chart if alone and chart else folder/f"schedules-{model.replace('/', '-').replace(':', '-').replace(' ', '-')}.png", lambda: plot_schedules(rows)[0, 0].figure)

@@ -41,7 +41,7 @@ def save_model(
     write_json(folder/'model.json', facts)
     return folder
 
-# %% ../nbs/07b_predictor.ipynb #1e42c897
+# %% ../nbs/07b_predictor.ipynb #5b2cc6f2
 def image_files(
     *where # Files, folders, or patterns with `*`
 )->list: # Paths
@@ -91,7 +91,8 @@ class Predictor:
         top:int=3, # Classes to name
         bs:int=32 # Images at a time
     )->pd.DataFrame: # A row per image and class: `image`, `rank`, `class`, `probability`, and `problem` for an image that cannot be read
-        "The likeliest classes of every image."
+        "The likeliest classes of every image; raises `ValueError` for fewer than one."
+        if top < 1: raise ValueError(f"at least 1 class is named for an image, not {top}")
         rows = []
         for files in chunked(image_files(*where), bs):
             squares, bad = {}, {}

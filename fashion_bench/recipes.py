@@ -22,7 +22,7 @@ from fastai.vision.all import L, Learner, LabelSmoothingCrossEntropyFlat, MixUp,
 from fastai.optimizer import Optimizer
 from .precision import FusedAdam
 
-# %% ../nbs/07_recipes.ipynb #664c01f2
+# %% ../nbs/07_recipes.ipynb #816f76f2
 @dataclass(frozen=True)
 class Recipe:
     "How to train: `fine_tune` by default, else a `schedule` of `SCHEDULES`. Raises `ValueError` for what cannot be."
@@ -39,7 +39,7 @@ class Recipe:
     opt:str='adam'            # A key of `OPTIMIZERS`
 
     def __post_init__(self):
-        if isinstance(self.lr, (list, tuple)): object.__setattr__(self, 'lr', tuple(self.lr) if len(self.lr) > 1 else self.lr[0])
+        if isinstance(self.lr, (list, tuple)): object.__setattr__(self, 'lr', tuple(self.lr) if len(self.lr) != 1 else self.lr[0])
         _check_recipe(self)
 
     @property
@@ -77,16 +77,21 @@ def _scientific(v):
     digits, exponent = np.format_float_scientific(v, trim='-', exp_digits=1).split('e')
     return f'{digits}e{int(exponent)}'
 
-# %% ../nbs/07_recipes.ipynb #1435338a
+# %% ../nbs/07_recipes.ipynb #6f84dc19
+def _is_number(v): return isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v)
+
 def _check_recipe(r):
     "Raises `ValueError` that says what of `r` cannot be"
     for k in ('epochs', 'freeze_epochs', 'bs', 'accumulate'):
         if type(getattr(r, k)) is not int: raise ValueError(f"{k} of a recipe is a whole number, not {getattr(r, k)!r}")
+    for k in ('lr_mult', 'label_smoothing', 'mixup', *(['wd'] if r.wd is not None else [])):
+        if not _is_number(getattr(r, k)): raise ValueError(f"{k} of a recipe is a number, not {getattr(r, k)!r}")
     if r.epochs < 1 or r.freeze_epochs < 0: raise ValueError(f"a recipe needs at least 1 epoch and no fewer than 0 frozen ones, not {r.epochs} and {r.freeze_epochs}")
     if r.schedule not in _words(): raise ValueError(f"unknown schedule {r.schedule!r}; there are {', '.join(_words())}")
     if r.opt not in OPTIMIZERS: raise ValueError(f"unknown optimizer {r.opt!r}; there are {', '.join(OPTIMIZERS)}")
+    if not r.rates: raise ValueError("a recipe needs a learning rate")
     for o in r.rates:
-        if o != 'auto' and not (isinstance(o, (int, float)) and 0 < o < 10): raise ValueError(f"a learning rate lies between 0 and 10, and {o} does not")
+        if o != 'auto' and not (_is_number(o) and 0 < o < 10): raise ValueError(f"a learning rate lies between 0 and 10, and {o} does not")
     if len(r.rates) > 1 and (r.schedule == 'fine_tune' or 'auto' in r.rates): raise ValueError(f"{'fine_tune' if r.schedule == 'fine_tune' else 'auto'} takes one learning rate, not {len(r.rates)}")
     if len(r.rates) > r.epochs: raise ValueError(f"{len(r.rates)} learning rates, each for a phase of at least one epoch, do not fit into {r.epochs} epochs")
     if r.bs < 2: raise ValueError(f"a batch needs at least 2 images, for batch norm, and was to have {r.bs}")
@@ -94,8 +99,13 @@ def _check_recipe(r):
     if r.lr_mult < 1: raise ValueError(f"the last group's learning rate is at least that of the first, and was to be {r.lr_mult:g} times it")
     if r.wd is not None and r.wd < 0 or r.mixup < 0 or not 0 <= r.label_smoothing < 1: raise ValueError(f"weight decay and mixup are at least 0, label smoothing from 0 to below 1, not {r.wd}, {r.mixup} and {r.label_smoothing}")
 
-# %% ../nbs/07_recipes.ipynb #6a7283e3
-_TEXT = re.compile(r'fine_tune\((\d+)(?:, *freeze_epochs=(\d+))?(?:, *base_lr=([\d.e+-]+|auto))?\)(?:, *bs=(\d+))?')
+# %% ../nbs/07_recipes.ipynb #e9ac999c
+RECIPE_SUITES = dict(
+    post2021=['ep5_bs64_lr1e-3', 'ep20_bs64_lr3e-3', 'ep10_bs32_lr1e-3', 'ep10_bs64_lr3e-4', 'ep10_bs64_lr2e-3', 'ep10_bs64_lr1.4e-3_lr1e-5_lr1e-6', 'ep15_bs64_lr3e-3_lr1e-4_lr5e-5_lr1e-6'],
+    kinds=['ep10_bs64_lr2e-3' + ('' if k == 'onecycle' else f'_{k}') for k in SCHEDULES])
+
+# %% ../nbs/07_recipes.ipynb #c383d745
+_TEXT = re.compile(r'fine_tune\((\d+)(?:, *freeze_epochs=(\d+))?(?:, *base_lr=(\d*\.?\d+(?:e[+-]?\d+)?|auto))?\)(?:, *bs=(\d+))?')
 _PART = re.compile(r'([a-z]+?)(\d+(?:\.\d+)?(?:e[+-]?\d+)?|auto)?')
 _EXAMPLES = "such as 'ep10_bs64_lr2e-3' or 'fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32'"
 
@@ -120,29 +130,26 @@ def parse_recipe(
     "The recipe that `text` names; raises `ValueError` that says where it is wrong."
     text = str(text).strip()
     if m := _TEXT.fullmatch(text): return Recipe(int(m[1]), *(d if v is None else kind(v) for v, kind, d in zip(m.groups()[1:], (int, _rate, int), (1, 2e-3, 32))))
-    if not re.match(r'[a-z]+\d[^ (]*$', text): raise ValueError(f"{text!r} is no recipe; expected text {_EXAMPLES}")
-    found, at = dict(schedule='onecycle', lr=[]), 1
+    if not re.match(r'[a-z]+\d[^ (]*$', text): raise ValueError(f"{text!r} is no recipe; expected text {_EXAMPLES}, or a suite: {', '.join(RECIPE_SUITES)}")
+    found, at = dict(lr=[]), 1
     for o in text.split('_'):
         try: k, v = _part(o)
         except ValueError as e: raise ValueError(f"{text!r}: {o!r} at character {at} {e}") from None
         if k == 'lr': found['lr'].append(v)
-        elif k in found and k != 'schedule' or k == 'schedule' and found[k] != 'onecycle': raise ValueError(f"{text!r}: {o!r} at character {at} says {k} a second time")
+        elif k in found: raise ValueError(f"{text!r}: {o!r} at character {at} says {k} a second time")
         else: found[k] = v
         at += len(o) + 1
-    if missing := [o for o,k in (('ep', 'epochs'), ('bs', 'bs'), ('lr', 'lr')) if not found.get(k)]: raise ValueError(f"{text!r} has no {' and no '.join(missing)}; a schedule's name is {_EXAMPLES}")
-    try: return Recipe(**found)
+    if missing := [o for o,k in (('ep', 'epochs'), ('bs', 'bs'), ('lr', 'lr')) if found.get(k, []) == []]: raise ValueError(f"{text!r} has no {' and no '.join(missing)}; a schedule's name is {_EXAMPLES}")
+    try: return Recipe(**dict(schedule='onecycle') | found)
     except ValueError as e: raise ValueError(f"{text!r}: {e}") from None
 
-# %% ../nbs/07_recipes.ipynb #53eb74ca
-RECIPE_SUITES = dict(
-    post2021=['ep5_bs64_lr1e-3', 'ep20_bs64_lr3e-3', 'ep10_bs32_lr1e-3', 'ep10_bs64_lr3e-4', 'ep10_bs64_lr2e-3', 'ep10_bs64_lr1.4e-3_lr1e-5_lr1e-6', 'ep15_bs64_lr3e-3_lr1e-4_lr5e-5_lr1e-6'],
-    kinds=['ep10_bs64_lr2e-3' + ('' if k == 'onecycle' else f'_{k}') for k in SCHEDULES])
-
+# %% ../nbs/07_recipes.ipynb #d7e8ade1
 def expand_recipes(
     recipes # A `Recipe`, text with commas between names and suites, or a list of such
 )->list: # Recipes, each once
     "What to train by; raises `ValueError` for text that names none."
     if isinstance(recipes, Recipe): return [recipes]
+    if not isinstance(recipes, (str, list, tuple)): raise ValueError(f"{recipes!r} is no recipe; expected text {_EXAMPLES}, a Recipe, or a list of such")
     if isinstance(recipes, str):
         names = [o.strip() for o in re.findall(r'fine_tune\([^)]*\)(?:, *bs=\d+)?|[^,]+', recipes) if o.strip()]
         if not names: raise ValueError(f"{recipes!r} names no recipe; expected text {_EXAMPLES}")
@@ -194,7 +201,7 @@ def train(
         if done < epochs: _fit(learn, recipe, phase, epochs, lr, done)
         done = max(0, done - epochs)
 
-# %% ../nbs/07_recipes.ipynb #1e3fbc73
+# %% ../nbs/07_recipes.ipynb #1364efe4
 class _DryRun:
     "What `train` needs of a learner, with rates and nothing to train"
     def __init__(self, steps, groups, parts=1):
@@ -215,6 +222,8 @@ def schedule_rates(
 )->pd.DataFrame: # A row per step: `step`, `phase`, `epoch`, and `lr_0` to the last group's rate
     "The learning rates that `recipe` will train with; raises `ValueError` for text that is no recipe, and for a rate that is still to be found."
     recipe = parse_recipe(str(recipe))
+    for k, v in (('steps', steps), ('groups', groups)):
+        if type(v) is not int or v < 1: raise ValueError(f"{k} is a whole number, at least 1, not {v!r}")
     train(dry := _DryRun(steps, groups, recipe.accumulate), recipe)
     names = [o for o,n in phases(recipe) for _ in range(n*steps)]
     df = pd.DataFrame(dry.rows, columns=[f'lr_{i}' for i in range(groups)])

@@ -29,7 +29,7 @@ from .scores import confusion, kind_scores
 # %% ../nbs/12_report.ipynb #3abc10c9
 def _one_model(df): return len(df[['library', 'model']].drop_duplicates()) == 1
 
-# %% ../nbs/12_report.ipynb #b657a337
+# %% ../nbs/12_report.ipynb #1b2840fc
 def verdict(
     where='runs' # As `results.as_frame` takes it
 )->list: # Three sentences
@@ -37,10 +37,10 @@ def verdict(
     runs = as_frame(where)
     df = summarize(runs)
     done, failed = df[df.finished], df[~df.finished]
-    lost = f" {len(failed)} of {len(df)} models failed." if len(failed) else ''
-    if not len(done): return [f"None of {len(df)} models finished.", f"The first failed so: {df.note.iloc[0]}.", "There is nothing to compare."]
-    top = done.iloc[0]
-    what = 'a mean average precision' if top.rank_by == 'map' else 'an accuracy'
+    how = 'did not finish' if failed.note.str.startswith('interrupted').any() else 'failed'
+    lost = f" {len(failed)} of {len(df)} {'ways' if _one_model(df) else 'models'} {how}." if len(failed) else ''
+    if not len(done): return [f"None of {len(df)} models finished.", f"The first: {df.note.iloc[0]}.", "There is nothing to compare."]
+    top, what = done.iloc[0], 'a mean average precision' if done.rank_by.iloc[0] == 'map' else 'an accuracy'
     who = f"Of {len(done)} {f'ways to train {top.model}' if _one_model(done) else 'models'}, {top.entry} came out first on the validation split, and has" if len(done) > 1 else f"{top.entry} is the only model that finished, with"
     first = f"{who} {what} of {score_text(top)}, over {top.seeds} seed{'s' if top.seeds > 1 else ''}."
     return [first + lost, _how_sure(done, runs), _at_what_cost(done)]

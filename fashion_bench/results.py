@@ -20,7 +20,7 @@ import pandas as pd
 from .confidence import accuracy_interval, rank_models
 from .scores import scores
 
-# %% ../nbs/10_results.ipynb #7eadae1c
+# %% ../nbs/10_results.ipynb #285f133f
 _METRICS = ('accuracy', 'top3_accuracy', 'top5_accuracy', 'macro_f1', 'weighted_f1', 'balanced_accuracy', 'log_loss', 'calibration_error', 'map')
 _FIGURES = [f'{s}_{m}' for s in ('valid', 'test') for m in _METRICS] + ['minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'images_per_second', 'parameters', 'multiply_adds', 'suggested_lr']
 _MEANS = [*_FIGURES, 'memory_gb', 'kilojoules', 'seconds']
@@ -28,11 +28,11 @@ WAITED = .1 # share of an epoch from which on a row says that it waited for data
 
 def _note(r):
     "What to know of a run beside its figures"
-    why, batch, wait = r.get('failure'), r.get('batch', {}), r.get('figures', {}).get('wait_share') or 0.
+    why, batch, wait, lr = r.get('failure'), r.get('batch', {}), *(r.get('figures', {}).get(k) or 0. for k in ('wait_share', 'suggested_lr'))
     if r['status'] == 'finished':
-        return '; '.join([f'waited for data {wait:.0%} of the time, so its minutes are not those of the model']*(wait > WAITED)
+        return '; '.join([f'lr_find suggested {lr:.3g}']*(lr > 0) + [f'waited for data {wait:.0%} of the time, so its minutes are not those of the model']*(wait > WAITED)
                          + [f"{batch.get('at_once')} images at once for want of memory: batch norm saw so few"]*bool(batch.get('too_large')))
-    return f"{why['type']} ({why['phase']}): {why['message']}" if why else f"{r['status']}, not finished"
+    return f"{why['type']} ({why['phase']}): {why['message']}" if why else 'interrupted, or still going' if r['status'] == 'running' else r['status']
 
 # %% ../nbs/10_results.ipynb #99ba2f29
 def _row(r):
@@ -189,7 +189,7 @@ def _clock(minutes):
     s = round(minutes*60)
     return f'{s//60}:{s%60:02d}'
 
-# %% ../nbs/10_results.ipynb #65b8f32c
+# %% ../nbs/10_results.ipynb #b06e223f
 def board_text(
     board # As `leaderboard` gives it
 )->str: # Several lines
@@ -198,7 +198,7 @@ def board_text(
     if df.low.notna().any(): df.insert(df.columns.get_loc('low'), '95%', [f'{a:.3f}-{b:.3f}' if a == a else '-' for a,b in zip(df.low, df.high)])
     for o in ('accuracy', 'map', 'macro_f1', 'valid_accuracy', 'valid_map'):
         if o in df: df[o] = [f'{v:.3f}' if v == v else '-' for v in df[o]]
-    df['minutes_per_epoch'] = [_clock(v) if v == v else 'failed' for v in df.minutes_per_epoch]
+    df['minutes_per_epoch'] = [_clock(v) if v == v else '-' if n.startswith('interrupted') else 'failed' for v,n in zip(df.minutes_per_epoch, board.note)]
     df['computing'] = [_clock(v) if v == v else '-' for v in df.pop('compute_minutes_per_epoch')]
     what = 'Mean average precision, macro F1 and thresholded accuracy are' if 'map' in df else 'Accuracy is'
     place = f'{what} on the test split; models are ranked on the validation split.' if {'valid_accuracy', 'valid_map'} & set(df) else f'{what} on the validation split.'
@@ -206,12 +206,13 @@ def board_text(
     lone = ['One seed each: intervals are of the images alone, and nothing is known of how seeds vary (--seeds 3).'] if df.seeds.max() == 1 else []
     return '\n'.join([df.drop(columns=['low', 'high']).to_string(index=False), '', ' '.join([place, *ties]), *lone, *(f'{m}: {n}' for m,n in zip(board.model, board.note) if n)])
 
-# %% ../nbs/10_results.ipynb #3bc1d1cd
+# %% ../nbs/10_results.ipynb #f9bcf12b
 def write_board(
     board:pd.DataFrame, # As `leaderboard` gives it, or any frame
     file # `.csv`, `.parquet`, `.md` or `.tex`
 )->None:
     "Write a table for a spreadsheet, a program, a page or a paper; raises `ValueError` for another kind of file."
+    if not Path(file).parent.is_dir(): raise FileNotFoundError(f"there is no folder {Path(file).parent} to write {Path(file).name} into")
     path, text = Path(file), lambda v: '' if v is None or v != v else f'{v:.3f}' if isinstance(v, float) else str(v)
     rows = [[text(v) for v in o] for o in board.itertuples(index=False)]
     if path.suffix == '.csv': return board.to_csv(path, index=False)

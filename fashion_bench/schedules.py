@@ -18,19 +18,21 @@ from .details import SERIES, best_epochs, run_series
 from .plots import CYCLE
 from .results import answers, as_frame, distinct_runs, in_words, name_entries, score_text, shares_first, summarize
 
-# %% ../nbs/11a_schedules.ipynb #9f6e3d89
+# %% ../nbs/11a_schedules.ipynb #b162f343
 def _named(where):
-    "Finished runs with `entry`, named by their recipes where all are of one model"
+    "Finished runs with `entry`; raises `ValueError` if they are on several sets of data"
     runs = distinct_runs(as_frame(where))
     runs = runs[runs.status == 'finished']
+    if (n := runs.fingerprint.nunique()) > 1: raise ValueError(f"the runs are on {n} different sets of data, and schedules are compared on one; `models_with_schedules` tells them apart")
     return name_entries(runs)
 
 def models_with_schedules(
     where='runs' # As `results.as_frame` takes it
-)->dict: # Their finished runs, by `library/name`
-    "The models that were trained by several recipes."
+)->dict: # Their finished runs, by `library/name`, and the data where these differ
+    "The models that were trained by several recipes on the same data."
     runs = as_frame(where)
-    return {f'{library}/{model}': rows for (library, model), rows in runs[runs.status == 'finished'].groupby(['library', 'model'], sort=False) if rows.recipe.nunique() > 1}
+    runs, several = runs[runs.status == 'finished'], runs.fingerprint.nunique() > 1
+    return {f'{library}/{model}' + f' on data {data:.6}'*several: rows for (library, model, data), rows in runs.groupby(['library', 'model', 'fingerprint'], sort=False) if rows.recipe.nunique() > 1}
 
 def _short(df):
     "What to call entries: their recipes, if these say which is which"
@@ -38,23 +40,24 @@ def _short(df):
 
 def budgets(
     where='runs' # As `results.as_frame` takes it; the runs' folders must be there
-)->pd.DataFrame: # A row per schedule, shortest first, the best of each length on top: `schedule`, `epochs`, `rank` within its length, `seeds`, `accuracy` with `low` and `high`, `split`, `valid_accuracy`, `valid_loss` at the end, `lowest_valid_loss`, `lowest_epoch`
-    "Schedules by length; raises `ValueError` if no run is finished."
+)->pd.DataFrame: # A row per schedule, shortest first, the best of each length on top: `schedule`, `epochs`, `rank` within its length (`?` where the runs keep no predictions to test that), `seeds`, `accuracy` with `low` and `high`, `split`, `valid_accuracy`, `valid_loss` at the end, `lowest_valid_loss` of the epochs that train all layers, `lowest_epoch`
+    "Schedules by length; raises `ValueError` if no run is finished, or they are on several sets of data."
     runs = _named(where)
     if not len(runs): raise ValueError("no run is finished: there are no schedules to compare")
-    ends, right = best_epochs(runs), answers(runs, 'valid')
+    ends, right = best_epochs(runs, frozen=False), answers(runs, 'valid')
     ends = ends.groupby('entry')[['epochs', 'last', 'best', 'epoch']].mean().set_axis(['epochs', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch'], axis=1)
     df = summarize(runs).merge(ends, left_on='entry', right_index=True)
     df['schedule'] = df.entry.map(_short(df))
     df['rank'] = ''
     for _, rows in df.groupby('epochs'):
-        known = all(o in right for o in rows.entry)
-        places = rank_models({o: right[o] for o in rows.entry}).set_index('model')['rank'] if known else pd.Series([str(i+1) for i in range(len(rows))], rows.sort_values('valid_accuracy', ascending=False).entry)
-        df.loc[rows.index, 'rank'] = rows.entry.map(places)
+        known = len(rows) > 1 and all(o in right for o in rows.entry)
+        df.loc[rows.index, 'rank'] = rows.entry.map(rank_models({o: right[o] for o in rows.entry}).set_index('model')['rank']) if known else '1' if len(rows) == 1 else '?'
     df['epochs'] = df.epochs.round().astype(int)
     return df.sort_values(['epochs', 'valid_accuracy'], ascending=[True, False], ignore_index=True)[['schedule', 'epochs', 'rank', 'seeds', 'accuracy', 'low', 'high', 'split', 'valid_accuracy', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch']]
 
-# %% ../nbs/11a_schedules.ipynb #b3e1f158
+# %% ../nbs/11a_schedules.ipynb #96f3b5d4
+_UNKNOWN = "How sure that is cannot be said: the runs keep no predictions, or not of the same images"
+
 def schedule_verdict(
     where='runs' # As `results.as_frame` takes it; the runs' folders must be there
 )->list: # Sentences: one for each length that several schedules have, one over all, one for each that overfits: whose validation loss ends a tenth or more above its lowest
@@ -63,16 +66,17 @@ def schedule_verdict(
     for epochs, rows in df.groupby('epochs'):
         if len(rows) < 2: continue
         top, tied = rows.iloc[0], rows.schedule[shares_first(rows['rank'])].tolist()[1:]
-        sure = f"It cannot be told apart from {in_words(tied)}" if tied else "Chance does not explain its lead over any other"
+        sure = _UNKNOWN if top['rank'] == '?' else f"It cannot be told apart from {in_words(tied)}" if tied else "Chance does not explain its lead over any other"
         out.append(f"Of {len(rows)} schedules of {epochs} epochs, {top.schedule} comes out first on the validation split, with {score_text(top)}. {sure}.")
     if df.epochs.nunique() > 1:
         overall = summarize(_named(where))
         first, *tied = overall.entry[shares_first(overall['rank'])].map(_short(overall))
         length = dict(zip(df.schedule, df.epochs))
-        out.append(f"Of all lengths, {first} ({length[first]} epochs) comes out first" + (f", and cannot be told apart from {in_words([f'{o} ({length[o]})' for o in tied])}." if tied else ", by more than chance explains."))
+        sure = f". {_UNKNOWN}." if not answers(where, 'valid') else f", and cannot be told apart from {in_words([f'{o} ({length[o]})' for o in tied])}." if tied else ", by more than chance explains."
+        out.append(f"Of all lengths, {first} ({length[first]} epochs) comes out first{sure}")
     climbed = df[df.valid_loss > 1.1*df.lowest_valid_loss]
     out += [f"{r.schedule} overfits: its validation loss is lowest, {r.lowest_valid_loss:.2f}, after epoch {r.lowest_epoch:.0f}, and {r.valid_loss:.2f} at the end." for r in climbed.itertuples()]
-    if df.seeds.max() == 1: out.append("Each ran with one seed: nothing is known of how seeds vary, and differences look surer than they are.")
+    if df.seeds.min() == 1: out.append(f"{'Each' if df.seeds.max() == 1 else 'Some'} ran with one seed: nothing is known of how seeds vary there, and differences look surer than they are.")
     return out
 
 # %% ../nbs/11a_schedules.ipynb #2cac4fea

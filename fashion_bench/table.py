@@ -127,7 +127,7 @@ def check_images(
     if len(absent) == len(table): raise FileNotFoundError(f"none of the {len(table):,} listed images is under {root}: no {first}. {hint}".strip())
     raise FileNotFoundError(f"{len(absent):,} of {len(table):,} listed images are not on disk under {root}: {first}. Unpack the images again, or take those lines out of the lists")
 
-# %% ../nbs/00_table.ipynb #58b71c8b
+# %% ../nbs/00_table.ipynb #1b303ea7
 def check_out(
     out, # A folder to write results to; made if it is not there
     table=None # The image table they are of
@@ -135,11 +135,11 @@ def check_out(
     "`out` if it can be written to; raises `ValueError` if not, or if it lies in the deepest folder that holds all images of `table`."
     out = Path(out).expanduser()
     data = None if table is None else Path(os.path.commonpath([o.parent for o in image_paths(table)])).resolve()
-    if data in (out.resolve(), *out.resolve().parents): raise ValueError(f"results would be written to {out}, inside the data's folder {data}, which is left as it is; choose another --out")
+    if data in (out.resolve(), *out.resolve().parents): raise ValueError(f"results would be written to {out}, inside the data's folder {data}, which is left as it is; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out): pass
-    except OSError as e: raise ValueError(f"cannot write to {out} ({e.strerror}); choose another --out") from e
+    except OSError as e: raise ValueError(f"cannot write to {out} ({e.strerror}); choose another folder") from e
     return out
 
 # %% ../nbs/00_table.ipynb #9648e875

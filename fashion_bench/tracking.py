@@ -22,7 +22,7 @@ from .files import claim, whole_file
 from .followers import Tracker, flat_config, run_name
 from .results import leaderboard, load_runs, read_predictions
 
-# %% ../nbs/13_tracking.ipynb #44b1e835
+# %% ../nbs/13_tracking.ipynb #592b111f
 def _needs(package):
     if find_spec(package) is None: raise ValueError(f"{package} is not installed: pip install 'fashion-bench[{package}]'")
 
@@ -46,8 +46,6 @@ def wandb_key()->bool: # From the environment, or where `wandb login` puts it
 
 class WandB(Tracker):
     "Weights & Biases: every run with its curves, its confusion matrix, and the leaderboard. Raises `ValueError` if wandb is not installed, or a project cannot be called so."
-    later = '`fashion-bench wandb-sync {}` sends them later'
-
     def __init__(self,
         project:str, # Or `team/project`
         group:str|None=None, # By default, the name of the folder of runs
@@ -60,9 +58,15 @@ class WandB(Tracker):
         if not re.fullmatch(r'([^/\\#?%:]+/)?[^/\\#?%:]{1,128}', project): raise ValueError(f"a project is a name, or team/name, of up to 128 characters but none of /\\#?%:, and not {project!r}")
         self.group, self.report, self.out, self.must_reach, self.runs = group, report, out, must_reach, {}
         self.mode = os.environ.get('WANDB_MODE') or ('online' if wandb_key() else 'offline')
+        if self.mode not in ('online', 'offline', 'disabled'): raise ValueError(f"WANDB_MODE is {self.mode!r}; it may be online, offline or disabled")
+        if self.mode == 'disabled' and must_reach: raise ValueError("WANDB_MODE is disabled: nothing would be sent; unset it")
         if self.mode == 'offline' and 'WANDB_MODE' not in os.environ:
             if must_reach: raise ValueError("there is no key for Weights & Biases; `wandb login` asks for one, or set WANDB_API_KEY")
             warnings.warn(f"no key for Weights & Biases (`wandb login`, or WANDB_API_KEY): working offline. `fashion-bench wandb-sync RUNS --project {project}` sends everything later")
+
+    def later(self, out):
+        "As `Tracker.later`"
+        return f"`fashion-bench wandb-sync {out} --project {f'{self.entity}/' if self.entity else ''}{self.project}` sends them later"
 
     def follow(self, out):
         "As `Tracker.follow`"
@@ -116,7 +120,7 @@ class WandB(Tracker):
     def _board(self, out, runs):
         import wandb
         board = leaderboard(runs)
-        run = self._open(blake2b(f'{self.group} leaderboard {min(map(str, runs.folder))}'.encode(), digest_size=8).hexdigest(), 'leaderboard', 'leaderboard')
+        run = self._open(blake2b(f'{self.group} leaderboard'.encode(), digest_size=8).hexdigest(), 'leaderboard', 'leaderboard')
         run.log(dict(leaderboard=wandb.Table(columns=list(board), data=[[None if v != v else v for v in r] for r in board.astype(object).to_numpy().tolist()])))
         if self.report:
             from fashion_bench.report import report_html
@@ -126,14 +130,16 @@ class WandB(Tracker):
             run.log_artifact(artifact)
         run.finish()
 
-# %% ../nbs/13_tracking.ipynb #afe8dcec
+# %% ../nbs/13_tracking.ipynb #a48cf351
 class TensorBoard(Tracker):
-    "TensorBoard: a folder per run, for `tensorboard --logdir`. Raises `ValueError` if tensorboard is not installed, or `logdir` is a file."
+    "TensorBoard: a folder per run, for `tensorboard --logdir`. Raises `ValueError` if tensorboard is not installed, or `logdir` cannot be written to."
     def __init__(self,
         logdir # Folder to write to
     ):
         _needs('tensorboard')
-        if not str(logdir) or Path(logdir).is_file(): raise ValueError(f"TensorBoard writes to a folder, and {str(logdir)!r} is none")
+        if not str(logdir): raise ValueError("TensorBoard writes to a folder, and none is named")
+        try: Path(logdir).mkdir(parents=True, exist_ok=True)
+        except OSError as e: raise ValueError(f"TensorBoard cannot write to the folder {str(logdir)!r}: {e.strerror}") from e
         self.logdir, self.writers = Path(logdir).absolute(), {}
 
     def begin(self, record, attempt=1):

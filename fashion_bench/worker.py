@@ -196,7 +196,7 @@ def place_envs(
     if len(gpus) > 1 or gpus and n > 1: return [dict(CUDA_VISIBLE_DEVICES=gpus[i % len(gpus)]) for i in range(n)]
     return [dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//n))) if n > 1 else {} for _ in range(n)]
 
-# %% ../nbs/08b_worker.ipynb #6609e89f
+# %% ../nbs/08b_worker.ipynb #689c4ab8
 class Processes:
     "An engine: each run in a fresh process on this machine."
     def __init__(self,
@@ -252,9 +252,10 @@ class Processes:
         if record: return record
         record = dict(id=spec.id, folder=spec.folder, spec=asdict(spec), data=describe_table(table, spec.data), environment=environment())
         if (found := read_record(folder)) and found['status'] == 'running': record = found
+        log = _tail(folder/'log.txt')
         done = next((o['nth'] - 1 for o in epochs if o['event'] == 'epoch'), 0) + sum(o['event'] == 'accuracy' for o in epochs)
         record.update(status='failed', seconds=time.perf_counter() - start,
-                      failure=dict(type='TimeLimit' if 'time limit' in how else 'ProcessDied', message=how, places=[], phase='training' if epochs else 'start', epochs=done, log=_tail(folder/'log.txt')))
+                      failure=dict(type='TimeLimit' if 'time limit' in how else 'ProcessDied', message=': '.join([how, *log[-1:]]), places=[], phase='training' if epochs else 'start', epochs=done, log=log))
         write_json(folder/'run.json', record)
         return record
 

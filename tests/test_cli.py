@@ -106,7 +106,7 @@ def test_recipe_that_makes_no_sense(tmp_path):
     refused(here('schedules', tmp_path/'photos', '--model', 'resnet34', '--seeds', 0), '--seeds takes how many')
     for flag, text in (('--wandb', ''), ('--wandb', 'a/b/c'), ('--tensorboard', tmp_path/'photos/a.txt')):
         (tmp_path/'photos/a.txt').touch()
-        refused(here('schedules', tmp_path/'photos', '--model', 'resnet34', flag, text, '--out', tmp_path/'runs'), 'a project is a name' if flag == '--wandb' else 'writes to a folder')
+        refused(here('schedules', tmp_path/'photos', '--model', 'resnet34', flag, text, '--out', tmp_path/'runs'), 'a project is a name' if flag == '--wandb' else 'cannot write to the folder')
 
 def test_grid_files_with_mistakes(tmp_path):
     (tmp_path/'g.toml').write_text('data = "wardrobe"\nmodels = "xresnet18"\nseedz = 3\n')
