@@ -126,18 +126,21 @@ def track_runs(
     sync.close(where)
     return n
 
-# %% ../nbs/12a_followers.ipynb #c02dd5d7
+# %% ../nbs/12a_followers.ipynb #b31982b5
 def _stamps(folder): return [f.stat().st_mtime_ns if f.exists() else 0 for f in (folder/'run.json', folder/'history.csv', folder/'steps.csv')]
 
 def _tell(what, *args):
-    "Call `what`; an exception goes into the log, and in a line to who started this process"
+    "Call `what`; an exception goes into the log, and in a line to the user"
     try: what(*args)
     except Exception as e:
         traceback.print_exc()
-        print(' '.join([f'{type(e).__name__}:', *str(e).splitlines()[:1]]), flush=True)
+        warnings.warn(' '.join([f'{type(e).__name__}:', *str(e).splitlines()[:1]]))
 
 def watch()->None:
     "What a follower's process does: look at the folders that it is told of, until standard input is closed."
+    user, sys.stdout = sys.stdout, sys.stderr # what a tracker prints goes into the log; what it warns of, to the user
+    warnings.filterwarnings('always', category=UserWarning)
+    warnings.showwarning = lambda message, *args, **kwargs: print(message, file=user, flush=True)
     tracker, out, every = pickle.load(sys.stdin.buffer)
     over, sync, seen = threading.Event(), _Sync(tracker), {}
     def listen():
@@ -154,7 +157,7 @@ def watch()->None:
         over.wait(every)
     _tell(sync.close, out)
 
-# %% ../nbs/12a_followers.ipynb #f823132a
+# %% ../nbs/12a_followers.ipynb #baa0a09d
 class Follower:
     "A process that tells a tracker of runs as they go on. Where several processes share a grid, each has followers of its own, which see the runs that it does."
     def __init__(self,
@@ -170,7 +173,7 @@ class Follower:
         except Exception as e: raise ValueError(f"{self.name} cannot be sent to another process ({e}): what it opens, it should open in `begin`") from e
         code = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from fashion_bench.followers import watch; watch()'
         with open(self.log, 'ab') as log:
-            self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True) # Ctrl-C is for the benchmark
+            self.process = subprocess.Popen([sys.executable, '-c', code, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True) # Ctrl-C is for the benchmark
         self._send(header)
 
     def _send(self, data):
@@ -186,7 +189,7 @@ class Follower:
         self._send(json.dumps({folder: _stamps(self.out/folder)}).encode() + b'\n')
 
     def stop(self)->None:
-        "Let it tell what is left, wait for it, and warn of what it could not tell"
+        "Let it tell what is left, wait for it, and pass on what it warned of"
         try: said, _ = self.process.communicate(timeout=self.patience)
         except subprocess.TimeoutExpired:
             self.process.kill()

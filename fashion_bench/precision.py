@@ -65,7 +65,7 @@ def depthwise_in_fp32(
     convs = [o for o in model.modules() if isinstance(o, nn.Conv2d) and 1 < o.groups == o.in_channels]
     return [h for o in convs for h in (o.register_forward_pre_hook(enter), o.register_forward_hook(leave, always_call=True))]
 
-# %% ../nbs/06c_precision.ipynb #738ff1a7
+# %% ../nbs/06c_precision.ipynb #a1f4d513
 _NAMES = {torch.float32: 'fp32', torch.bfloat16: 'bf16', torch.float16: 'fp16'}
 
 class Autocast(MixedPrecision):
@@ -83,18 +83,18 @@ class Autocast(MixedPrecision):
         if self.kind == 'cpu': self.hooks += depthwise_in_fp32(self.model)
 
     def _enter(self, m, args):
-        self.autocast = torch.autocast(self.kind, self.dtype)
-        self.autocast.__enter__()
+        self.context = torch.autocast(self.kind, self.dtype)
+        self.context.__enter__()
 
     def _leave(self, m, args, out):
-        self.autocast.__exit__(None, None, None)
+        self.context.__exit__(None, None, None)
         if out is not None: self.ran = _NAMES[out.dtype]
     def before_batch(self): pass
     def after_loss(self): pass
 
     def after_fit(self):
         for o in self.hooks: o.remove()
-        super().after_fit()
+        self.learn.scaler, self.scales = None, None
 
 # %% ../nbs/06c_precision.ipynb #671214db
 class _Fused(Optimizer):

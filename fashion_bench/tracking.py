@@ -22,7 +22,7 @@ from .files import claim, whole_file
 from .followers import Tracker, flat_config, run_name
 from .results import leaderboard, load_runs, read_predictions
 
-# %% ../nbs/13_tracking.ipynb #592b111f
+# %% ../nbs/13_tracking.ipynb #c00cd177
 def _needs(package):
     if find_spec(package) is None: raise ValueError(f"{package} is not installed: pip install 'fashion-bench[{package}]'")
 
@@ -85,7 +85,7 @@ class WandB(Tracker):
         try: return start()
         except (OSError, wandb.errors.CommError, wandb.errors.UsageError) as e: # no network, or a key that is none
             if self.must_reach: raise OSError(f"Weights & Biases cannot be reached: {str(e).splitlines()[0]}") from e
-            print(f'Weights & Biases cannot be reached ({str(e).splitlines()[0]}): working offline', flush=True)
+            warnings.warn(f'Weights & Biases cannot be reached ({str(e).splitlines()[0]}): working offline')
             self.mode = 'offline'
             return start()
 
