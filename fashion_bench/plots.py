@@ -43,15 +43,17 @@ def _entries(where):
     "A row per entry, from whatever there is"
     return where if 'accuracy' in getattr(where, 'columns', ()) else summarize(as_frame(where))
 
-# %% ../nbs/11_plots.ipynb #d463c7db
+# %% ../nbs/11_plots.ipynb #a81e7273
 def _names(df):
-    "What to call each row"
-    return df.entry.tolist() if 'entry' in df else name_entries(df).entry.tolist()
+    "What to call each row, in lines that leave room for the picture"
+    return [_wrapped(o, 48) for o in (df if 'entry' in df else name_entries(df)).entry]
+
+def _wrapped(text, width): return '\n'.join(wrap(text, width, break_on_hyphens=False))
 
 def _titles(names, width):
     "Entries' names in lines of so many characters, without the model's where all are of one"
     heads, extras = zip(*[(head, rest.removesuffix(')')) for head,_,rest in (o.partition(' (') for o in names)])
-    return ['\n'.join(wrap(o, width, break_on_hyphens=False)) for o in (extras if len(set(heads)) == 1 and all(extras) else names)]
+    return [_wrapped(o, width) for o in (extras if len(set(heads)) == 1 and all(extras) else names)]
 
 # %% ../nbs/11_plots.ipynb #dd5b6817
 def plot_efficiency(
