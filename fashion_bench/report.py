@@ -9,12 +9,12 @@ Docs: https://fashion-bench.github.io/fashion_bench/report.html.md"""
 # %% auto #0
 __all__ = ['verdict', 'command_of', 'html_table', 'figure_html', 'report_html']
 
-# %% ../nbs/12_report.ipynb #53ccc34e
+# %% ../nbs/12_report.ipynb #a2b1194e
 from base64 import b64encode
 from html import escape
 from io import BytesIO
 from pathlib import Path
-import json, math, re, shlex
+import json, math, shlex
 
 import matplotlib.pyplot as plt
 import pandas as pd

@@ -94,12 +94,12 @@ def load_runs(
     if not files: raise FileNotFoundError(f"{', '.join(map(str, places))} holds no runs (folders with a run.json)")
     return pd.DataFrame([_read(f) for f in files], columns=_ROW)
 
-# %% ../nbs/10_results.ipynb #95b33e87
+# %% ../nbs/10_results.ipynb #4a10fe78
 def as_frame(
     where # A frame of `runs_frame`, a list of records, or a folder (or list of folders) that `load_runs` reads
 )->pd.DataFrame: # A row per run
     "The runs that `where` stands for."
-    if isinstance(where, pd.DataFrame): return where
+    if isinstance(where, pd.DataFrame): return where if where.index.is_unique else where.reset_index(drop=True) # as of several, one below the other
     if isinstance(where, (list, tuple)) and where and isinstance(where[0], dict): return runs_frame(where)
     return load_runs(where)
 

@@ -1,6 +1,5 @@
 "Kills a benchmark at random moments, interrupts it, fills its disk: nothing that was finished is lost, and the outcome is that of a benchmark that nobody disturbed."
-import json, os, signal, subprocess, sys, time
-from pathlib import Path
+import json, os, signal, subprocess, sys
 
 import numpy as np
 import pandas as pd

@@ -1,6 +1,5 @@
 "The report in a real browser, at a phone's width and without a network, and from the command line."
 import json, re, shutil, subprocess, sys
-from pathlib import Path
 
 import numpy as np
 import pytest
