@@ -189,7 +189,7 @@ def _clock(minutes):
     s = round(minutes*60)
     return f'{s//60}:{s%60:02d}'
 
-# %% ../nbs/10_results.ipynb #b06e223f
+# %% ../nbs/10_results.ipynb #23200445
 def board_text(
     board # As `leaderboard` gives it
 )->str: # Several lines
@@ -201,7 +201,7 @@ def board_text(
     df['minutes_per_epoch'] = [_clock(v) if v == v else '-' if n.startswith('interrupted') else 'failed' for v,n in zip(df.minutes_per_epoch, board.note)]
     df['computing'] = [_clock(v) if v == v else '-' for v in df.pop('compute_minutes_per_epoch')]
     what = 'Mean average precision, macro F1 and thresholded accuracy are' if 'map' in df else 'Accuracy is'
-    place = f'{what} on the test split; models are ranked on the validation split.' if {'valid_accuracy', 'valid_map'} & set(df) else f'{what} on the validation split.'
+    place = 'Nothing is finished.' if (board['rank'] == '-').all() else f'{what} on the test split; models are ranked on the validation split.' if {'valid_accuracy', 'valid_map'} & set(df) else f'{what} on the validation split.'
     ties = ['Models that share places cannot be told apart.'] if df['rank'].str.contains(r'\d-').any() else []
     lone = ['One seed each: intervals are of the images alone, and nothing is known of how seeds vary (--seeds 3).'] if df.seeds.max() == 1 else []
     return '\n'.join([df.drop(columns=['low', 'high']).to_string(index=False), '', ' '.join([place, *ties]), *lone, *(f'{m}: {n}' for m,n in zip(board.model, board.note) if n)])

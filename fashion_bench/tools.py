@@ -75,7 +75,7 @@ def models(
     print(df.to_string(index=False))
     print(f'\n{len(df)} models')
 
-# %% ../nbs/13b_tools.ipynb #92eeafa7
+# %% ../nbs/13b_tools.ipynb #2afa2b01
 @tools.command()
 def predict(
     model:str = Argument(help='The folder of a finished run, or of an exported model.'),
@@ -86,11 +86,15 @@ def predict(
     "Name what is on images, with probabilities."
     from fashion_bench.predictor import load_model
     df = load_model(model).predict(*images, top=top)
-    if as_json: return print(df.to_json(orient='records', indent=1))
+    unread = (df.problem != '').sum()
+    if as_json:
+        print(df.to_json(orient='records', indent=1))
+        raise typer.Exit(int(unread == len(df)))
     wide = [(i, *(f'{c} {p:.3f}' for c,p in zip(g['class'], g.probability))) if not g.problem.any() else (i, g.problem.iloc[0]) for i,g in df.groupby('image', sort=False)]
     width = max(len(str(o[0])) for o in wide)
     for i, *rest in wide: print(f'{i:<{width}}  ' + '  '.join(f'{o:<22}' for o in rest).rstrip())
-    if df.problem.any(): print(f'fashion-bench: {(df.problem != "").sum()} image(s) cannot be read', file=sys.stderr)
+    if unread: print(f'fashion-bench: {unread} image(s) cannot be read', file=sys.stderr)
+    if unread == len(df): raise typer.Exit(1)
 
 @tools.command()
 def export(
@@ -102,6 +106,7 @@ def export(
     import shutil
     from fashion_bench.predictor import export_onnx, load_model
     from fashion_bench.table import check_out
+    if Path(to).resolve() == Path(run).resolve(): raise ValueError(f"{run} is where the model is; export it --to another folder")
     model, to = load_model(run), check_out(to)
     for o in ('model.safetensors', 'model.json'): shutil.copy(Path(run)/o, to/o)
     if onnx: print(f'model.onnx differs from torch by at most {export_onnx(model, to/"model.onnx"):.1e}')
