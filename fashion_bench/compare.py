@@ -9,13 +9,13 @@ Docs: https://fashion-bench.github.io/fashion_bench/compare.html.md"""
 # %% auto #0
 __all__ = ['compare_reference', 'compare_runs']
 
-# %% ../nbs/10a_compare.ipynb #48f31d82
+# %% ../nbs/10a_compare.ipynb #2cc2261f
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau, spearmanr
 from .confidence import compare_models, holm
 from .reference import reference_2021
-from .results import answers, as_frame, summarize
+from .results import answers, as_frame, in_words, summarize
 
 # %% ../nbs/10a_compare.ipynb #1f5faf20
 def _causes(r):
@@ -51,7 +51,7 @@ def _places(rank, own, seen):
     among = [o in seen for o in own.entry]
     return sum(among[:low-1]) + 1, max(sum(among[:high]), 1)
 
-# %% ../nbs/10a_compare.ipynb #74174224
+# %% ../nbs/10a_compare.ipynb #584440b7
 _HOW = ['weights', 'recipe', 'size', 'groups', 'head', 'precision', 'compile']
 _CHANGES = [*_HOW, 'device', 'fingerprint']
 
@@ -79,9 +79,9 @@ def compare_runs(
             tested = {k: -v if k == 'difference' else v for k,v in compare_models(*tables, others=others).items() if k in tested}
             tested['low'], tested['high'] = -tested['high'], -tested['low']
         rows.append(dict(model=a.entry, before=getattr(a, f'{split}_accuracy'), after=getattr(b, f'{split}_accuracy'), **tested, minutes=b.minutes_per_epoch/a.minutes_per_epoch, changed=changed))
-    if not rows:
-        both = sorted(set(sides[0].model) & set(sides[1].model))
-        raise ValueError(f"no model is in both folders of runs{', trained alike' if both else ''}" + (f": {', '.join(both)} {'is' if len(both) == 1 else 'are'} in both in several ways, of which none is the same" if both else ''))
+    both = sorted(set(sides[0].model) & set(sides[1].model))
+    if not rows and both: raise ValueError(f"{in_words(both)} {'is' if len(both) == 1 else 'are'} in both in several ways, of which none is the same")
+    if not rows: raise ValueError("no model is in both folders of runs")
     df = pd.DataFrame(rows)
     known = df.p.notna()
     df.loc[known, 'p'] = holm(df.p[known])

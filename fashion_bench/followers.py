@@ -32,9 +32,9 @@ def run_name(
     spec = record['spec']
     return f"{spec['model'].partition('/')[2].partition('.')[0]} {spec['recipe']} seed {spec['seed']}"
 
-# %% ../nbs/12a_followers.ipynb #dd6d93be
+# %% ../nbs/12a_followers.ipynb #ab2f64ab
 class Tracker:
-    "Where the curves of runs go. A subclass that has these four methods, and can be pickled, is a tracker."
+    "Where the curves of runs go. A subclass that has `begin`, `log`, `end` and `board`, and can be pickled, is a tracker."
     def begin(self,
         record:dict, # As `run.json` holds it
         attempt:int=1 # Counts up when a run starts over, as it does with smaller batches for want of memory
