@@ -16,9 +16,11 @@ Modules:
 - `fashion_bench.confidence`: How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
 - `fashion_bench.deepfashion`: DeepFashion's benchmarks, from the text files they come in to an image table.
 - `fashion_bench.details`: What the runs were like: every epoch, every class, every image.
+- `fashion_bench.errors`: What a user can mend, told apart from what only we can.
 - `fashion_bench.files`: Files that are whole or not there, whatever happens while they are written.
 - `fashion_bench.followers`: Whoever wants to know of runs while they go on is told from a process of its own, out of their records.
-- `fashion_bench.grid`: Models by sizes by recipes by seeds, checked before anything starts, and as a file that can be kept, sent and run again.
+- `fashion_bench.grid`: Models by sizes by recipes by seeds, checked before anything starts.
+- `fashion_bench.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
 - `fashion_bench.groups`: Which part of a network learns at which rate, and why that must not depend on the library.
 - `fashion_bench.learner`: One factory for every library: the same head, the same parameter groups, the same freezing.
 - `fashion_bench.loaders`: From an image table to batches, sized and normalized as a model wants them.
@@ -34,6 +36,7 @@ Modules:
 - `fashion_bench.progress`: How a benchmark goes on, for a person: which model, which epoch, how accurate so far, and how long it will take.
 - `fashion_bench.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.
 - `fashion_bench.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over.
+- `fashion_bench.records`: What a folder of runs holds: a row per run, and which images each model got right.
 - `fashion_bench.reference`: What the 2021 post measured, and the number that it ranked by.
 - `fashion_bench.report`: One file that can be sent: what the runs say, how sure it is, what it cost, and how to run it again.
 - `fashion_bench.results`: From run folders to the tables that answer the question.
@@ -41,6 +44,7 @@ Modules:
 - `fashion_bench.schedules`: One model under several schedules: what each costs and brings, which of equal length is best, and the four curves.
 - `fashion_bench.scores`: From probabilities and targets to figures, the same for every model.
 - `fashion_bench.sources`: Point at photos, however they are kept, and get an image table.
+- `fashion_bench.specs`: What a run is asked to be, as plain data, and when two runs are the same.
 - `fashion_bench.speed`: How many images a second a network can take on this machine, with nothing else in the way.
 - `fashion_bench.splits`: Train, validation and test: the same on every machine, by class and by product.
 - `fashion_bench.subsets`: Fewer classes, fewer images, other names, crops: by a recipe that can be written down.

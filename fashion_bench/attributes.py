@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .deepfashion import FINE_PARTS, deepfashion_table, find_fine, find_layout, list_lines, read_aligned, read_names
+from .errors import InputError, InputNotFound
 
 # %% ../nbs/01b_attributes.ipynb #f2c4d77d
 ATTRIBUTE_TYPES = {'1': 'texture', '2': 'fabric', '3': 'shape', '4': 'part', '5': 'style'}
@@ -30,14 +31,14 @@ FINE_ATTRIBUTES = dict(
 def _beside(file, name):
     "The file called `name` in the folder of `file`"
     found = [o for o in Path(file).parent.iterdir() if o.name.lower() == name]
-    if not found: raise FileNotFoundError(f"{Path(file).parent} has no {name}, which attributes are read from")
+    if not found: raise InputNotFound(f"{Path(file).parent} has no {name}, which attributes are read from")
     return found[0]
 
 def attribute_names(
     root, # The folder that holds a copy of DeepFashion
     fine:bool=False # Those of `Anno_fine`?
 )->pd.DataFrame: # Columns `name` and `type`, in the order of the values
-    "The attributes that images are described by; raises `FileNotFoundError` where the list is missing."
+    "The attributes that images are described by; raises `InputNotFound` where the list is missing."
     if fine: return pd.DataFrame([(n, t) for t,ns in FINE_ATTRIBUTES.items() for n in ns], columns=['name', 'type'])
     names = read_names(_beside(find_layout(root)['labels'], 'list_attr_cloth.txt'))
     return names.assign(type=names.type.map(ATTRIBUTE_TYPES))
@@ -47,22 +48,22 @@ def choose_attributes(
     names:pd.DataFrame, # As `attribute_names` gives it
     wanted # A type such as `texture`, `all`, or names: a list, or text with commas
 )->list: # Positions in `names`
-    "The attributes that `wanted` stands for; raises `ValueError` that lists the types, and near names, where it stands for none."
+    "The attributes that `wanted` stands for; raises `InputError` that lists the types, and near names, where it stands for none."
     if isinstance(wanted, str) and wanted in set(names.type): return np.flatnonzero(names.type == wanted).tolist()
     if wanted == 'all': return list(range(len(names)))
     at = {o: i for i,o in enumerate(names.name)}
     asked = [o.strip() for o in (wanted.split(',') if isinstance(wanted, str) else wanted)]
     if lost := [o for o in asked if o not in at]:
         near = [n for n in at for o in lost if o in n or n in o][:5]
-        raise ValueError(f"there is no attribute {', '.join(map(repr, lost[:5]))}{' (there is ' + ', '.join(near) + ')' if near else ''}; a type is {', '.join(sorted(set(names.type)))}")
+        raise InputError(f"there is no attribute {', '.join(map(repr, lost[:5]))}{' (there is ' + ', '.join(near) + ')' if near else ''}; a type is {', '.join(sorted(set(names.type)))}")
     return [at[o] for o in asked]
 
 # %% ../nbs/01b_attributes.ipynb #a5cf1cac
 def _coarse_values(file, columns, n_all):
     "Which image has which attribute: booleans by image name"
     try: df = pd.read_csv(file, sep=r'\s+', skiprows=2, header=None, quoting=3, na_filter=False, encoding='utf-8', usecols=[0, n_all, *[c+1 for c in columns]])
-    except (ValueError, pd.errors.ParserError) as e: raise ValueError(f"{file}: expected a name and {n_all} values of -1, 0 or 1 in every row ({e})") from e
-    if (bad := ~df.drop(columns=0).isin([-1, 0, 1]).all(axis=1)).any(): raise ValueError(f"{file}, line {bad.argmax()+3}: expected a name and {n_all} values of -1, 0 or 1, found fewer or others")
+    except (ValueError, pd.errors.ParserError) as e: raise InputError(f"{file}: expected a name and {n_all} values of -1, 0 or 1 in every row ({e})") from e
+    if (bad := ~df.drop(columns=0).isin([-1, 0, 1]).all(axis=1)).any(): raise InputError(f"{file}, line {bad.argmax()+3}: expected a name and {n_all} values of -1, 0 or 1, found fewer or others")
     return df.set_index(0)[[c+1 for c in columns]] == 1
 
 def _fine_values(files, columns, n_all):
@@ -70,7 +71,7 @@ def _fine_values(files, columns, n_all):
     parts = []
     for p in FINE_PARTS:
         images = Path(files[p, '']).read_text(encoding='utf-8').split()
-        if not files[p, 'attr'].is_file(): raise FileNotFoundError(f"there is no {files[p, 'attr']}, which attributes are read from")
+        if not files[p, 'attr'].is_file(): raise InputNotFound(f"there is no {files[p, 'attr']}, which attributes are read from")
         parts.append(read_aligned(files[p, 'attr'], [f'attribute {i+1}' for i in range(n_all)], len(images)).set_axis(images))
     return pd.concat(parts).iloc[:, columns] == '1'
 
@@ -81,13 +82,13 @@ def attribute_table(
     multi:bool=False, # All attributes of an image, as a tuple? Else images with exactly one of them, and no others
     fine:bool=False # The images and attributes of `Anno_fine`?
 )->pd.DataFrame: # An image table, as `deepfashion_table` gives it, with attributes as labels
-    "DeepFashion labelled by attributes; raises `ValueError` or `FileNotFoundError` for attributes that are not known and for damaged lists."
+    "DeepFashion labelled by attributes; raises `InputError` or `InputNotFound` for attributes that are not known and for damaged lists."
     table, known = deepfashion_table(root, fine=fine), attribute_names(root, fine)
     columns, files = choose_attributes(known, attributes), find_fine(root) if fine else find_layout(root)
     file = None if fine else _beside(files['labels'], 'list_attr_img.txt')
     has = _fine_values(files, columns, len(known)) if fine else _coarse_values(file, columns, len(known))
     has.index = has.index.str.removeprefix('img/')
-    if len(has) != len(table) or set(has.index) != set(table.image): raise ValueError(f"{file} and the list of categories name different images ({len(has):,} and {len(table):,})")
+    if len(has) != len(table) or set(has.index) != set(table.image): raise InputError(f"{file} and the list of categories name different images ({len(has):,} and {len(table):,})")
     has = has.loc[table.image].to_numpy()
     names = np.array(known.name, dtype=object)[columns]
     what = attributes if isinstance(attributes, str) else ', '.join(attributes)
@@ -104,14 +105,14 @@ def _points(path, i, words):
     "The points in one row: (image, kind, point, visibility, x, y) each"
     kind, n = POINTS.get(words[1] if len(words) > 1 else '', ('', 0))
     start = len(words) - 3*n
-    if not n or start not in (2, 3): raise ValueError(f"{path}, line {i}: expected a name, a kind of clothes from 1 to 3 and {n or '4, 6 or 8'} points of 3 numbers, found {len(words)} values: {' '.join(words)[:60]!r}")
+    if not n or start not in (2, 3): raise InputError(f"{path}, line {i}: expected a name, a kind of clothes from 1 to 3 and {n or '4, 6 or 8'} points of 3 numbers, found {len(words)} values: {' '.join(words)[:60]!r}")
     points = zip(*(map(int, words[start+k::3]) for k in range(3)))
     try: return [(words[0].removeprefix('img/'), kind, p+1, VISIBILITY[v], x, y) for p,(v,x,y) in enumerate(points)]
-    except (ValueError, IndexError) as e: raise ValueError(f"{path}, line {i}: a point is a visibility from 0 to 2 and two whole numbers: {' '.join(words)[:60]!r}") from e
+    except (ValueError, IndexError) as e: raise InputError(f"{path}, line {i}: a point is a visibility from 0 to 2 and two whole numbers: {' '.join(words)[:60]!r}") from e
 
 def read_landmarks(
     path # `list_landmarks.txt` of the Category or of the Landmark benchmark
 )->pd.DataFrame: # A row per point: `image`, `kind`, `point` from 1, `visibility`, and `x`, `y` in pixels
-    "Where the landmarks of clothes are; raises `ValueError` with file and line where the list is damaged."
+    "Where the landmarks of clothes are; raises `InputError` with file and line where the list is damaged."
     rows = [p for i,o in enumerate(list_lines(path)) for p in _points(path, i+3, o.split())]
     return pd.DataFrame(rows, columns=['image', 'kind', 'point', 'visibility', 'x', 'y'])

@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/audit.html.md"""
 
 # %% auto #0
 __all__ = ['NEAR_BITS', 'KINDS', 'NEAR_COLOUR', 'look_at_images', 'near_pairs', 'find_problems', 'describe_findings', 'Audit',
-           'audit', 'handle_bad', 'audit_json', 'audit_html']
+           'audit', 'leave_out', 'handle_bad', 'audit_json', 'audit_html']
 
 # %% ../nbs/03_audit.ipynb #ada879ec
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ import pandas as pd
 import scipy.fftpack # imagehash imports it late, which would be in every worker anew
 from PIL import Image
 from fastcore.basics import chunked
+from .errors import InputError
 from .pixels import BadImage, fit_box, map_images, read_rgb
 from .splits import shared_products
 from .table import SPLITS, class_counts, image_paths, summary, table_problem
@@ -203,15 +204,25 @@ def audit(
     return Audit(table, seen, find_problems(table, seen))
 
 # %% ../nbs/03_audit.ipynb #cc5ab3da
+def leave_out(
+    table:pd.DataFrame, # An image table
+    reasons:dict # Why, by the name of each image that is to go
+)->pd.DataFrame: # Without them; they are noted, so that a record can name them
+    "`table` without some images."
+    kept = table[~table.image.isin(list(reasons))].reset_index(drop=True)
+    kept.attrs['left_out'] = table.attrs.get('left_out', {}) | reasons
+    return kept
+
 def handle_bad(
     a:Audit, # An audit of a table
     on_bad:str='fail' # `skip` leaves unreadable images out, `fail` refuses the table
 )->pd.DataFrame: # The table without them
-    "The audited table with only images that can be read; raises `ValueError` that names the others if `on_bad` is `fail`."
-    if on_bad not in ('skip', 'fail'): raise ValueError(f"on_bad takes 'skip' or 'fail', not {on_bad!r}")
-    bad = a.unreadable
-    if bad and on_bad == 'fail': raise ValueError(f"{len(bad)} image(s) cannot be read: {', '.join(bad[:3])}{', …' if len(bad) > 3 else ''}; mend or remove them, or leave them out (--on-bad skip)")
-    return a.table[~a.table.image.isin(bad)].reset_index(drop=True)
+    "The audited table with only images that can be read; raises `InputError` that names the others if `on_bad` is `fail`."
+    if on_bad not in ('skip', 'fail'): raise InputError(f"on_bad takes 'skip' or 'fail', not {on_bad!r}")
+    bad = dict(zip(a.table.image, a.seen.reason))
+    bad = {k: v for k,v in bad.items() if v}
+    if bad and on_bad == 'fail': raise InputError(f"{len(bad)} image(s) cannot be read: {', '.join(list(bad)[:3])}{', …' if len(bad) > 3 else ''}; mend or remove them, or leave them out (--on-bad skip)")
+    return leave_out(a.table, bad)
 
 # %% ../nbs/03_audit.ipynb #d2a2c8e8
 def audit_json(

@@ -11,6 +11,7 @@ __all__ = ['projective_grid', 'QuickAugment', 'quick_augment']
 
 # %% ../nbs/03b_augment.ipynb #f79bc020
 from fastai.vision.all import *
+from .errors import InputError
 
 # %% ../nbs/03b_augment.ipynb #cca8bb48
 def _projective(
@@ -67,9 +68,9 @@ class QuickAugment(RandTransform):
 def quick_augment(
     **kwargs # As fastai's `aug_transforms` takes them, but `size` and `xtra_tfms`
 )->list: # One transform for a `DataBlock`'s `batch_tfms`
-    "`aug_transforms` in one pass; raises `ValueError` for what it cannot do in one."
+    "`aug_transforms` in one pass; raises `InputError` for what it cannot do in one."
     tfms = aug_transforms(**kwargs)
     affine, light = first(tfms, risinstance(AffineCoordTfm)), first(tfms, risinstance(LightingTfm))
     if rest := [type(o).__name__ for o in tfms if o not in (affine, light)] or (['size'] if kwargs.get('size') else []):
-        raise ValueError(f"quick_augment does flips, turns, zooms, perspective and light, not {', '.join(rest)}; use fastai's aug_transforms")
+        raise InputError(f"quick_augment does flips, turns, zooms, perspective and light, not {', '.join(rest)}; use fastai's aug_transforms")
     return [QuickAugment(affine, light)]

@@ -23,6 +23,7 @@ from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from .errors import InputError, InputNotFound
 from .models import HUB, ModelInfo, in_a_line, model_info, unreachable
 
 # %% ../nbs/05a_backbones.ipynb #124690dc
@@ -92,13 +93,13 @@ def _pretrained_net(info, **kwargs):
 def read_weights(
     path # A `.safetensors` file, or a checkpoint that `torch.load(weights_only=True)` reads
 )->dict: # Tensor by name
-    "The state dict in `path`, without wrappers and `module.` prefixes; raises `FileNotFoundError` or `ValueError`."
+    "The state dict in `path`, without wrappers and `module.` prefixes; raises `InputNotFound` or `InputError`."
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f"there is no weights file {path}; `weights` takes 'pretrained', 'scratch' or a file")
+    if not path.is_file(): raise InputNotFound(f"there is no weights file {path}; `weights` takes 'pretrained', 'scratch' or a file")
     try: state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as e: raise ValueError(f"{path} cannot be read as a state dict ({in_a_line(e)})") from e
+    except Exception as e: raise InputError(f"{path} cannot be read as a state dict ({in_a_line(e)})") from e
     for k in ('state_dict', 'model_state_dict', 'model'): state = state[k] if isinstance(state, dict) and isinstance(state.get(k), dict) else state
-    if not isinstance(state, dict) or not all(isinstance(o, torch.Tensor) for o in state.values()): raise ValueError(f"{path} holds no state dict: expected tensors by name")
+    if not isinstance(state, dict) or not all(isinstance(o, torch.Tensor) for o in state.values()): raise InputError(f"{path} holds no state dict: expected tensors by name")
     return {k.removeprefix('module.'): v for k,v in state.items()}
 
 # %% ../nbs/05a_backbones.ipynb #7c6cbdad
@@ -110,7 +111,7 @@ def _fill(named, body, state, info, source):
     prefix = next((o.removesuffix(first) for o in state if o.endswith('.' + first)), '') if first not in state else ''
     state = {k.removeprefix(prefix): v for k,v in state.items()}
     wrong = [k for k,v in named.items() if k not in state or state[k].shape != v.shape]
-    if wrong: raise ValueError(f"{source} does not hold weights of {info.name}: {len(wrong)} of {len(named)} tensors are missing or of another shape, "
+    if wrong: raise InputError(f"{source} does not hold weights of {info.name}: {len(wrong)} of {len(named)} tensors are missing or of another shape, "
                                f"such as {wrong[0]} {tuple(named[wrong[0]].shape)}")
     with torch.no_grad():
         for k,v in named.items(): v.copy_(state[k])
@@ -148,7 +149,7 @@ class Backbone(nn.Module):
     ):
         super().__init__()
         self.info, self.channels_last, self.source = info, False, {}
-        if info.library == 'timm' and not hasattr(net, 'reset_classifier'): raise ValueError(f"{info.name} is no classifier, but a part of a larger model, and cannot be fine-tuned here")
+        if info.library == 'timm' and not hasattr(net, 'reset_classifier'): raise InputError(f"{info.name} is no classifier, but a part of a larger model, and cannot be fine-tuned here")
         if info.library == 'timm': net.reset_classifier(0)
         self.body = net if info.library == 'timm' else _cut(net, info)
 
@@ -185,7 +186,7 @@ def _settle(bb, size, key):
     try:
         if size != info.size and hasattr(bb.body, 'set_input_size'): bb.body.set_input_size(img_size=size)
         if key not in _KNOWN: _KNOWN[key] = _dry_runs(bb, size)
-    except Exception as e: raise ValueError(f"{info.name} cannot take images of size {size} ({in_a_line(e)}); its own size is {info.size}") from e
+    except Exception as e: raise InputError(f"{info.name} cannot take images of size {size} ({in_a_line(e)}); its own size is {info.size}") from e
     shape, unused = _KNOWN[key]
     bb.channels_last = len(shape) == 4 and info.library == 'timm' and shape[1] != bb.body.num_features
     bb.nf, bb.spatial = (shape[3] if bb.channels_last else shape[1]), len(shape) == 4
@@ -201,16 +202,16 @@ def build_backbone(
     grad_checkpointing:bool=False, # Compute activations twice to save memory, for timm models that can?
     model_args:dict|None=None # For the library's own constructor, such as `dict(drop_path_rate=0.1)` for timm
 )->Backbone: # With `info`, `nf` (features), `spatial` (a map or a vector) and `source` (what was really loaded)
-    "The model called `name` without its classifier. Raises `WeightsUnavailable`, or `ValueError` for a file, a size or an argument that does not fit."
+    "The model called `name` without its classifier. Raises `WeightsUnavailable`, or `InputError` for a file, a size or an argument that does not fit."
     info, weights, kwargs = model_info(name), str(weights), model_args or {}
     fetched = _fetched(info) if weights == 'pretrained' and info.pretrained else None
     packaged = package_weights(info.arch) if weights == 'pretrained' and info.library == 'timm' and not fetched else None
     file = fetched or packaged or (None if weights in ('pretrained', 'scratch') else Path(weights))
     scratch = weights == 'scratch' or (allow_scratch and not info.pretrained and not file)
     try: net, source = (NETS[info.library](info, **kwargs), 'random') if file or scratch else _pretrained_net(info, **kwargs)
-    except TypeError as e: raise ValueError(f"{info.name} does not take {', '.join(kwargs)} ({e})" if kwargs else f"{info.name} cannot be built ({e})") from e
+    except TypeError as e: raise InputError(f"{info.name} does not take {', '.join(kwargs)} ({e})" if kwargs else f"{info.name} cannot be built ({e})") from e
     if grad_checkpointing:
-        if not hasattr(net, 'set_grad_checkpointing'): raise ValueError(f"{info.name} has no gradient checkpointing")
+        if not hasattr(net, 'set_grad_checkpointing'): raise InputError(f"{info.name} has no gradient checkpointing")
         net.set_grad_checkpointing()
     named = net.state_dict(keep_vars=True)
     bb = Backbone(net, info)

@@ -17,6 +17,7 @@ from fastcore.foundation import L
 from fastcore.meta import delegates
 import pandas as pd
 from .cache import build_cache
+from .errors import InputError
 from .files import claim
 from .grid import parse_minutes, plan_bench
 from .models import model_inputs
@@ -63,7 +64,7 @@ def _pixels(spec):
 def _caches(table, specs, progress):
     "A `PixelCache` for every size and interpolation that `specs` need"
     try: return {o: build_cache(table, *o, progress=progress.decoding) for o in dict.fromkeys(map(_pixels, specs))}
-    except BadImage as e: raise ValueError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
+    except BadImage as e: raise InputError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
 
 # %% ../nbs/09_bench.ipynb #81792137
 class _Work:
@@ -159,10 +160,10 @@ def bench(
     **kwargs # The grid, as `grid.plan_bench` takes it: `recipe`, `size`, `seeds`, `weights`, `groups`, `head`, `precision`, `compile`, `deterministic`
 )->list: # A record per run, as in `run.json`, in the order of the plan; status `skipped` for those that the budget had no room for
     "Fine-tune every model on `table` alike. Raises before anything starts if the input is wrong; after that, what fails is a record."
-    if time_limit and not isolate: raise ValueError("a run in this process cannot be ended by a time limit; leave it out, or isolate")
-    if cbs and isolate: raise ValueError("callbacks cannot be sent to another process; run in this one (isolate=False)")
+    if time_limit and not isolate: raise InputError("a run in this process cannot be ended by a time limit; leave it out, or isolate")
+    if cbs and isolate: raise InputError("callbacks cannot be sent to another process; run in this one (isolate=False)")
     for o in L(track):
-        if isinstance(o, type) or not hasattr(o, 'follow'): raise ValueError(f"track takes trackers, such as TensorBoard('boards'), not {o!r}")
+        if isinstance(o, type) or not hasattr(o, 'follow'): raise InputError(f"track takes trackers, such as TensorBoard('boards'), not {o!r}")
     budget, bars = parse_minutes(budget) if budget else None, progress is None and not isolate
     engine = engine or (Processes(jobs, parse_minutes(time_limit) if time_limit else None) if isolate else InProcess(cbs, bars))
     specs = plan_bench(table, models, **kwargs)

@@ -15,6 +15,7 @@ from importlib import resources
 import re
 
 import pandas as pd
+from .errors import InputError
 
 # %% ../nbs/04a_catalogue.ipynb #edef73bd
 def model_facts()->pd.DataFrame: # Columns `name`, `library`, `family`, `size` in pixels, `pretrained`, `parameters`, `multiply_adds` at that size, `refused`
@@ -25,7 +26,7 @@ def model_facts()->pd.DataFrame: # Columns `name`, `library`, `family`, `size` i
 def _number(text, what):
     "A number with `K`, `M`, `G` or `B` behind it, as text or as it is"
     m = re.fullmatch(r'([\d.]+)\s*([KMGBkmgb]?)', str(text).strip())
-    if not m: raise ValueError(f"{what} takes a number such as 30M or 4.5G, not {text!r}")
+    if not m: raise InputError(f"{what} takes a number such as 30M or 4.5G, not {text!r}")
     return float(m[1])*dict(K=1e3, M=1e6, G=1e9, B=1e9).get(m[2].upper(), 1)
 
 def list_models(
@@ -36,7 +37,7 @@ def list_models(
     max_multiply_adds=None, # At most so many multiply-adds at their own size, such as `4.5G`
     refused:bool=False # Those that do not work instead, with the reason?
 )->pd.DataFrame: # Rows of `model_facts`
-    "The models that can be asked for; raises `ValueError` for a number that is none."
+    "The models that can be asked for; raises `InputError` for a number that is none."
     df = model_facts()
     match = pattern if set('*?') & set(pattern) else f'*{pattern}*'
     keep = df.name.map(lambda o: fnmatch(o, match)) & ((df.refused != '') == refused)

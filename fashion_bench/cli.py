@@ -11,11 +11,12 @@ __all__ = ['app', 'DEMO', 'demo', 'run', 'schedules', 'show', 'report', 'compare
 
 # %% ../nbs/14_cli.ipynb #7e7c911b
 from pathlib import Path
-import os, sys, warnings
+import os, sys, traceback, warnings
 
 from fastcore.meta import delegates
 import typer
 from typer import Argument, Option
+from .errors import DiskError, InputError, InputNotFound
 from .options import (DATA, FINE, GROUP_COL, IMAGE_COL, LABEL, LABEL_COL, LABEL_DELIM, MULTI, ROOT, SPLIT, SPLIT_COL, SUBSET, asked_for, audited,
                                    grid_asked, load_asked, print_board, print_plan, trackers_asked)
 from .tools import tools
@@ -57,10 +58,11 @@ def _run(a):
     "Do what is asked for, by names of options"
     grid = grid_asked(a)
     if folder := a['weights_dir']:
-        if not Path(folder).is_dir(): raise FileNotFoundError(f"there is no folder of weights {folder}; `fashion-bench weights fetch MODELS --to {folder}` makes one")
+        if not Path(folder).is_dir(): raise InputNotFound(f"there is no folder of weights {folder}; `fashion-bench weights fetch MODELS --to {folder}` makes one")
         os.environ['FASHION_BENCH_WEIGHTS'] = folder
     track = [] if a['dry_run'] else trackers_asked(a)
-    table = audited(load_asked(a), a['on_bad'], whole=a['audit'])
+    table = audited(load_asked(a, check=a['on_bad'] != 'skip'), a['on_bad'], whole=a['audit'])
+    if not (table.split == 'test').any(): print('No test split: the winner will be shown by the accuracy that it was chosen by. --split random (or product) sets one aside.', flush=True)
     how = {k: a[k] for k in ('allow_scratch', 'num_workers')}
     if a['dry_run']: return print_plan(table, a['out'], **how, **grid)
     jobs = int(a['jobs']) if str(a['jobs']).isdecimal() else a['jobs']
@@ -97,7 +99,7 @@ def run(
     crop:bool = Option(False, '--crop', help='Crop images to their boxes.'),
     margin:float = Option(.1, help='With --crop: how much to leave around a box, as a share of its longer side.'),
     audit:bool = Option(False, '--audit', help='Look at every image first.'),
-    on_bad:str = Option('fail', help="With --audit, what to do if images cannot be read: 'fail', or 'skip' them."),
+    on_bad:str = Option('fail', help="What to do with listed images that are missing or, with --audit, cannot be read: 'fail', or 'skip' them."),
     keep_models:bool = Option(True, '--keep-models/--drop-models', help='Keep trained models in the folders of their runs, for predictions.'),
     cache:bool = Option(True, '--cache/--no-cache', help='Decode every image once and keep the pixels in the cache folder.'),
     in_process:bool = Option(False, '--in-process', help='All runs in this process, instead of each in its own.'),
@@ -119,7 +121,7 @@ def schedules(
     **kwargs
 ):
     "Train one model by several learning-rate schedules on your images, and say which is best, and how surely."
-    if not model: raise ValueError("say which model: --model timm/tf_efficientnet_lite0; `fashion-bench models` lists them")
+    if not model: raise InputError("say which model: --model timm/tf_efficientnet_lite0; `fashion-bench models` lists them")
     _run(dict(ctx.params, models=model, recipe=schedules))
 
 # %% ../nbs/14_cli.ipynb #e3fd3a1e
@@ -144,8 +146,8 @@ def report(
     import matplotlib; matplotlib.use('Agg')
     from fashion_bench.files import whole_file
     from fashion_bench.report import report_html, verdict
-    from fashion_bench.results import load_runs
-    if price is not None and price < 0: raise ValueError(f"--price is at least 0, not {price:g}")
+    from fashion_bench.records import load_runs
+    if price is not None and price < 0: raise InputError(f"--price is at least 0, not {price:g}")
     frame = load_runs(runs)
     page = report_html(frame, title, audit, price)
     with whole_file(out) as part: part.write_text(page, encoding='utf-8')
@@ -157,12 +159,12 @@ def compare(
     after:str = Argument(help="Another one, of the same models; or '2021', for the table of the post."),
 ):
     "Hold the models of one folder against the same of another, image by image, or against the post of 2021."
-    from fashion_bench.compare import compare_reference, compare_runs
+    from fashion_bench.compare import compare_reference, compare_runs, p_text
     if after == '2021':
         df = compare_reference(before)
         return print(f"{df.round(3).to_string(index=False)}\n\nKendall's rank correlation with 2021: {df.attrs['kendall']:.2f} over {df.attrs['models']} models.")
     df = compare_runs(before, after)
-    table = df.drop(columns='changed').round(3).rename(columns=dict(low='95% low', high='high', minutes='minutes after/before'))
+    table = df.assign(p=df.p.map(p_text)).drop(columns='changed').round(3).rename(columns=dict(low='95% low', high='high', minutes='minutes after/before'))
     print(f"{table.to_string(index=False)}\n\nAccuracy on the {df.attrs['split']} split; p is corrected for {len(df)} comparison(s), and blank where the images are not the same.")
     for r in df.itertuples():
         if r.changed: print(f'{r.model}: {r.changed}')
@@ -173,10 +175,11 @@ def grid(
     to:str = Option('grid.toml', help='File to write: .toml or .yaml.'),
 ):
     "Turn records back into a grid file, which `fashion-bench run` takes."
-    from fashion_bench.grid import grid_of, write_grid
-    from fashion_bench.runs import read_record
-    records = [o for f in sorted(Path(runs).glob('*/run.json')) if (o := read_record(f.parent))]
-    if not records: raise FileNotFoundError(f"{runs} holds no runs (folders with a run.json)")
+    from fashion_bench.files import read_json
+    from fashion_bench.gridfile import grid_of, write_grid
+    found = [read_json(f) for f in sorted(Path(runs).glob('*/run.json'))]
+    records = [o for o in found if isinstance(o, dict) and 'spec' in o]
+    if not records: raise InputNotFound(f"{runs} holds no runs (folders with a run.json)")
     write_grid(to, grid_of(records))
     print(f'{len(records)} runs: {to}')
 
@@ -211,7 +214,11 @@ def main()->None: # Exits with 0, 1 or 2
     os.environ.setdefault('PYTORCH_ENABLE_MPS_FALLBACK', '1') # what Apple's GPU lacks goes to the CPU
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', errors='replace')
     try: app()
-    except (ValueError, OSError) as e:
-        if os.environ.get('FASHION_BENCH_DEBUG'): raise
+    except (InputError, DiskError) as e:
         print(f'fashion-bench: {e}', file=sys.stderr)
-        sys.exit(2 if isinstance(e, (ValueError, FileNotFoundError)) else 1) # 1: something was done and is there
+        sys.exit(2 if isinstance(e, InputError) else 1) # 1: something was done and is there
+    except Exception:
+        traceback.print_exc()
+        print('fashion-bench: this is a fault of the program, not of what you typed. What is finished is whole; '
+              'what a run printed is in log.txt of its folder.', file=sys.stderr)
+        sys.exit(1)

@@ -14,6 +14,7 @@ __all__ = ['LISTS', 'IMAGE_DIRS', 'LAYOUT', 'FINE_PARTS', 'BODY', 'list_lines', 
 from pathlib import Path
 
 import pandas as pd
+from .errors import InputError, InputNotFound
 from .splits import hold_out
 from .table import check_images, image_table
 
@@ -22,17 +23,17 @@ def list_lines(
     path, # One of DeepFashion's `list_*.txt` files
     check=lambda i, line: None # Called with the number in the file and the text of every row; may raise
 )->list: # The rows, as text
-    "The rows of a list file; raises `ValueError` with file and line where line 1 is not their number."
+    "The rows of a list file; raises `InputError` with file and line where line 1 is not their number."
     first, *rest = Path(path).read_text(encoding='utf-8').rstrip().split('\n')
-    if not first.strip().isdecimal(): raise ValueError(f"{path}, line 1: expected the number of rows, found {first.strip()[:40]!r}; restore the original file")
+    if not first.strip().isdecimal(): raise InputError(f"{path}, line 1: expected the number of rows, found {first.strip()[:40]!r}; restore the original file")
     for i,o in enumerate(rest[1:]): check(i+3, o)
-    if int(first) != len(rest)-1: raise ValueError(f"{path}, line 1: it promises {first.strip()} rows, but {len(rest)-1} follow; restore the original file or correct the number")
+    if int(first) != len(rest)-1: raise InputError(f"{path}, line 1: it promises {first.strip()} rows, but {len(rest)-1} follow; restore the original file or correct the number")
     return rest[1:]
 
 def _check_width(path, columns):
     "A check of every row that it has as many values as there are `columns`"
     def check(i, line):
-        if (n := len(line.split())) != len(columns): raise ValueError(f"{path}, line {i}: expected {len(columns)} values ({', '.join(columns[:5])}), found {n}: {' '.join(line.split())[:60]!r}")
+        if (n := len(line.split())) != len(columns): raise InputError(f"{path}, line {i}: expected {len(columns)} values ({', '.join(columns[:5])}), found {n}: {' '.join(line.split())[:60]!r}")
     return check
 
 def _read_slowly(path, columns):
@@ -43,7 +44,7 @@ def read_list(
     path:Path, # One of DeepFashion's `list_*.txt` files
     columns # Names to give its columns
 )->pd.DataFrame: # A row per line, all values text
-    "The rows of a list file; raises `ValueError` with file, line, expected and found where it is damaged."
+    "The rows of a list file; raises `InputError` with file, line, expected and found where it is damaged."
     with open(path, encoding='utf-8') as f: first = f.readline().strip()
     try: df = pd.read_csv(path, sep=r'\s+', skiprows=2, header=None, dtype=object, quoting=3, na_filter=False, encoding='utf-8')
     except (pd.errors.ParserError, pd.errors.EmptyDataError): return _read_slowly(path, columns)
@@ -78,10 +79,10 @@ def is_deepfashion(
 def find_layout(
     root # The folder that holds `Anno_coarse` or `Anno`, `Eval` and the images
 )->dict: # Paths of the list files (`categories`, `labels`, `partition`, `boxes`) and candidates for the image folder (`images`)
-    "Where the parts of a DeepFashion copy lie; raises `FileNotFoundError` that names the list that is missing."
+    "Where the parts of a DeepFashion copy lie; raises `InputNotFound` that names the list that is missing."
     files = _list_files(root)
     missing = [LISTS[k] for k,v in files.items() if v is None]
-    if missing: raise FileNotFoundError(f"{root} has no {', '.join(missing)}. {LAYOUT}")
+    if missing: raise InputNotFound(f"{root} has no {', '.join(missing)}. {LAYOUT}")
     return dict(files, images=_images(Path(root)))
 
 # %% ../nbs/01_deepfashion.ipynb #1977a264
@@ -90,13 +91,13 @@ FINE_PARTS = 'train', 'val', 'test'
 def find_fine(
     root # The folder that holds `Anno_fine`
 )->dict: # By (part, what): paths of the name files and of those for `cate`, `bbox`, `attr`; and `categories`, `labels`, `boxes`, `images`
-    "Where the fine annotations lie; raises `FileNotFoundError` that names the file that is missing."
+    "Where the fine annotations lie; raises `InputNotFound` that names the file that is missing."
     root = Path(root)
     fine, names = _below(root, 'anno_fine'), [f for d in _below(root, 'anno_fine', 'anno_coarse', 'anno') for f in _below(d, LISTS['categories'])]
-    if not fine: raise FileNotFoundError(f"{root} has no folder Anno_fine")
+    if not fine: raise InputNotFound(f"{root} has no folder Anno_fine")
     files = {(p, w): fine[0]/f"{p}{w and '_'}{w}.txt" for p in FINE_PARTS for w in ('', 'cate', 'bbox', 'attr')}
-    if lost := [f.name for (_, w),f in files.items() if w != 'attr' and not f.is_file()]: raise FileNotFoundError(f"{fine[0]} has no {', '.join(lost)}")
-    if not names: raise FileNotFoundError(f"{root} has no {LISTS['categories']}, which names the categories")
+    if lost := [f.name for (_, w),f in files.items() if w != 'attr' and not f.is_file()]: raise InputNotFound(f"{fine[0]} has no {', '.join(lost)}")
+    if not names: raise InputNotFound(f"{root} has no {LISTS['categories']}, which names the categories")
     return dict(files, categories=names[0], labels=files['train', 'cate'], boxes=files['train', 'bbox'], images=_images(root))
 
 def read_aligned(
@@ -104,9 +105,9 @@ def read_aligned(
     columns, # Names to give its columns
     n:int # Rows that it must have
 )->pd.DataFrame: # All values text
-    "The rows of one of `Anno_fine`'s files; raises `ValueError` where their number or that of their values is wrong."
+    "The rows of one of `Anno_fine`'s files; raises `InputError` where their number or that of their values is wrong."
     lines, check = Path(path).read_text(encoding='utf-8').rstrip().split('\n'), _check_width(path, columns)
-    if len(lines) != n: raise ValueError(f"{path}: expected {n} rows, as many as there are images, found {len(lines)}")
+    if len(lines) != n: raise InputError(f"{path}: expected {n} rows, as many as there are images, found {len(lines)}")
     for i,o in enumerate(lines): check(i+1, o)
     return pd.DataFrame([o.split() for o in lines], columns=list(columns), dtype=object)
 
@@ -132,7 +133,7 @@ def _rows(files):
         other = read_list(files[key], ['image', *cols])
         if not other.image.equals(df.image): # the same order in official copies
             lacking = set(df.image) ^ set(other.image)
-            if lacking or other.image.duplicated().any(): raise ValueError(f"{files[key]} and {files['labels'].name} name different images, {len(lacking)} in all, such as {min(lacking, default=other.image.iloc[0])}")
+            if lacking or other.image.duplicated().any(): raise InputError(f"{files[key]} and {files['labels'].name} name different images, {len(lacking)} in all, such as {min(lacking, default=other.image.iloc[0])}")
             other = other.set_index('image').loc[df.image].reset_index()
         df = df.join(other[cols])
     return df
@@ -143,10 +144,10 @@ BODY = {'1': 'upper', '2': 'lower', '3': 'full'}
 def read_names(
     path # `list_category_cloth.txt` or `list_attr_cloth.txt`
 )->pd.DataFrame: # Columns `name` and `type`, in the order of the ids
-    "The names in a list whose names may contain spaces; raises `ValueError` with file, line, expected and found where it is damaged."
+    "The names in a list whose names may contain spaces; raises `InputError` with file, line, expected and found where it is damaged."
     def check(i, line):
         name, _, number = line.strip().rpartition(' ')
-        if not name or not number.isdecimal(): raise ValueError(f"{path}, line {i}: expected a name and the number of its type, found {line.strip()[:60]!r}")
+        if not name or not number.isdecimal(): raise InputError(f"{path}, line {i}: expected a name and the number of its type, found {line.strip()[:60]!r}")
     return pd.DataFrame([o.strip().rsplit(None, 1) for o in list_lines(path, check)], columns=['name', 'type'])
 
 def _categories(ids, file, names_file):
@@ -154,14 +155,14 @@ def _categories(ids, file, names_file):
     known = read_names(names_file)
     names, kinds = known.name.tolist(), known.type.map(BODY).fillna('').tolist()
     wrong = sorted({o for o in set(ids) if not (o.isdecimal() and 1 <= int(o) <= len(names))})
-    if wrong: raise ValueError(f"{file}: category {', '.join(wrong[:5])} is not one of the {len(names)} in {names_file.name}")
+    if wrong: raise InputError(f"{file}: category {', '.join(wrong[:5])} is not one of the {len(names)} in {names_file.name}")
     at = [int(o)-1 for o in ids]
     return [names[o] for o in at], [kinds[o] for o in at]
 
 def _numbers(df, file):
     "The boxes in `df` as tuples of whole numbers"
     try: return list(zip(*[df[o].astype(int) for o in ('x1', 'y1', 'x2', 'y2')]))
-    except ValueError as e: raise ValueError(f"{file}: a box is four whole numbers; {e}") from e
+    except ValueError as e: raise InputError(f"{file}: a box is four whole numbers; {e}") from e
 
 # %% ../nbs/01_deepfashion.ipynb #d895c405
 def _to_table(df, files, root, source, label):
@@ -170,15 +171,15 @@ def _to_table(df, files, root, source, label):
     category, kind = _categories(df.category.tolist(), files['labels'], files['categories'])
     table = image_table(names, dict(category=category, kind=kind)[label], df.split.replace('val', 'valid'), root=_image_dir(files['images'], names, root), source=source,
                         group=[o.rpartition('/')[0] for o in names], kind=kind, bbox=_numbers(df, files['boxes']))
-    return check_images(table, hint=LAYOUT)
+    return check_images(table, hint=LAYOUT, partly=True)
 
 def deepfashion_table(
     root, # The folder that holds `Anno_coarse` or `Anno`, `Eval` and the images
     label:str='category', # What to learn: `category`, or `kind` for upper, lower and full body
     fine:bool=False # The 20,000 images of `Anno_fine` instead, with their own partition?
 )->pd.DataFrame: # An image table with `group` (product), `kind`, and `bbox` (x1, y1, x2, y2 in pixels of the image)
-    "DeepFashion's categories with its official partition; raises `ValueError` or `FileNotFoundError` where the copy is damaged."
-    if label not in ('category', 'kind'): raise ValueError(f"deepfashion_table takes label 'category' or 'kind', not {label!r}; attribute_table takes attributes")
+    "DeepFashion's categories with its official partition; raises `InputError` or `InputNotFound` where the copy is damaged."
+    if label not in ('category', 'kind'): raise InputError(f"deepfashion_table takes label 'category' or 'kind', not {label!r}; attribute_table takes attributes")
     files = find_fine(root) if fine else find_layout(root)
     df = _fine_rows(files) if fine else _rows(files)
     return _to_table(df, files, root, f"DeepFashion{' fine' if fine else ''} in {Path(root).name}", label)
@@ -198,14 +199,14 @@ def inshop_table(
     valid:float=0.2, # Share of the items of each category to hold out of train for validation
     seed:int=42 # Decides which
 )->pd.DataFrame: # An image table labelled by category, with `group` (item) and `gender`
-    "The In-shop benchmark as a classification task; raises `ValueError` or `FileNotFoundError` where the copy is damaged."
+    "The In-shop benchmark as a classification task; raises `InputError` or `InputNotFound` where the copy is damaged."
     root = Path(root)
     df = read_list(_list_files(root)['partition'], ['image', 'item', 'split'])
     names = [o.removeprefix('img/') for o in df.image]
     parts = [o.split('/') for o in names]
-    if odd := [n for n,p in zip(names, parts) if len(p) != 4]: raise ValueError(f"{root}: expected images named <gender>/<category>/<item>/<photo>, found {odd[0]}")
+    if odd := [n for n,p in zip(names, parts) if len(p) != 4]: raise InputError(f"{root}: expected images named <gender>/<category>/<item>/<photo>, found {odd[0]}")
     splits = df.split.map(dict(train='train', query='test', gallery='test'))
-    if splits.isna().any(): raise ValueError(f"{root}: split {df.split[splits.isna()].iloc[0]!r} is not train, query or gallery")
+    if splits.isna().any(): raise InputError(f"{root}: split {df.split[splits.isna()].iloc[0]!r} is not train, query or gallery")
     table = image_table(names, [p[1].replace('_', ' ') for p in parts], splits, root=_image_dir(_images(root), names, root), source=f'DeepFashion In-shop in {root.name}',
                         group=df.item.tolist(), gender=[p[0].lower() for p in parts])
-    return hold_out(check_images(table, hint=LAYOUT), 'valid', valid, seed, by_group=True)
+    return hold_out(check_images(table, hint=LAYOUT, partly=True), 'valid', valid, seed, by_group=True)

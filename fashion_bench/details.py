@@ -15,12 +15,13 @@ import json
 
 import numpy as np
 import pandas as pd
-from .results import as_frame, name_entries, read_predictions
+from .errors import InputError, InputNotFound
+from .records import as_frame, name_entries, read_predictions
 from .scores import class_scores
 
 # %% ../nbs/10b_details.ipynb #85d1bdf4
 def read_histories(
-    where='runs' # As `results.as_frame` takes it; the runs' folders must be there
+    where='runs' # As `records.as_frame` takes it; the runs' folders must be there
 )->pd.DataFrame: # Their `history.csv` with `entry` and `seed`; empty if none can be read
     "The epochs of all runs."
     found = []
@@ -33,17 +34,17 @@ def read_histories(
 _LESS_IS_BETTER = dict(train_loss=True, valid_loss=True, train_accuracy=False, valid_accuracy=False)
 
 def best_epochs(
-    where='runs', # As `results.as_frame` takes it; the runs' folders must be there
+    where='runs', # As `records.as_frame` takes it; the runs' folders must be there
     monitor:str='valid_loss', # A column of figures in `history.csv`
     less:bool|None=None, # Is less of it better? Known of losses and accuracies
     frozen:bool=True # Count epochs with the backbone frozen, too, when looking for the best?
 )->pd.DataFrame: # A row per run: `entry`, `seed`, `epochs` it had, `epoch` that was best, `best` and `last` value of `monitor`
-    "The epoch at which each run was at its best. Raises `ValueError` if there is no such column, or nothing is known of its direction."
+    "The epoch at which each run was at its best. Raises `InputError` if there is no such column, or nothing is known of its direction."
     df = read_histories(where)
     known = [o for o in df.select_dtypes('number') if o not in ('epoch', 'seed')]
-    if df.empty: raise ValueError("the runs' folders hold no history.csv")
-    if monitor not in known: raise ValueError(f"{monitor!r} is nothing that was recorded; there are {', '.join(known)}")
-    if less is None and (less := _LESS_IS_BETTER.get(monitor)) is None: raise ValueError(f"say with `less` whether less {monitor} is better")
+    if df.empty: raise InputError("the runs' folders hold no history.csv")
+    if monitor not in known: raise InputError(f"{monitor!r} is nothing that was recorded; there are {', '.join(known)}")
+    if less is None and (less := _LESS_IS_BETTER.get(monitor)) is None: raise InputError(f"say with `less` whether less {monitor} is better")
     runs, among = (o.groupby(['entry', 'seed'], sort=False) for o in (df, df if frozen else df[df.phase != 'frozen']))
     at = (among[monitor].idxmin() if less else among[monitor].idxmax()).array
     return df.loc[at, ['entry', 'seed', 'epoch', monitor]].rename(columns={monitor: 'best'}).assign(epochs=runs.size().array, last=runs[monitor].last().array)[['entry', 'seed', 'epochs', 'epoch', 'best', 'last']].reset_index(drop=True)
@@ -55,9 +56,9 @@ def run_series(
     path, # A run's folder
     beta:float=.98 # How much of the smoothed training loss each step keeps, as in fastai's recorder
 )->pd.DataFrame: # A row per step: `step`, `epoch`, `phase`, `learning_rate` (of the last group), `train_loss` (smoothed), and at the last step of an epoch `valid_loss` and `accuracy`
-    "A run's curves, all phases one after the other. Raises `FileNotFoundError` if the folder has no `steps.csv` and `history.csv`."
+    "A run's curves, all phases one after the other. Raises `InputNotFound` if the folder has no `steps.csv` and `history.csv`."
     for o in ('steps.csv', 'history.csv'):
-        if not (Path(path)/o).is_file(): raise FileNotFoundError(f"{path} has no {o}: no epoch of it was finished")
+        if not (Path(path)/o).is_file(): raise InputNotFound(f"{path} has no {o}: no epoch of it was finished")
     steps, history = pd.read_csv(Path(path)/'steps.csv'), pd.read_csv(Path(path)/'history.csv').set_index('epoch')
     last = steps.groupby('epoch').step.transform('max') == steps.step
     df = steps[['step', 'epoch', 'phase']].assign(learning_rate=steps[[o for o in steps if o.startswith('lr_')]].iloc[:, -1], train_loss=steps.loss.ewm(alpha=1-beta).mean())
@@ -73,7 +74,7 @@ def read_classes(
 
 # %% ../nbs/10b_details.ipynb #8ee1780a
 def class_table(
-    where='runs', # As `results.as_frame` takes it; the runs' folders must be there
+    where='runs', # As `records.as_frame` takes it; the runs' folders must be there
     split:str='test' # Or `valid`
 )->pd.DataFrame: # A row per class and entry: `class`, `entry`, `images`, `precision`, `recall`, `f1`, means over seeds
     "How well each model tells each class."
@@ -84,7 +85,7 @@ def class_table(
 
 # %% ../nbs/10b_details.ipynb #13b110e4
 def image_results(
-    where='runs', # As `results.as_frame` takes it; the runs' folders must be there
+    where='runs', # As `records.as_frame` takes it; the runs' folders must be there
     split:str='test' # Or `valid`
 )->pd.DataFrame: # A row per image: `image`, `true`, `right` (share of the runs), `said` (the most frequent answer), `share_said`, `sure` (mean probability of the true class)
     "How the images fared, the hardest first; empty if the runs are not on the same images."

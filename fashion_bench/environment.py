@@ -24,14 +24,27 @@ def _commit():
     try: return (git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')) if git('ls-files', 'environment.py') else None
     except (OSError, subprocess.SubprocessError): return None
 
+# %% ../nbs/07e_environment.ipynb #bdafb666
+def _cpu():
+    "The processor's name, as the system has it"
+    if sys.platform == 'darwin':
+        asked = subprocess.run(['sysctl', '-n', 'machdep.cpu.brand_string'], capture_output=True, text=True)
+        return asked.stdout.strip() or platform.machine()
+    try: lines = Path('/proc/cpuinfo').read_text(encoding='utf-8', errors='replace').splitlines()
+    except OSError: lines = []
+    names = [v.strip() for k,_,v in (o.partition(':') for o in lines) if k.strip() == 'model name']
+    return names[0] if names else platform.processor() or platform.machine()
+
 # %% ../nbs/07e_environment.ipynb #145a2e68
 def environment(
-    device=None # Where it runs; fastai's default device if not given
+    device=None, # Where it runs; fastai's default device if not given
+    jobs:int=1 # Runs that share the device at a time
 )->dict: # Versions, machine, device
     "What a figure depends on besides the spec."
     device = torch.device(device or default_device())
     return dict(
-        python=platform.python_version(), platform=platform.platform(), cpus=os.cpu_count(), threads=torch.get_num_threads(),
+        python=platform.python_version(), platform=platform.platform(), cpu=_cpu(), cpus=os.cpu_count(),
+        threads=torch.get_num_threads(), jobs=jobs,
         device=torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device), commit=_commit(), command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         **{o: metadata.version(o) for o in ('fashion-bench', 'fastai', 'timm', 'torch', 'torchvision', 'pillow')})
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import json, pickle, subprocess, sys, threading, traceback, warnings
 
 from .details import run_series
+from .errors import InputError, InputNotFound
 from .files import read_json
 
 # %% ../nbs/12a_followers.ipynb #14bfb309
@@ -114,9 +115,9 @@ def track_runs(
     where='runs', # A folder of run folders
     say=lambda text: None # Called with the name of each run
 )->int: # How many runs
-    "Track runs from their records alone; those that failed, too. Raises `FileNotFoundError` if there are none."
+    "Track runs from their records alone; those that failed, too. Raises `InputNotFound` if there are none."
     folders = sorted(o.parent for o in Path(where).glob('*/run.json'))
-    if not folders: raise FileNotFoundError(f"{where} holds no runs (folders with a run.json)")
+    if not folders: raise InputNotFound(f"{where} holds no runs (folders with a run.json)")
     sync, n = _Sync(tracker), 0
     for o in folders:
         sync.update(o)
@@ -168,9 +169,9 @@ class Follower:
     ):
         self.patience, self.name, self.later = patience, type(tracker).__name__, tracker.later(out)
         self.out, self.log = Path(out), Path(out)/f'tracking-{self.name.lower()}.log'
-        if type(tracker).__module__ == '__main__': raise ValueError(f"another process cannot import {self.name} from here; put its class into a module")
+        if type(tracker).__module__ == '__main__': raise InputError(f"another process cannot import {self.name} from here; put its class into a module")
         try: header = pickle.dumps((tracker, self.out.absolute(), every))
-        except Exception as e: raise ValueError(f"{self.name} cannot be sent to another process ({e}): what it opens, it should open in `begin`") from e
+        except Exception as e: raise InputError(f"{self.name} cannot be sent to another process ({e}): what it opens, it should open in `begin`") from e
         code = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from fashion_bench.followers import watch; watch()'
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen([sys.executable, '-c', code, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True) # Ctrl-C is for the benchmark

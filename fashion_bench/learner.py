@@ -12,6 +12,7 @@ __all__ = ['HEADS', 'fastai_head', 'linear_head', 'fashion_learner', 'learner_su
 # %% ../nbs/06_learner.ipynb #2d3f3018
 from fastai.vision.all import *
 from .backbones import build_backbone
+from .errors import InputError
 from .groups import GROUPS, param_layers
 from .models import model_info
 
@@ -41,19 +42,19 @@ HEADS = dict(fastai=fastai_head, linear=linear_head)
 
 # %% ../nbs/06_learner.ipynb #9f6c546d
 def _check_inputs(dls, info):
-    "The size that `dls` gives; raises `ValueError` if it does not normalize as `info`'s model expects"
+    "The size that `dls` gives; raises `InputError` if it does not normalize as `info`'s model expects"
     norm = first(dls.after_batch.fs, risinstance(Normalize))
     found = None if norm is None else tuple(tuple(round(v, 3) for v in o.flatten().tolist()) for o in (norm.mean, norm.std))
     wanted = tuple(tuple(round(v, 3) for v in o) for o in (info.mean, info.std))
-    if found != wanted: raise ValueError(f"{info.name} expects images normalized by mean and std {wanted}, and these loaders use {found}; "
+    if found != wanted: raise InputError(f"{info.name} expects images normalized by mean and std {wanted}, and these loaders use {found}; "
                                          "make them with fashion_dls(table, **model_inputs(name))")
     return dls.train.reader.size if hasattr(dls.train, 'reader') else dls.train.one_batch()[0].shape[-1]
 
 def _check_monitors(learn):
-    "Raises `ValueError` for a callback that watches what there is not, where fastai stops later and without a word"
+    "Raises `InputError` for a callback that watches what there is not, where fastai stops later and without a word"
     names = ['train_loss', 'valid_loss', *(o.name for o in learn.metrics)]
     for o in learn.cbs:
-        if isinstance(o, TrackerCallback) and o.monitor not in names: raise ValueError(f"{type(o).__name__} monitors {o.monitor!r}; there are {', '.join(names)}")
+        if isinstance(o, TrackerCallback) and o.monitor not in names: raise InputError(f"{type(o).__name__} monitors {o.monitor!r}; there are {', '.join(names)}")
 
 def fashion_learner(
     dls, # `DataLoaders` from `fashion_dls(table, **model_inputs(name))`
@@ -67,10 +68,10 @@ def fashion_learner(
     metrics=None, # Metrics to report after each epoch; accuracy by default, thresholded at 0.5 where an image may have several classes
     **kwargs # Passed to fastai's `Learner`
 )->Learner: # With `source` (what was really loaded) and `info`; the backbone is frozen if it has weights
-    "A learner that treats every model alike. Raises `ValueError` for inputs that do not fit, `WeightsUnavailable` for weights that cannot be had."
+    "A learner that treats every model alike. Raises `InputError` for inputs that do not fit, `WeightsUnavailable` for weights that cannot be had."
     info = model_info(name)
     for what, one, known in (('groups', groups, GROUPS), ('head', head, HEADS)):
-        if one not in known: raise ValueError(f"unknown {what} {one!r}; there are {', '.join(known)}")
+        if one not in known: raise InputError(f"unknown {what} {one!r}; there are {', '.join(known)}")
     bb = build_backbone(name, weights, _check_inputs(dls, info), allow_scratch, grad_checkpointing, model_args)
     model = nn.Sequential(bb, HEADS[head](bb.nf, dls.c, bb.spatial))
     if metrics is None: metrics = accuracy_multi if isinstance(dls.loss_func, BCEWithLogitsLossFlat) else accuracy

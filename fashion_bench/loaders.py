@@ -16,6 +16,7 @@ from PIL import Image
 from fastai.vision.all import *
 from .augment import quick_augment
 from .cache import PixelCache, planes, shrink
+from .errors import InputError
 from .pixels import read_rgb
 from .table import check_table, classes, image_paths, is_multilabel
 
@@ -131,9 +132,9 @@ def check_batch(
     table, # An image table
     bs:int # Images in a batch
 )->int: # `bs`
-    "`bs` if `table`'s training split fills a batch of that size; raises `ValueError` if not."
+    "`bs` if `table`'s training split fills a batch of that size; raises `InputError` if not."
     n = int((table.split == 'train').sum())
-    if not 1 < bs <= n: raise ValueError(f"batch size {bs} does not fit {n} training images; it must be from 2 to {n}")
+    if not 1 < bs <= n: raise InputError(f"batch size {bs} does not fit {n} training images; it must be from 2 to {n}")
     return bs
 
 # %% ../nbs/04_loaders.ipynb #6906d50a
@@ -150,10 +151,10 @@ def fashion_dls(
     device=None, # Where batches go; fastai's default device if not given
     micro_bs:int|None=None # Load training images in batches of so many, a divisor of `bs`, that are to be accumulated to steps of `bs`
 )->DataLoaders: # `vocab` holds the class names
-    "`DataLoaders` of `table` for a model that expects `size`, `mean`, `std` and `interpolation`; raises `ValueError` if an epoch would have no batch."
+    "`DataLoaders` of `table` for a model that expects `size`, `mean`, `std` and `interpolation`; raises `InputError` if an epoch would have no batch."
     check_batch(check_table(table), bs)
     if num_workers is None and cache is not None and torch.device(ifnone(device, default_device())).type == 'cpu': num_workers = 0
-    if micro_bs and bs % micro_bs: raise ValueError(f"batches of {micro_bs} do not add up to steps of {bs} images; micro_bs is a divisor of bs")
+    if micro_bs and bs % micro_bs: raise InputError(f"batches of {micro_bs} do not add up to steps of {bs} images; micro_bs is a divisor of bs")
     block = fashion_block(classes(table), PixelReader(size, interpolation, cache, table), mean, std, augment, is_multilabel(table))
     return block.dataloaders(table, bs=micro_bs or bs, num_workers=num_workers, device=device, dl_kwargs=[dict(whole=bs if micro_bs else 1), {}])
 

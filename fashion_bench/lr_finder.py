@@ -17,6 +17,7 @@ import math
 
 import pandas as pd
 from .checkpoint import learner_state, restore_learner
+from .errors import InputError
 
 # %% ../nbs/07f_lr_finder.ipynb #818ac4bd
 def suggest_lr(
@@ -24,8 +25,8 @@ def suggest_lr(
     frozen:bool=True, # With the backbone frozen, as before `fine_tune`?
     num_it:int=100 # Batches, at least 20
 )->tuple: # The learning rate, and a frame of what was seen: `lr`, and the smoothed `loss`
-    "The middle of the longest valley that `lr_find` sees (fastai's `valley`), with `learn` as it was before. Raises `ValueError` if the loss falls nowhere by a hundredth."
-    if num_it < 20: raise ValueError(f"a learning rate cannot be found in {num_it} batches; take 20 at least")
+    "The middle of the longest valley that `lr_find` sees (fastai's `valley`), with `learn` as it was before. Raises `InputError` if the loss falls nowhere by a hundredth."
+    if num_it < 20: raise InputError(f"a learning rate cannot be found in {num_it} batches; take 20 at least")
     if learn.opt is None: learn.create_opt()
     before, index, folder, recorder = deepcopy(learner_state(learn)), learn.opt.frozen_idx, learn.model_dir, learn.recorder
     lists = {k: getattr(recorder, k) for k in ('lrs', 'losses', 'iters', 'values') if hasattr(recorder, k)}
@@ -41,5 +42,5 @@ def suggest_lr(
             learn.opt.freeze_to(index)
             restore_learner(learn, before)
             for k,v in lists.items(): setattr(recorder, k, v)
-    if not (lr > 0 and .99*seen.loss[:num_it//10].median() > seen.loss.min()): raise ValueError(f"no learning rate can be suggested: the loss fell nowhere between {seen.lr.iloc[0]:.0e} and {seen.lr.iloc[-1]:.0e}")
+    if not (lr > 0 and .99*seen.loss[:num_it//10].median() > seen.loss.min()): raise InputError(f"no learning rate can be suggested: the loss fell nowhere between {seen.lr.iloc[0]:.0e} and {seen.lr.iloc[-1]:.0e}")
     return lr, seen

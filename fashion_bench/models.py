@@ -23,6 +23,7 @@ import timm, torchvision
 from fastai.vision.models import xresnet
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, HfHubHTTPError
+from .errors import InputError
 
 # %% ../nbs/05_models.ipynb #40949aff
 @cache
@@ -42,18 +43,18 @@ def _unknown(name, library):
     known = {f'{l}/{o}' for l in libs for o in NAMES[l]()}
     near = get_close_matches(arch.lower(), {o.split('/')[1] for o in known}, n=4, cutoff=.6)
     near = [o for n in near for o in sorted(known) if o.split('/')[1] == n][:5]
-    return ValueError(f"unknown model {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "; `fashion-bench models PATTERN` lists them, as library/name"))
+    return InputError(f"unknown model {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "; `fashion-bench models PATTERN` lists them, as library/name"))
 
 def resolve_model(
     name:str # `library/name`, `library/name.tag`, or a bare name that just one library has
 )->tuple: # Library, and the name within it
-    "Which model `name` means; raises `ValueError` with near matches if none, and with the candidates if several."
+    "Which model `name` means; raises `InputError` with near matches if none, and with the candidates if several."
     if HUB in name: return 'timm', name.removeprefix('timm/')
     library, _, arch = name.rpartition('/')
     if library and library not in NAMES: raise _unknown(name, library)
     base = arch.split('.')[0]
     libs = [library] if library else [BARE[base]] if base in BARE else [l for l,f in NAMES.items() if base in f()]
-    if len(libs) > 1: raise ValueError(f"{name!r} is in {' and '.join(libs)}; say which, as {libs[0]}/{arch} or {libs[1]}/{arch}")
+    if len(libs) > 1: raise InputError(f"{name!r} is in {' and '.join(libs)}; say which, as {libs[0]}/{arch} or {libs[1]}/{arch}")
     if not libs or base not in NAMES[libs[0]](): raise _unknown(name, library)
     return libs[0], arch
 
@@ -91,7 +92,7 @@ XRESNET50 = 'https://s3.amazonaws.com/fast-ai-modelzoo/xrn50_940.pth'
 def _torchvision_info(arch):
     arch, _, tag = arch.partition('.')
     known = torchvision.models.get_model_weights(arch)
-    if tag and tag not in known.__members__: raise ValueError(f"torchvision/{arch} has no weights {tag!r}; there are {', '.join(known.__members__)}")
+    if tag and tag not in known.__members__: raise InputError(f"torchvision/{arch} has no weights {tag!r}; there are {', '.join(known.__members__)}")
     w = known[tag] if tag else known.DEFAULT
     t = w.transforms()
     return ModelInfo(f'torchvision/{arch}.{w.name}', 'torchvision', arch, w.name, t.crop_size[0], tuple(t.mean), tuple(t.std), t.interpolation.value, True, w.url, _data(w.name), '')
@@ -118,20 +119,20 @@ def unreachable(
 def _hub_config(repo):
     "The description that lies beside weights on the hub, of open_clip's or timm's kind"
     cached = any(isinstance(try_to_load_from_cache(repo, o), str) for o in ('open_clip_config.json', 'config.json'))
-    if not cached and (why := unreachable(f'{constants.ENDPOINT}/{repo}')): raise ValueError(f"the description of {HUB}{repo} cannot be reached ({why}); connect once so that it is cached")
+    if not cached and (why := unreachable(f'{constants.ENDPOINT}/{repo}')): raise InputError(f"the description of {HUB}{repo} cannot be reached ({why}); connect once so that it is cached")
     for file in ('open_clip_config.json', 'config.json'):
         try: return json.loads(Path(hf_hub_download(repo, file)).read_text(encoding='utf-8'))
         except EntryNotFoundError: continue
         except (OSError, HfHubHTTPError, HFValidationError) as e:
-            raise ValueError(f"the description of {HUB}{repo} cannot be reached ({in_a_line(e)}); connect once so that it is cached, or check the repository's name") from e
-    raise ValueError(f"{HUB}{repo} has neither open_clip_config.json nor config.json, which say what its network is")
+            raise InputError(f"the description of {HUB}{repo} cannot be reached ({in_a_line(e)}); connect once so that it is cached, or check the repository's name") from e
+    raise InputError(f"{HUB}{repo} has neither open_clip_config.json nor config.json, which say what its network is")
 
 def _hub_info(repo):
     "A tower by its repository: open_clip's say which of timm's networks they are, or how wide it is and how large its patches"
     c = _hub_config(repo)
     vision, pre = c.get('model_cfg', {}).get('vision_cfg', {}), c.get('preprocess_cfg', {}) or c.get('pretrained_cfg', {})
     arch = vision.get('timm_model_name') or c.get('architecture') or CLIP_ARCHES.get((vision.get('width'), vision.get('patch_size')))
-    if not arch or arch.split('.')[0] not in _timm_names(): raise ValueError(f"{HUB}{repo} describes a network that timm does not have ({arch or vision or 'nothing'})")
+    if not arch or arch.split('.')[0] not in _timm_names(): raise InputError(f"{HUB}{repo} describes a network that timm does not have ({arch or vision or 'nothing'})")
     own = timm.models.get_pretrained_cfg(arch)
     size = vision.get('image_size') or pre.get('input_size', own.input_size)[-1]
     return ModelInfo(f'timm/{HUB}{repo}', 'timm', arch.split('.')[0], repo, size, tuple(pre.get('mean', own.mean)), tuple(pre.get('std', own.std)), pre.get('interpolation', own.interpolation), True,
@@ -143,7 +144,7 @@ def _timm_info(arch):
     try: c = timm.models.get_pretrained_cfg(arch)
     except RuntimeError as e:
         tags = timm.list_pretrained(arch.split('.')[0] + '.*')
-        raise ValueError(f"timm/{arch} has no such tag; there are {', '.join(o.partition('.')[2] for o in tags)}") from e
+        raise InputError(f"timm/{arch} has no such tag; there are {', '.join(o.partition('.')[2] for o in tags)}") from e
     base, tag = arch.split('.')[0], (c.tag or '') if c.has_weights else ''
     url = f"{constants.ENDPOINT}/{c.hf_hub_id}" if c.hf_hub_id else c.url
     return ModelInfo(f'timm/{base}' + (f'.{tag}' if tag else ''), 'timm', base, tag, c.input_size[-1], tuple(c.mean), tuple(c.std), c.interpolation, bool(c.has_weights), url or '', _data(tag), (c.license or '') if tag else '')
@@ -158,7 +159,7 @@ INFO = dict(torchvision=_torchvision_info, timm=_timm_info, fastai=_fastai_info)
 def model_info(
     name:str # As `resolve_model` takes it
 )->ModelInfo: # Read from the library, without building the model
-    "What the model called `name` wants to be fed, and which weights it has; raises `ValueError` for an unknown name or tag."
+    "What the model called `name` wants to be fed, and which weights it has; raises `InputError` for an unknown name or tag."
     library, arch = resolve_model(name)
     return INFO[library](arch)
 
@@ -182,9 +183,9 @@ SUITES = dict(
 def expand_models(
     names # Names and suites: a list, or text with commas
 )->list: # Full names, each once, in the order given
-    "The models that `names` stand for; raises `ValueError` at the first unknown one."
+    "The models that `names` stand for; raises `InputError` at the first unknown one."
     names = [o.strip() for o in names.split(',')] if isinstance(names, str) else list(names)
     found = [m for o in names if o for m in SUITES.get(o, [o])]
-    if not found: raise ValueError(f"no model was named; give names such as timm/tf_efficientnet_lite0, or suites: {', '.join(SUITES)}")
+    if not found: raise InputError(f"no model was named; give names such as timm/tf_efficientnet_lite0, or suites: {', '.join(SUITES)}")
     for o in found: model_info(o)
     return list(dict.fromkeys('/'.join(resolve_model(o)) for o in found))

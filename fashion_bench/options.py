@@ -15,6 +15,7 @@ __all__ = ['DATA', 'SUBSET', 'SPLIT', 'LABEL', 'MULTI', 'FINE', 'ROOT', 'IMAGE_C
 from pathlib import Path
 
 from typer import Argument, Option
+from .errors import InputError
 
 # %% ../nbs/13a_options.ipynb #ed00d3e1
 DATA = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), a DeepFashion copy, a CSV or Parquet file, or 'wardrobe'.")
@@ -38,13 +39,14 @@ def load_asked(
     check:bool=True # Refuse a table that cannot be trained on?
 ): # An image table
     "The table that is asked for, said in a line"
-    from fashion_bench.sources import load_table
+    from fashion_bench.sources import load_table, note_load
     from fashion_bench.subsets import crop_to_boxes
     from fashion_bench.table import summary
     seed = {'seed': asked['split_seed']} if 'split_seed' in asked else {}
     table = load_table(asked['data'], check=check, **{k: asked[k] for k in TABLE_KEYS if k in asked}, **seed)
     print(summary(table), flush=True)
-    return crop_to_boxes(table, asked['margin']) if asked.get('crop') else table
+    if not asked.get('crop'): return table
+    return note_load(crop_to_boxes(table, asked['margin']), crop=True, margin=asked['margin'])
 
 # %% ../nbs/13a_options.ipynb #6129b75f
 def progress_bar(
@@ -62,28 +64,36 @@ def audited(
     on_bad:str, # `fail` or `skip`
     whole:bool # Look at every image, or only at what can be told without opening them?
 ): # An image table
-    "`table` without what cannot be read; raises `ValueError` if that is not wanted."
-    from fashion_bench.audit import audit, describe_findings, find_problems, handle_bad
-    if not whole:
+    "`table` without what is missing or cannot be read; raises `InputError` if that is not wanted."
+    from fashion_bench.audit import audit, describe_findings, find_problems, handle_bad, leave_out
+    from fashion_bench.sources import note_load
+    from fashion_bench.table import absent_images, check_images, check_table
+    if on_bad not in ('fail', 'skip'): raise InputError(f"--on-bad takes 'fail' or 'skip', not {on_bad!r}")
+    if whole:
+        found = audit(table, progress=progress_bar('Looking at every image'))
+        print('\n'.join(str(found).splitlines()[1:]), flush=True)
+        kept = handle_bad(found, on_bad)
+    else:
         for line in describe_findings(find_problems(table)): print(line, flush=True)
-        return table
-    found = audit(table, progress=progress_bar('Looking at every image'))
-    print('\n'.join(str(found).splitlines()[1:]), flush=True)
-    return handle_bad(found, on_bad)
+        kept = leave_out(table, dict.fromkeys(absent_images(table), 'missing')) if on_bad == 'skip' else table
+    if n := len(table) - len(kept): print(f'{n:,} of {len(table):,} images are left out', flush=True)
+    if on_bad == 'skip' and 'load' in table.attrs: note_load(kept, on_bad='skip', **(dict(audit=True) if whole else {}))
+    return check_images(check_table(kept))
 
 # %% ../nbs/13a_options.ipynb #63210875
 def asked_for(
     ctx, # A typer `Context` of the command
     data:str # What is to be run on: data, or a grid file
 )->dict: # Options by name
-    "What is asked for: on the command line, else in the grid file that `data` may be, else by default. Raises `ValueError` for options of which one says what another does."
+    "What is asked for: on the command line, else in the grid file that `data` may be, else by default. Raises `InputError` for options of which one says what another does."
     typed = {k for k in ctx.params if ctx.get_parameter_source(k).name == 'COMMANDLINE'}
     parts = [f"--{k.replace('_', '-')}" for k in ('epochs', 'freeze_epochs', 'lr', 'bs') if k in typed]
-    if parts and 'recipe' in typed: raise ValueError(f"--recipe says it all, as ep10_bs64_lr2e-3 does; leave out {', '.join(parts)}")
+    if parts and 'recipe' in typed: raise InputError(f"--recipe says it all, as ep10_bs64_lr2e-3 does; leave out {', '.join(parts)}")
     if Path(data).suffix.lower() not in ('.toml', '.yaml', '.yml'): return dict(ctx.params)
-    from fashion_bench.grid import read_grid
+    from fashion_bench.gridfile import RECIPE_PARTS, read_grid
     grid = read_grid(data)
     if parts: grid.pop('recipe', None)
+    if 'recipe' in typed: grid = {k: v for k,v in grid.items() if k not in RECIPE_PARTS}
     return ctx.params | {k: v for k,v in grid.items() if k == 'data' or k not in typed}
 
 # %% ../nbs/13a_options.ipynb #69e2b2c6
@@ -91,7 +101,7 @@ def _sizes(size):
     "What `--size` says, as `grid.plan_bench` takes it"
     if not isinstance(size, str): return size
     words = [o.strip() for o in size.split(',')]
-    if wrong := [o for o in words if o != 'native' and not o.isdecimal()]: raise ValueError(f"--size takes numbers of pixels or 'native', not {wrong[0]!r}")
+    if wrong := [o for o in words if o != 'native' and not o.isdecimal()]: raise InputError(f"--size takes numbers of pixels or 'native', not {wrong[0]!r}")
     return ['native' if o == 'native' else int(o) for o in words]
 
 # %% ../nbs/13a_options.ipynb #1e20e2ac
@@ -99,16 +109,16 @@ def _rate(lr):
     "What `--lr` says, as a `Recipe` takes it"
     if lr == 'auto': return lr
     try: return float(lr)
-    except ValueError: raise ValueError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
+    except ValueError: raise InputError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
 
 # %% ../nbs/13a_options.ipynb #57c3c6a8
 def grid_asked(
     asked:dict # Options by name
 )->dict: # As `grid.plan_bench` takes it
-    "The grid that is asked for; raises `ValueError` if no models are."
+    "The grid that is asked for; raises `InputError` if no models are."
     from fashion_bench.recipes import Recipe
-    if not asked['models']: raise ValueError("say which models: --models timm/tf_efficientnet_lite0,torchvision/resnet34, or a suite such as small; `fashion-bench models` lists them")
-    if isinstance(asked['seeds'], int) and asked['seeds'] < 1: raise ValueError(f"--seeds takes how many, at least 1, and not {asked['seeds']}")
+    if not asked['models']: raise InputError("say which models: --models timm/tf_efficientnet_lite0,torchvision/resnet34, or a suite such as small; `fashion-bench models` lists them")
+    if isinstance(asked['seeds'], int) and asked['seeds'] < 1: raise InputError(f"--seeds takes how many, at least 1, and not {asked['seeds']}")
     seeds = range(asked['seed'], asked['seed'] + asked['seeds']) if isinstance(asked['seeds'], int) else asked['seeds']
     return dict(models=asked['models'], recipe=Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs']) if asked.get('recipe') is None else asked['recipe'], size=_sizes(asked['size']), seeds=seeds,
                 **{k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')})
@@ -117,9 +127,9 @@ def grid_asked(
 def trackers_asked(
     asked:dict # Options by name
 )->list: # As `bench` takes it
-    "The trackers that are asked for; raises `ValueError` if what they need is not installed."
+    "The trackers that are asked for; raises `InputError` if what they need is not installed."
     from fashion_bench.tracking import TensorBoard, WandB
-    if asked.get('wandb_report') and asked['wandb'] is None: raise ValueError("--wandb-report goes with --wandb PROJECT")
+    if asked.get('wandb_report') and asked['wandb'] is None: raise InputError("--wandb-report goes with --wandb PROJECT")
     found = [] if asked['wandb'] is None else [WandB(asked['wandb'], report=asked['wandb_report'])]
     return found + ([] if asked['tensorboard'] is None else [TensorBoard(asked['tensorboard'])])
 
@@ -158,7 +168,8 @@ def print_board(
     import matplotlib; matplotlib.use('Agg')
     from fashion_bench.plots import look, plot_efficiency
     from fashion_bench.schedules import models_with_schedules, plot_schedules, schedule_verdict
-    from fashion_bench.results import board_text, caveats, leaderboard, load_runs, write_board
+    from fashion_bench.records import load_runs
+    from fashion_bench.results import board_text, caveats, leaderboard, write_board
     runs = load_runs(where)
     board = leaderboard(runs)
     if to: write_board(board, to)

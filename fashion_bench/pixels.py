@@ -16,6 +16,7 @@ import io, multiprocessing, os
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from .errors import InputError
 
 # %% ../nbs/00a_pixels.ipynb #e0fc9ba9
 BACKGROUND = 255, 255, 255 # what shows through where an image is transparent: white, as in a shop
@@ -37,7 +38,7 @@ def to_rgb(
     return im if im.mode == 'RGB' else im.convert('RGB')
 
 # %% ../nbs/00a_pixels.ipynb #3372fe5f
-class BadImage(ValueError):
+class BadImage(InputError):
     "A file that cannot be read as an image: `path`, `reason` (a word or two) and `detail`."
     def __init__(self, path, reason, detail=''):
         super().__init__(f"{path} is no image that can be read: {reason}" + (f" ({detail})" if detail else ''))
@@ -79,11 +80,11 @@ def fit_box(
     size, # (width, height) of the image
     margin:float=0. # Share of the box's longer side to add on every side
 )->tuple: # Whole numbers inside the image
-    "`box` with its margin, cut at the image's edges; raises `ValueError` if nothing of it is inside."
+    "`box` with its margin, cut at the image's edges; raises `InputError` if nothing of it is inside."
     x1, y1, x2, y2 = map(float, box)
     m = margin*max(x2-x1, y2-y1)
     fitted = tuple(int(round(o)) for o in (max(x1-m, 0), max(y1-m, 0), min(x2+m, size[0]), min(y2+m, size[1])))
-    if fitted[0] >= fitted[2] or fitted[1] >= fitted[3]: raise ValueError(f"box {tuple(box)} has no area inside an image of {size[0]}×{size[1]} pixels")
+    if fitted[0] >= fitted[2] or fitted[1] >= fitted[3]: raise InputError(f"box {tuple(box)} has no area inside an image of {size[0]}×{size[1]} pixels")
     return fitted
 
 # %% ../nbs/00a_pixels.ipynb #cecd3ea2

@@ -18,6 +18,7 @@ from torch.optim.adamw import adamw
 from fastai.callback.fp16 import MixedPrecision
 from fastai.optimizer import Optimizer
 from fastcore.foundation import L
+from .errors import InputError
 
 # %% ../nbs/06c_precision.ipynb #3356bc61
 PRECISIONS = ('fp32', 'bf16', 'fp16')
@@ -43,12 +44,12 @@ def best_precision(
     asked:str='auto', # `fp32`, `bf16`, `fp16`, or `auto` for the fastest that costs no accuracy
     device='cpu' # A `torch.device`, or its name
 )->str: # `fp32`, `bf16` or `fp16`
-    "The precision to train in on `device`; raises `ValueError` for one that it has no instructions for."
+    "The precision to train in on `device`; raises `InputError` for one that it has no instructions for."
     kind = torch.device(device).type
     has = _has(kind)
     if asked == 'auto': return has[0]
-    if asked not in PRECISIONS: raise ValueError(f"unknown precision {asked!r}; there are auto, {', '.join(PRECISIONS)}")
-    if asked not in has: raise ValueError(f"this {'processor' if kind == 'cpu' else kind + ' device'} has no instructions for {asked}, and would be slower for it; it has {', '.join(has)}")
+    if asked not in PRECISIONS: raise InputError(f"unknown precision {asked!r}; there are auto, {', '.join(PRECISIONS)}")
+    if asked not in has: raise InputError(f"this {'processor' if kind == 'cpu' else kind + ' device'} has no instructions for {asked}, and would be slower for it; it has {', '.join(has)}")
     return asked
 
 # %% ../nbs/06c_precision.ipynb #17fb4ab8

@@ -20,6 +20,7 @@ from fastcore.basics import chunked
 from safetensors.torch import load_file, save_file
 from torch import nn
 from .backbones import build_backbone
+from .errors import InputError, InputNotFound
 from .files import whole_file, write_json
 from .learner import HEADS
 from .loaders import PixelReader
@@ -45,15 +46,15 @@ def save_model(
 def image_files(
     *where # Files, folders, or patterns with `*`
 )->list: # Paths
-    "The images that `where` stands for; raises `FileNotFoundError` for what is not there."
+    "The images that `where` stands for; raises `InputNotFound` for what is not there."
     found = []
     for o in map(str, where):
         path = Path(o).expanduser()
         if path.is_dir(): found += [path/p for p in find_images(path)]
         elif path.is_file(): found.append(path)
         elif matches := sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.suffix.lower() in IMAGE_SUFFIXES): found += matches
-        else: raise FileNotFoundError(f"there is no file, folder or image that matches {o}")
-    if not found: raise FileNotFoundError(f"there are no images in {', '.join(map(str, where))}")
+        else: raise InputNotFound(f"there is no file, folder or image that matches {o}")
+    if not found: raise InputNotFound(f"there are no images in {', '.join(map(str, where))}")
     return found
 
 class Predictor:
@@ -91,8 +92,8 @@ class Predictor:
         top:int=3, # Classes to name
         bs:int=32 # Images at a time
     )->pd.DataFrame: # A row per image and class: `image`, `rank`, `class`, `probability`, and `problem` for an image that cannot be read
-        "The likeliest classes of every image; raises `ValueError` for fewer than one."
-        if top < 1: raise ValueError(f"at least 1 class is named for an image, not {top}")
+        "The likeliest classes of every image; raises `InputError` for fewer than one."
+        if top < 1: raise InputError(f"at least 1 class is named for an image, not {top}")
         rows = []
         for files in chunked(image_files(*where), bs):
             squares, bad = {}, {}
@@ -109,19 +110,19 @@ class Predictor:
 def load_model(
     folder # A folder with `model.safetensors` and `model.json`: a finished run's, or one that was exported
 )->Predictor: # On the CPU
-    "A model that `save_model` kept; raises `FileNotFoundError` or `ValueError` for what is no model."
+    "A model that `save_model` kept; raises `InputNotFound` or `InputError` for what is no model."
     folder = Path(folder)
     if lost := [o for o in ('model.json', 'model.safetensors') if not (folder/o).is_file()]:
-        raise FileNotFoundError(f"{folder} has no {' and no '.join(lost)}; expected the folder of a finished run that kept its model, or an exported one")
+        raise InputNotFound(f"{folder} has no {' and no '.join(lost)}; expected the folder of a finished run that kept its model, or an exported one")
     try:
         facts = json.loads((folder/'model.json').read_text(encoding='utf-8'))
         bb = build_backbone(facts['network'], 'scratch', facts['size'])
         model = nn.Sequential(bb, HEADS[facts['head']](bb.nf, len(facts['classes']), bb.spatial))
         model.load_state_dict(load_file(folder/'model.safetensors'))
-    except (KeyError, json.JSONDecodeError, RuntimeError, OSError) as e: raise ValueError(f"{folder} holds a model that cannot be read: {in_a_line(e)}") from e
+    except (KeyError, json.JSONDecodeError, RuntimeError, OSError) as e: raise InputError(f"{folder} holds a model that cannot be read: {in_a_line(e)}") from e
     except Exception as e:
         if type(e).__name__ != 'SafetensorError': raise
-        raise ValueError(f"{folder}/model.safetensors is damaged: {e}") from e
+        raise InputError(f"{folder}/model.safetensors is damaged: {e}") from e
     return Predictor(model, facts)
 
 # %% ../nbs/07b_predictor.ipynb #a2a93093
@@ -129,9 +130,9 @@ def export_onnx(
     model:Predictor, # A trained model
     file # Where to write it
 )->float: # The largest difference from torch's probabilities on random images
-    "Write the network, from normalized images to probabilities, as ONNX, and check it with onnxruntime; raises `ValueError` if either is not installed or they differ by more than 1e-4."
+    "Write the network, from normalized images to probabilities, as ONNX, and check it with onnxruntime; raises `InputError` if either is not installed or they differ by more than 1e-4."
     try: import onnx, onnxruntime, onnxscript
-    except ImportError as e: raise ValueError(f"ONNX needs {e.name}: pip install onnx onnxscript onnxruntime") from e
+    except ImportError as e: raise InputError(f"ONNX needs {e.name}: pip install onnx onnxscript onnxruntime") from e
     net = nn.Sequential(model.model, nn.Sigmoid() if model.multilabel else nn.Softmax(1)).eval()
     x = torch.randn(2, 3, model.facts['size'], model.facts['size'])
     with whole_file(file) as part:
@@ -139,5 +140,5 @@ def export_onnx(
         x = torch.randn(3, *x.shape[1:])
         found = onnxruntime.InferenceSession(str(part), providers=['CPUExecutionProvider']).run(None, dict(images=x.numpy()))[0]
         with torch.no_grad(): off = float(np.abs(net(x).numpy() - found).max())
-        if off > 1e-4: raise ValueError(f"the exported network differs from torch's by {off:.1e}, and was not kept")
+        if off > 1e-4: raise InputError(f"the exported network differs from torch's by {off:.1e}, and was not kept")
     return off

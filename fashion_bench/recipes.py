@@ -20,12 +20,13 @@ import pandas as pd
 import torch
 from fastai.vision.all import L, Learner, LabelSmoothingCrossEntropyFlat, MixUp, ParamScheduler, SchedCos, SchedLin, SchedNo, SGD, Lamb, RAdam, combine_scheds, combined_cos
 from fastai.optimizer import Optimizer
+from .errors import InputError
 from .precision import FusedAdam
 
 # %% ../nbs/07_recipes.ipynb #816f76f2
 @dataclass(frozen=True)
 class Recipe:
-    "How to train: `fine_tune` by default, else a `schedule` of `SCHEDULES`. Raises `ValueError` for what cannot be."
+    "How to train: `fine_tune` by default, else a `schedule` of `SCHEDULES`. Raises `InputError` for what cannot be."
     epochs:int=3              # Epochs with all layers trained
     freeze_epochs:int=1       # Epochs before, with the head alone
     lr:float|tuple|str=2e-3   # Peak learning rate of the last group; several for several phases, one after the other; `auto` for what `lr_finder.suggest_lr` says. For `fine_tune` its `base_lr`: the frozen epochs' peak, twice that of the others
@@ -81,23 +82,23 @@ def _scientific(v):
 def _is_number(v): return isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v)
 
 def _check_recipe(r):
-    "Raises `ValueError` that says what of `r` cannot be"
+    "Raises `InputError` that says what of `r` cannot be"
     for k in ('epochs', 'freeze_epochs', 'bs', 'accumulate'):
-        if type(getattr(r, k)) is not int: raise ValueError(f"{k} of a recipe is a whole number, not {getattr(r, k)!r}")
+        if type(getattr(r, k)) is not int: raise InputError(f"{k} of a recipe is a whole number, not {getattr(r, k)!r}")
     for k in ('lr_mult', 'label_smoothing', 'mixup', *(['wd'] if r.wd is not None else [])):
-        if not _is_number(getattr(r, k)): raise ValueError(f"{k} of a recipe is a number, not {getattr(r, k)!r}")
-    if r.epochs < 1 or r.freeze_epochs < 0: raise ValueError(f"a recipe needs at least 1 epoch and no fewer than 0 frozen ones, not {r.epochs} and {r.freeze_epochs}")
-    if r.schedule not in _words(): raise ValueError(f"unknown schedule {r.schedule!r}; there are {', '.join(_words())}")
-    if r.opt not in OPTIMIZERS: raise ValueError(f"unknown optimizer {r.opt!r}; there are {', '.join(OPTIMIZERS)}")
-    if not r.rates: raise ValueError("a recipe needs a learning rate")
+        if not _is_number(getattr(r, k)): raise InputError(f"{k} of a recipe is a number, not {getattr(r, k)!r}")
+    if r.epochs < 1 or r.freeze_epochs < 0: raise InputError(f"a recipe needs at least 1 epoch and no fewer than 0 frozen ones, not {r.epochs} and {r.freeze_epochs}")
+    if r.schedule not in _words(): raise InputError(f"unknown schedule {r.schedule!r}; there are {', '.join(_words())}")
+    if r.opt not in OPTIMIZERS: raise InputError(f"unknown optimizer {r.opt!r}; there are {', '.join(OPTIMIZERS)}")
+    if not r.rates: raise InputError("a recipe needs a learning rate")
     for o in r.rates:
-        if o != 'auto' and not (_is_number(o) and 0 < o < 10): raise ValueError(f"a learning rate lies between 0 and 10, and {o} does not")
-    if len(r.rates) > 1 and (r.schedule == 'fine_tune' or 'auto' in r.rates): raise ValueError(f"{'fine_tune' if r.schedule == 'fine_tune' else 'auto'} takes one learning rate, not {len(r.rates)}")
-    if len(r.rates) > r.epochs: raise ValueError(f"{len(r.rates)} learning rates, each for a phase of at least one epoch, do not fit into {r.epochs} epochs")
-    if r.bs < 2: raise ValueError(f"a batch needs at least 2 images, for batch norm, and was to have {r.bs}")
-    if r.accumulate < 1 or r.bs % r.accumulate or r.bs//r.accumulate < 2: raise ValueError(f"{r.bs} images cannot be computed in {r.accumulate} equal parts of at least 2")
-    if r.lr_mult < 1: raise ValueError(f"the last group's learning rate is at least that of the first, and was to be {r.lr_mult:g} times it")
-    if r.wd is not None and r.wd < 0 or r.mixup < 0 or not 0 <= r.label_smoothing < 1: raise ValueError(f"weight decay and mixup are at least 0, label smoothing from 0 to below 1, not {r.wd}, {r.mixup} and {r.label_smoothing}")
+        if o != 'auto' and not (_is_number(o) and 0 < o < 10): raise InputError(f"a learning rate lies between 0 and 10, and {o} does not")
+    if len(r.rates) > 1 and (r.schedule == 'fine_tune' or 'auto' in r.rates): raise InputError(f"{'fine_tune' if r.schedule == 'fine_tune' else 'auto'} takes one learning rate, not {len(r.rates)}")
+    if len(r.rates) > r.epochs: raise InputError(f"{len(r.rates)} learning rates, each for a phase of at least one epoch, do not fit into {r.epochs} epochs")
+    if r.bs < 2: raise InputError(f"a batch needs at least 2 images, for batch norm, and was to have {r.bs}")
+    if r.accumulate < 1 or r.bs % r.accumulate or r.bs//r.accumulate < 2: raise InputError(f"{r.bs} images cannot be computed in {r.accumulate} equal parts of at least 2")
+    if r.lr_mult < 1: raise InputError(f"the last group's learning rate is at least that of the first, and was to be {r.lr_mult:g} times it")
+    if r.wd is not None and r.wd < 0 or r.mixup < 0 or not 0 <= r.label_smoothing < 1: raise InputError(f"weight decay and mixup are at least 0, label smoothing from 0 to below 1, not {r.wd}, {r.mixup} and {r.label_smoothing}")
 
 # %% ../nbs/07_recipes.ipynb #e9ac999c
 RECIPE_SUITES = dict(
@@ -112,50 +113,50 @@ _EXAMPLES = "such as 'ep10_bs64_lr2e-3' or 'fine_tune(3, freeze_epochs=1, base_l
 def _rate(o): return o if o == 'auto' else float(o)
 
 def _part(text):
-    "A part of a name as (field, value); raises `ValueError` if it is none"
+    "A part of a name as (field, value); raises `InputError` if it is none"
     kind, value = m.groups() if (m := _PART.fullmatch(text)) else (text, None)
     if value is None and kind in _words().values(): return 'schedule', {v: k for k,v in _words().items()}[kind]
     if value is None and kind in OPTIMIZERS: return 'opt', kind
     field = dict(ep='epochs', bs='bs', lr='lr', **_SHORT).get(kind)
-    if field is None: raise ValueError(f"is no part of a name; there are ep, bs, lr, {', '.join(_SHORT)} with a number, and {', '.join([*_words().values(), *OPTIMIZERS])}")
-    if value is None or value == 'auto' and field != 'lr': raise ValueError(f'needs a number after {kind}')
+    if field is None: raise InputError(f"is no part of a name; there are ep, bs, lr, {', '.join(_SHORT)} with a number, and {', '.join([*_words().values(), *OPTIMIZERS])}")
+    if value is None or value == 'auto' and field != 'lr': raise InputError(f'needs a number after {kind}')
     if field == 'lr': return field, _rate(value)
     if _DEFAULTS[field] is None or isinstance(_DEFAULTS[field], float): return field, float(value)
-    if not value.isdecimal(): raise ValueError(f'needs a whole number after {kind}')
+    if not value.isdecimal(): raise InputError(f'needs a whole number after {kind}')
     return field, int(value)
 
 def parse_recipe(
     text:str # What `str` of a recipe gives, or a name with its parts in another order
 )->Recipe: # The recipe it was made from
-    "The recipe that `text` names; raises `ValueError` that says where it is wrong."
+    "The recipe that `text` names; raises `InputError` that says where it is wrong."
     text = str(text).strip()
     if m := _TEXT.fullmatch(text): return Recipe(int(m[1]), *(d if v is None else kind(v) for v, kind, d in zip(m.groups()[1:], (int, _rate, int), (1, 2e-3, 32))))
-    if not re.match(r'[a-z]+\d[^ (]*$', text): raise ValueError(f"{text!r} is no recipe; expected text {_EXAMPLES}, or a suite: {', '.join(RECIPE_SUITES)}")
+    if not re.match(r'[a-z]+\d[^ (]*$', text): raise InputError(f"{text!r} is no recipe; expected text {_EXAMPLES}, or a suite: {', '.join(RECIPE_SUITES)}")
     found, at = dict(lr=[]), 1
     for o in text.split('_'):
         try: k, v = _part(o)
-        except ValueError as e: raise ValueError(f"{text!r}: {o!r} at character {at} {e}") from None
+        except ValueError as e: raise InputError(f"{text!r}: {o!r} at character {at} {e}") from None
         if k == 'lr': found['lr'].append(v)
-        elif k in found: raise ValueError(f"{text!r}: {o!r} at character {at} says {k} a second time")
+        elif k in found: raise InputError(f"{text!r}: {o!r} at character {at} says {k} a second time")
         else: found[k] = v
         at += len(o) + 1
-    if missing := [o for o,k in (('ep', 'epochs'), ('bs', 'bs'), ('lr', 'lr')) if found.get(k, []) == []]: raise ValueError(f"{text!r} has no {' and no '.join(missing)}; a schedule's name is {_EXAMPLES}")
+    if missing := [o for o,k in (('ep', 'epochs'), ('bs', 'bs'), ('lr', 'lr')) if found.get(k, []) == []]: raise InputError(f"{text!r} has no {' and no '.join(missing)}; a schedule's name is {_EXAMPLES}")
     try: return Recipe(**dict(schedule='onecycle') | found)
-    except ValueError as e: raise ValueError(f"{text!r}: {e}") from None
+    except ValueError as e: raise InputError(f"{text!r}: {e}") from None
 
 # %% ../nbs/07_recipes.ipynb #d7e8ade1
 def expand_recipes(
     recipes # A `Recipe`, text with commas between names and suites, or a list of such
 )->list: # Recipes, each once
-    "What to train by; raises `ValueError` for text that names none."
+    "What to train by; raises `InputError` for text that names none."
     if isinstance(recipes, Recipe): return [recipes]
-    if not isinstance(recipes, (str, list, tuple)): raise ValueError(f"{recipes!r} is no recipe; expected text {_EXAMPLES}, a Recipe, or a list of such")
+    if not isinstance(recipes, (str, list, tuple)): raise InputError(f"{recipes!r} is no recipe; expected text {_EXAMPLES}, a Recipe, or a list of such")
     if isinstance(recipes, str):
         names = [o.strip() for o in re.findall(r'fine_tune\([^)]*\)(?:, *bs=\d+)?|[^,]+', recipes) if o.strip()]
-        if not names: raise ValueError(f"{recipes!r} names no recipe; expected text {_EXAMPLES}")
+        if not names: raise InputError(f"{recipes!r} names no recipe; expected text {_EXAMPLES}")
         return list(dict.fromkeys(r for o in names for r in (map(parse_recipe, RECIPE_SUITES[o]) if o in RECIPE_SUITES else [parse_recipe(o)])))
     found = list(dict.fromkeys(r for o in recipes for r in expand_recipes(o)))
-    if not found: raise ValueError("there is no recipe to train by")
+    if not found: raise InputError("there is no recipe to train by")
     return found
 
 # %% ../nbs/07_recipes.ipynb #66684068
@@ -195,8 +196,8 @@ def train(
     recipe:Recipe, # How to train it
     done:int=0 # Epochs of it, of all phases, that are done: training goes on after them
 )->None:
-    "Train `learn` by `recipe`. A model from random weights gets the same phases as any other. Raises `ValueError` if the learning rate is still to be found."
-    if recipe.lr == 'auto': raise ValueError("find the learning rate first: `lr_finder.suggest_lr` does")
+    "Train `learn` by `recipe`. A model from random weights gets the same phases as any other. Raises `InputError` if the learning rate is still to be found."
+    if recipe.lr == 'auto': raise InputError("find the learning rate first: `lr_finder.suggest_lr` does")
     for phase, epochs, lr in _plan(recipe):
         if done < epochs: _fit(learn, recipe, phase, epochs, lr, done)
         done = max(0, done - epochs)
@@ -220,10 +221,10 @@ def schedule_rates(
     steps:int=50, # Of an epoch
     groups:int=3 # Of layers
 )->pd.DataFrame: # A row per step: `step`, `phase`, `epoch`, and `lr_0` to the last group's rate
-    "The learning rates that `recipe` will train with; raises `ValueError` for text that is no recipe, and for a rate that is still to be found."
+    "The learning rates that `recipe` will train with; raises `InputError` for text that is no recipe, and for a rate that is still to be found."
     recipe = parse_recipe(str(recipe))
     for k, v in (('steps', steps), ('groups', groups)):
-        if type(v) is not int or v < 1: raise ValueError(f"{k} is a whole number, at least 1, not {v!r}")
+        if type(v) is not int or v < 1: raise InputError(f"{k} is a whole number, at least 1, not {v!r}")
     train(dry := _DryRun(steps, groups, recipe.accumulate), recipe)
     names = [o for o,n in phases(recipe) for _ in range(n*steps)]
     df = pd.DataFrame(dry.rows, columns=[f'lr_{i}' for i in range(groups)])
@@ -235,8 +236,8 @@ def recipe_parts(
     recipe:Recipe, # How to train
     multilabel:bool=False # Has an image several labels?
 )->dict: # `opt_func`, `wd`, `loss_func` and `cbs`, as fastai's `Learner` takes them
-    "What of `recipe` belongs to the learner. Raises `ValueError` for label smoothing where images have several labels."
-    if multilabel and recipe.label_smoothing: raise ValueError("label smoothing is for images with one label each, and these have several")
+    "What of `recipe` belongs to the learner. Raises `InputError` for label smoothing where images have several labels."
+    if multilabel and recipe.label_smoothing: raise InputError("label smoothing is for images with one label each, and these have several")
     return dict(opt_func=OPTIMIZERS[recipe.opt], wd=recipe.wd, loss_func=LabelSmoothingCrossEntropyFlat(eps=recipe.label_smoothing) if recipe.label_smoothing else None, cbs=[MixUp(recipe.mixup)] if recipe.mixup else [])
 
 # %% ../nbs/07_recipes.ipynb #6fc5f8d8

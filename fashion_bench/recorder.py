@@ -1,6 +1,6 @@
 """Every epoch of every phase and every step, with what it cost, on disk as soon as it is over.
 
-`fine_tune` fits twice, and after it `learn.recorder.values` holds the second fit alone. `RunRecorder` keeps a row for every epoch: its phase, losses and accuracy, the seconds of training and of validation, and how many of them the loop waited for images. Minutes per epoch in the 2021 post were mostly such waiting. It also stops a run whose loss is no longer a number.
+`fine_tune` fits twice, and after it `learn.recorder.values` holds the second fit alone. `RunRecorder` keeps a row for every epoch: its phase, losses and accuracy, the seconds of training and of validation, and how many of them the loop waited for images, and how much others kept the machine from it. Minutes per epoch in the 2021 post were mostly such waiting. It also stops a run whose loss is no longer a number.
 
 Docs: https://fashion-bench.github.io/fashion_bench/recorder.html.md"""
 
@@ -11,7 +11,7 @@ __all__ = ['DeviceSmoothLoss', 'RunRecorder']
 
 # %% ../nbs/07d_recorder.ipynb #eb2d0b10
 from fastai.vision.all import *
-from .clock import Clock
+from .clock import Clock, gpu_sharers
 from .files import whole_file
 from .recipes import is_training, phases
 
@@ -86,11 +86,21 @@ class RunRecorder(Callback):
     def after_epoch(self):
         if not self.trained: return # it was trained before
         self.trained = False
-        losses, t, v = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1])), self.train_clock, self.valid_clock
-        self.history.append(dict(epoch=len(self.history)+1, phase=self.phase, **{'valid_accuracy' if k.startswith('accuracy') else k: float(o) for k,o in losses.items()},
-            train_accuracy=float(self.right)/max(self.seen, 1), images=self.seen, train_seconds=t['seconds'], valid_seconds=v['seconds'],
-            wait_seconds=t['wait'], compute_seconds=t['seconds'] - t['wait'] - t['warmup'], valid_wait_seconds=v['wait'], warmup_seconds=t['warmup'], valid_warmup_seconds=v['warmup'], images_per_second=self.seen/(t['seconds'] - t['warmup'])))
+        losses = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1]))
+        figures = {'valid_accuracy' if k.startswith('accuracy') else k: float(o) for k,o in losses.items()}
+        figures['train_accuracy'] = float(self.right)/max(self.seen, 1)
+        self.history.append(dict(epoch=len(self.history)+1, phase=self.phase, **figures, images=self.seen, **self._costs()))
         self.write()
+
+    def _costs(self):
+        "What the epoch took, from both clocks"
+        t, v = self.train_clock, self.valid_clock
+        seconds = t['seconds'] + v['seconds']
+        return dict(train_seconds=t['seconds'], valid_seconds=v['seconds'], wait_seconds=t['wait'],
+                    compute_seconds=t['seconds'] - t['wait'] - t['warmup'], valid_wait_seconds=v['wait'],
+                    warmup_seconds=t['warmup'], valid_warmup_seconds=v['warmup'],
+                    images_per_second=self.seen/(t['seconds'] - t['warmup']),
+                    busy_share=(t['busy']*t['seconds'] + v['busy']*v['seconds'])/seconds, gpu_sharers=gpu_sharers(self.dls.device))
 
     def write(self):
         "Write both files, whole"

@@ -11,6 +11,7 @@ __all__ = ['reference_2021', 'z_scores', 'efficiency']
 
 # %% ../nbs/09b_reference.ipynb #45bd4610
 import pandas as pd
+from .errors import InputError
 
 # %% ../nbs/09b_reference.ipynb #daec09f1
 _POST2021 = """resnet34 torchvision 0.428767 12:34 1.90
@@ -52,7 +53,7 @@ def z_scores(
 def efficiency(
     frame:pd.DataFrame # Columns `accuracy` and `minutes_per_epoch`
 )->pd.DataFrame: # Its finished rows with a column `efficiency`, best first
-    "Add the 2021 post's `z(accuracy) - z(minutes_per_epoch)`; raises `ValueError` for fewer than two finished rows."
+    "Add the 2021 post's `z(accuracy) - z(minutes_per_epoch)`; raises `InputError` for fewer than two finished rows."
     df = frame.dropna(subset=['accuracy', 'minutes_per_epoch'])
-    if len(df) < 2: raise ValueError(f"efficiency compares finished runs, and there {'is' if len(df) == 1 else 'are'} {len(df)}; it takes at least 2")
+    if len(df) < 2: raise InputError(f"efficiency compares finished runs, and there {'is' if len(df) == 1 else 'are'} {len(df)}; it takes at least 2")
     return df.assign(efficiency=z_scores(df.accuracy) - z_scores(df.minutes_per_epoch)).sort_values('efficiency', ascending=False, ignore_index=True)

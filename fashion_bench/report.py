@@ -22,7 +22,8 @@ from .compare import compare_reference
 from .confidence import seeds_needed
 from .details import class_table, image_results, read_classes, read_histories
 from .plots import (COSTS, disagreements, look, plot_accuracy, plot_classes, plot_confusion, plot_efficiency, plot_histories, plot_images, plot_pareto, plot_weights)
-from .results import answers, as_frame, caveats, in_words, name_entries, percent, read_predictions, score_text, shares_first, summarize
+from .records import answers, as_frame, name_entries, read_predictions
+from .results import caveats, in_words, percent, score_text, shares_first, summarize
 from .schedules import budgets, models_with_schedules, plot_schedules, schedule_verdict
 from .scores import confusion, kind_scores
 
@@ -31,7 +32,7 @@ def _one_model(df): return len(df[['library', 'model']].drop_duplicates()) == 1
 
 # %% ../nbs/12_report.ipynb #1b2840fc
 def verdict(
-    where='runs' # As `results.as_frame` takes it
+    where='runs' # As `records.as_frame` takes it
 )->list: # Three sentences
     "What the runs say: which model, how sure, at what cost."
     runs = as_frame(where)
@@ -161,7 +162,7 @@ def _png(draw, dark):
 
 # %% ../nbs/12_report.ipynb #a3d4093e
 def figure_html(
-    draw, # Called without arguments; returns axes, or raises `ValueError` if there is nothing to draw
+    draw, # Called without arguments; returns axes, or raises `InputError` if there is nothing to draw
     caption:str, # Below the picture, and what it says to who cannot see it
     both:bool=True # Draw it for a dark page, too?
 )->str: # HTML; empty if there is nothing to draw
@@ -279,7 +280,7 @@ def _reference_part(runs):
 
 # %% ../nbs/12_report.ipynb #53faa0d3
 def report_html(
-    where='runs', # As `results.as_frame` takes it; the runs' folders must be there for pictures of classes and images
+    where='runs', # As `records.as_frame` takes it; the runs' folders must be there for pictures of classes and images
     title:str|None=None, # By default, what the runs are on
     audit=None, # The `audit.json` of an audit of the data
     price:float|None=None # Of an hour of the machine, in any currency

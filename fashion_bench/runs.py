@@ -22,6 +22,7 @@ from .backbones import weights_digest
 from .checkpoint import Checkpoint, read_checkpoint
 from .clock import EnergyMeter, peak_memory
 from .environment import environment, only_deterministic
+from .errors import InputError, InputNotFound
 from .files import read_json, whole_file, write_json
 from .groups import GROUPS
 from .learner import HEADS, fashion_learner, learner_summary
@@ -77,11 +78,11 @@ def make_spec(
     compile:bool=False, # By `torch.compile`?
     deterministic:bool=False # Only by algorithms that give the same on a GPU every time?
 )->RunSpec: # With the default tag of the model's weights and the precision made explicit
-    "The spec of a run; raises `ValueError` for an unknown model, groups, head or precision and `FileNotFoundError` for a file that is not there."
+    "The spec of a run; raises `InputError` for an unknown model, groups, head or precision and `InputNotFound` for a file that is not there."
     for what, one, known in (('groups', groups, GROUPS), ('head', head, HEADS)):
-        if one not in known: raise ValueError(f"unknown {what} {one!r}; there are {', '.join(known)}")
+        if one not in known: raise InputError(f"unknown {what} {one!r}; there are {', '.join(known)}")
     info, file = model_info(model), str(weights) not in ('pretrained', 'scratch')
-    if file and not Path(weights).is_file(): raise FileNotFoundError(f"there is no weights file {weights}; `weights` takes 'pretrained', 'scratch' or a file")
+    if file and not Path(weights).is_file(): raise InputNotFound(f"there is no weights file {weights}; `weights` takes 'pretrained', 'scratch' or a file")
     digest = blake2b(Path(weights).read_bytes(), digest_size=8).hexdigest() if file else ''
     return RunSpec(data, info.name, str(weights), str(recipe), size or info.size, seed, groups, head, best_precision(precision, default_device()), compile, deterministic, digest)
 

@@ -15,19 +15,19 @@ import numpy as np
 import pandas as pd
 from .confidence import rank_models
 from .details import SERIES, best_epochs, run_series
+from .errors import InputError
 from .plots import CYCLE
-from .results import answers, as_frame, distinct_runs, in_words, name_entries, score_text, shares_first, summarize
+from .records import answers, as_frame, distinct_runs, name_entries, one_data
+from .results import in_words, score_text, standing, summarize
 
 # %% ../nbs/11a_schedules.ipynb #b162f343
 def _named(where):
-    "Finished runs with `entry`; raises `ValueError` if they are on several sets of data"
-    runs = distinct_runs(as_frame(where))
-    runs = runs[runs.status == 'finished']
-    if (n := runs.fingerprint.nunique()) > 1: raise ValueError(f"the runs are on {n} different sets of data, and schedules are compared on one; `models_with_schedules` tells them apart")
-    return name_entries(runs)
+    "Finished runs with `entry`; raises `InputError` if they are on several sets of data"
+    runs = distinct_runs(one_data(where))
+    return name_entries(runs[runs.status == 'finished'])
 
 def models_with_schedules(
-    where='runs' # As `results.as_frame` takes it
+    where='runs' # As `records.as_frame` takes it
 )->dict: # Their finished runs, by `library/name`, and the data where these differ
     "The models that were trained by several recipes on the same data."
     runs = as_frame(where)
@@ -39,61 +39,67 @@ def _short(df):
     return dict(zip(df.entry, df.recipe if df.recipe.nunique() == df.entry.nunique() else df.entry))
 
 def budgets(
-    where='runs' # As `results.as_frame` takes it; the runs' folders must be there
+    where='runs' # As `records.as_frame` takes it; the runs' folders must be there
 )->pd.DataFrame: # A row per schedule, shortest first, the best of each length on top: `schedule`, `epochs`, `rank` within its length (`?` where the runs keep no predictions to test that), `seeds`, `accuracy` with `low` and `high`, `split`, `valid_accuracy`, `valid_loss` at the end, `lowest_valid_loss` of the epochs that train all layers, `lowest_epoch`
-    "Schedules by length; raises `ValueError` if no run is finished, or they are on several sets of data."
+    "Schedules by length; raises `InputError` if no run is finished, or they are on several sets of data."
     runs = _named(where)
-    if not len(runs): raise ValueError("no run is finished: there are no schedules to compare")
+    if not len(runs): raise InputError("no run is finished: there are no schedules to compare")
     ends, right = best_epochs(runs, frozen=False), answers(runs, 'valid')
     ends = ends.groupby('entry')[['epochs', 'last', 'best', 'epoch']].mean().set_axis(['epochs', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch'], axis=1)
     df = summarize(runs).merge(ends, left_on='entry', right_index=True)
     df['schedule'] = df.entry.map(_short(df))
     df['rank'] = ''
     for _, rows in df.groupby('epochs'):
-        known = len(rows) > 1 and all(o in right for o in rows.entry)
-        df.loc[rows.index, 'rank'] = rows.entry.map(rank_models({o: right[o] for o in rows.entry}).set_index('model')['rank']) if known else '1' if len(rows) == 1 else '?'
+        known = {o: right[o] for o in rows.entry if o in right}
+        places = rank_models(known, groups=right.groups, unknown=len(rows) - len(known)).set_index('model')['rank'] if known and not right.multilabel else {}
+        df.loc[rows.index, 'rank'] = ['1' if len(rows) == 1 else places.get(o, '?') for o in rows.entry]
     df['epochs'] = df.epochs.round().astype(int)
-    return df.sort_values(['epochs', 'valid_accuracy'], ascending=[True, False], ignore_index=True)[['schedule', 'epochs', 'rank', 'seeds', 'accuracy', 'low', 'high', 'split', 'valid_accuracy', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch']]
+    return df.sort_values(['epochs', 'valid_accuracy'], ascending=[True, False], ignore_index=True)[['schedule', 'epochs', 'rank', 'seeds', 'seed_spread', 'accuracy', 'low', 'high', 'split', 'valid_accuracy', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch']]
 
 # %% ../nbs/11a_schedules.ipynb #96f3b5d4
-_UNKNOWN = "How sure that is cannot be said: the runs keep no predictions, or not of the same images"
+_UNKNOWN = "How sure that is cannot be said: predictions are missing, or not of the same images"
+
+def _sure(names, ranks):
+    "How sure the first of `names` is, in a sentence"
+    tied, unknown = standing(names, ranks)
+    if str(ranks[0]) == '?': return f'{_UNKNOWN}.'
+    rest = f" Nothing is known of {in_words(unknown)}: {'its' if len(unknown) == 1 else 'their'} predictions are missing, or not of the same images." if unknown else ''
+    if tied: return f'It cannot be told apart from {in_words(tied)}.{rest}'
+    return ('Chance does not explain its lead over any other.' if not unknown else 'Chance does not explain its lead over the rest.' if len(unknown) < len(names) - 1 else '') + rest
 
 def schedule_verdict(
-    where='runs' # As `results.as_frame` takes it; the runs' folders must be there
+    where='runs' # As `records.as_frame` takes it; the runs' folders must be there
 )->list: # Sentences: one for each length that several schedules have, one over all, one for each that overfits: whose validation loss ends a tenth or more above its lowest
-    "Which schedule wins, and how surely; raises `ValueError` if no run is finished."
+    "Which schedule wins, and how surely; raises `InputError` if no run is finished."
     df, out = budgets(where), []
     for epochs, rows in df.groupby('epochs'):
         if len(rows) < 2: continue
-        top, tied = rows.iloc[0], rows.schedule[shares_first(rows['rank'])].tolist()[1:]
-        sure = _UNKNOWN if top['rank'] == '?' else f"It cannot be told apart from {in_words(tied)}" if tied else "Chance does not explain its lead over any other"
-        out.append(f"Of {len(rows)} schedules of {epochs} epochs, {top.schedule} comes out first on the validation split, with {score_text(top)}. {sure}.")
+        top = rows.iloc[0]
+        out.append(f"Of {len(rows)} schedules of {epochs} epochs, {top.schedule} comes out first on the validation split, with {score_text(top)}. {_sure(rows.schedule.tolist(), rows['rank'].tolist())}")
     if df.epochs.nunique() > 1:
-        overall = summarize(_named(where))
-        first, *tied = overall.entry[shares_first(overall['rank'])].map(_short(overall))
-        length = dict(zip(df.schedule, df.epochs))
-        sure = f". {_UNKNOWN}." if not answers(where, 'valid') else f", and cannot be told apart from {in_words([f'{o} ({length[o]})' for o in tied])}." if tied else ", by more than chance explains."
-        out.append(f"Of all lengths, {first} ({length[first]} epochs) comes out first{sure}")
-    climbed = df[df.valid_loss > 1.1*df.lowest_valid_loss]
-    out += [f"{r.schedule} overfits: its validation loss is lowest, {r.lowest_valid_loss:.2f}, after epoch {r.lowest_epoch:.0f}, and {r.valid_loss:.2f} at the end." for r in climbed.itertuples()]
-    if df.seeds.min() == 1: out.append(f"{'Each' if df.seeds.max() == 1 else 'Some'} ran with one seed: nothing is known of how seeds vary there, and differences look surer than they are.")
+        overall, length = summarize(_named(where)), dict(zip(df.schedule, df.epochs))
+        names = [f'{o} ({length[o]} epochs)' for o in overall.entry.map(_short(overall))]
+        out.append(f"Of all lengths, {names[0]} comes out first. {_sure(names, overall['rank'].tolist())}")
+    for r in df[df.valid_loss > 1.1*df.lowest_valid_loss].itertuples():
+        out.append(f"{r.schedule} overfits: its validation loss is lowest, {r.lowest_valid_loss:.2f}, after epoch {r.lowest_epoch:.0f}, and {r.valid_loss:.2f} at the end.")
+    if (df.seed_spread == 'assumed').any(): out.append("Each ran with one seed: how much seeds vary is assumed, not known.")
     return out
 
 # %% ../nbs/11a_schedules.ipynb #2cac4fea
 _LABELS = dict(learning_rate='learning rate (last group)', train_loss='train loss, smoothed', valid_loss='valid loss', accuracy='accuracy (valid)')
 
 def plot_schedules(
-    where='runs', # As `results.as_frame` takes it; the runs' folders must be there
+    where='runs', # As `records.as_frame` takes it; the runs' folders must be there
     axs=None # Four axes to draw into, a 2 by 2 array; new ones by default
 ): # matplotlib `Axes`, an array of 2 by 2
-    "Learning rate, smoothed training loss, validation loss and accuracy against the step: a line per schedule, the mean over seeds, in the band of all of them. Hollow points are epochs with the backbone frozen. Raises `ValueError` if there are no curves."
+    "Learning rate, smoothed training loss, validation loss and accuracy against the step: a line per schedule, the mean over seeds, in the band of all of them. Hollow points are epochs with the backbone frozen. Raises `InputError` if there are no curves."
     runs = _named(where)
     names, found = _short(runs), {}
     for r in runs.itertuples():
         try: series = run_series(r.path)
         except FileNotFoundError: continue
         found.setdefault(names[r.entry], []).append(series)
-    if not found: raise ValueError("there are no curves to draw: no run is finished, or their folders are not there")
+    if not found: raise InputError("there are no curves to draw: no run is finished, or their folders are not there")
     if axs is None: axs = plt.subplots(2, 2, figsize=(8, 5.6 + .17*-(-len(found)//2)), sharex=True, layout='constrained')[1]
     for i, (name, curves) in enumerate(found.items()):
         look, all_seeds = dict(color=CYCLE[i % len(CYCLE)], linestyle=['-', '--', ':'][i//len(CYCLE) % 3]), pd.concat(curves)

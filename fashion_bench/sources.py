@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/sources.html.md"""
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'SPLIT_FOLDERS', 'COLUMNS', 'FASHION_MNIST', 'cache_dir', 'find_images', 'folder_table',
-           'find_columns', 'frame_table', 'csv_table', 'metadata_table', 'idx_table', 'load_table']
+           'find_columns', 'frame_table', 'csv_table', 'metadata_table', 'idx_table', 'note_load', 'load_table']
 
 # %% ../nbs/02_sources.ipynb #9bcf3232
 from hashlib import blake2b
@@ -23,9 +23,10 @@ from fastcore.xdg import xdg_cache_home
 from . import wardrobe
 from .attributes import attribute_table
 from .deepfashion import deepfashion_table, inshop_table, is_deepfashion, is_inshop
+from .errors import InputError, InputNotFound
 from .splits import RESPLITS, hold_out, resplit
 from .subsets import parse_subset, subset_table
-from .table import check_images, check_table, image_table
+from .table import SPLITS, check_images, check_table, image_table, rows_hash
 
 # %% ../nbs/02_sources.ipynb #268d07fa
 def cache_dir()->Path: # `$FASHION_BENCH_CACHE`, else `fashion_bench` in the user's cache folder
@@ -55,7 +56,7 @@ SPLIT_FOLDERS = dict(train='train', training='train', valid='valid', val='valid'
 def _split_parts(parts):
     "(split, class) of each path, by its first folder"
     unknown = sorted({p[0] for p in parts if p[0].lower() not in SPLIT_FOLDERS})
-    if unknown: raise ValueError(f"beside the train folder there is {', '.join(unknown[:5])}, which holds images too; "
+    if unknown: raise InputError(f"beside the train folder there is {', '.join(unknown[:5])}, which holds images too; "
                                  f"split folders are called {', '.join(SPLIT_FOLDERS)}: rename it or move it away")
     return [SPLIT_FOLDERS[p[0].lower()] for p in parts], [p[1] for p in parts]
 
@@ -65,13 +66,13 @@ def folder_table(
     valid:float=0.2, # Share of each class to hold out for validation where there is no validation folder
     seed:int=42 # Decides which are held out
 )->pd.DataFrame: # An image table
-    "The photos of a class-per-folder tree. Raises `ValueError` if there are no images, or none that lie in a class's folder."
+    "The photos of a class-per-folder tree. Raises `InputError` if there are no images, or none that lie in a class's folder."
     root, files = Path(root), find_images(root)
-    if not files: raise ValueError(f"{root} holds no images (files ending in {' '.join(IMAGE_SUFFIXES)})")
+    if not files: raise InputError(f"{root} holds no images (files ending in {' '.join(IMAGE_SUFFIXES)})")
     has_splits = any(SPLIT_FOLDERS.get(p[0].lower()) == 'train' and len(p) > 2 for p in map(lambda o: o.split('/'), files))
     depth = 3 if has_splits else 2
     kept = [o for o in files if o.count('/') >= depth-1]
-    if not kept: raise ValueError(f"the {len(files)} images in {root} lie in no class's folder; expected {root.name}/<class>/<image>")
+    if not kept: raise InputError(f"the {len(files)} images in {root} lie in no class's folder; expected {root.name}/<class>/<image>")
     if len(kept) < len(files): warnings.warn(f"{len(files)-len(kept)} image(s) in {root} lie in no class's folder and are left out, such as {min(set(files) - set(kept))}")
     parts = [o.split('/') for o in kept]
     splits, labels = _split_parts(parts) if has_splits else ('train', [p[0] for p in parts])
@@ -89,13 +90,13 @@ def find_columns(
     df:pd.DataFrame, # A table as it was read
     given:dict|None=None # Names that the caller knows, by what they hold: `image`, `label`, `split`, `group`
 )->dict: # Column by what it holds; `split` and `group` only where there is one
-    "Which columns of `df` hold what; raises `ValueError` that lists the columns if image or label is not among them."
+    "Which columns of `df` hold what; raises `InputError` that lists the columns if image or label is not among them."
     names, found = {str(o).lower(): o for o in df.columns}, {k: v for k,v in (given or {}).items() if v}
-    if lost := [v for v in found.values() if v not in df.columns]: raise ValueError(f"there is no column {', '.join(lost)}; there are {', '.join(map(str, df.columns))}")
+    if lost := [v for v in found.values() if v not in df.columns]: raise InputError(f"there is no column {', '.join(lost)}; there are {', '.join(map(str, df.columns))}")
     for k, known in COLUMNS.items():
         if k not in found and (match := [names[o] for o in known if o in names and names[o] not in found.values()]): found[k] = match[0]
     if lost := [o for o in ('image', 'label') if o not in found]:
-        raise ValueError(f"no column is known to hold the {' and the '.join(lost)}; the columns are {', '.join(map(str, df.columns))}: "
+        raise InputError(f"no column is known to hold the {' and the '.join(lost)}; the columns are {', '.join(map(str, df.columns))}: "
                          f"say which, as {lost[0]}_col (--{lost[0]}-col)")
     return found
 
@@ -110,7 +111,7 @@ def _find_files(names, root):
 def _named_splits(values, where):
     "Split names as they are used here"
     known = values.astype(str).str.strip().str.lower().map(SPLIT_FOLDERS)
-    if known.isna().any(): raise ValueError(f"{where}: split {sorted(set(values[known.isna()].astype(str)))[0]!r} is not known; splits are called {', '.join(SPLIT_FOLDERS)}")
+    if known.isna().any(): raise InputError(f"{where}: split {sorted(set(values[known.isna()].astype(str)))[0]!r} is not known; splits are called {', '.join(SPLIT_FOLDERS)}")
     return known
 
 def _several(labels, delim):
@@ -127,14 +128,14 @@ def frame_table(
     label_delim:str|None=None, # What stands between classes in a label, where an image may have several; `;` for example
     **columns # `image_col`, `label_col`, `split_col`, `group_col`: names of columns that cannot be guessed
 )->pd.DataFrame: # An image table
-    "An image table from a frame; raises `ValueError` for columns or splits that are not known, `FileNotFoundError` for images that are not there."
+    "An image table from a frame; raises `InputError` for columns or splits that are not known, `InputNotFound` if none of the images is there."
     cols = find_columns(df, {k.removesuffix('_col'): v for k,v in columns.items()})
     files = _find_files(df[cols['image']], root)
     images = [f or str(o) for f,o in zip(files, df[cols['image']])]
     splits = _named_splits(df[cols['split']], source) if 'split' in cols else 'train'
     more = dict(group=df[cols['group']].astype(str).tolist()) if 'group' in cols else {}
     labels = df[cols['label']] if label_delim is None else _several(df[cols['label']], label_delim)
-    table = check_images(image_table(images, labels, splits, root=root, source=source, **more), hint='Name their folder as root (--root)')
+    table = check_images(image_table(images, labels, splits, root=root, source=source, **more), hint='Name their folder as root (--root)', partly=True)
     return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, seed)
 
 def csv_table(
@@ -146,9 +147,9 @@ def csv_table(
     path = Path(path)
     if path.suffix.lower() == '.parquet':
         try: df = pd.read_parquet(path)
-        except ImportError as e: raise ValueError(f"{path}: reading Parquet needs pyarrow (pip install pyarrow), or save the table as CSV") from e
+        except ImportError as e: raise InputError(f"{path}: reading Parquet needs pyarrow (pip install pyarrow), or save the table as CSV") from e
     else: df = pd.read_csv(path, dtype=str, sep='\t' if path.suffix.lower() == '.tsv' else ',', encoding='utf-8-sig')
-    if root is not None and not Path(root).is_dir(): raise FileNotFoundError(f"there is no folder {root} to find {path.name}'s images in")
+    if root is not None and not Path(root).is_dir(): raise InputNotFound(f"there is no folder {root} to find {path.name}'s images in")
     return frame_table(df, root or path.parent, source=path.name, **kwargs)
 
 # %% ../nbs/02_sources.ipynb #5600cd45
@@ -159,7 +160,7 @@ def _metadata_files(root):
 def _read_metadata(file, root):
     read = dict(csv=lambda f: pd.read_csv(f, dtype=str), parquet=pd.read_parquet, jsonl=lambda f: pd.read_json(f, lines=True, dtype=False))
     df = read[file.suffix[1:]](file)
-    if 'file_name' not in df: raise ValueError(f"{file} has no column file_name; it has {', '.join(map(str, df.columns))}")
+    if 'file_name' not in df: raise InputError(f"{file} has no column file_name; it has {', '.join(map(str, df.columns))}")
     folder = file.parent.relative_to(root).as_posix()
     df['file_name'] = [o if folder == '.' else f'{folder}/{o}' for o in df.file_name]
     part = SPLIT_FOLDERS.get(folder.lower())
@@ -182,11 +183,11 @@ FASHION_MNIST = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal'
 def _idx_file(root, name): return next((f for n in (name, f'{name}.gz', name.replace('-idx', '.idx')) for f in [root/n] if f.is_file()), None)
 
 def _read_idx(path):
-    "The array in an idx file of bytes; raises `ValueError` if its size is not what its head says"
+    "The array in an idx file of bytes; raises `InputError` if its size is not what its head says"
     raw = (gzip.open if path.suffix == '.gz' else open)(path, 'rb').read()
-    if raw[:3] != b'\0\0\x08': raise ValueError(f"{path} is no idx file of bytes")
+    if raw[:3] != b'\0\0\x08': raise InputError(f"{path} is no idx file of bytes")
     dims = np.frombuffer(raw, '>i4', raw[3], 4)
-    if len(raw) != 4 + 4*len(dims) + dims.prod(): raise ValueError(f"{path}: its head promises {dims.prod():,} values, {len(raw)-4-4*len(dims):,} follow; copy it again")
+    if len(raw) != 4 + 4*len(dims) + dims.prod(): raise InputError(f"{path}: its head promises {dims.prod():,} values, {len(raw)-4-4*len(dims):,} follow; copy it again")
     return np.frombuffer(raw, np.uint8, offset=4 + 4*len(dims)).reshape(dims)
 
 def _unpack(arrays, dest):
@@ -211,8 +212,8 @@ def idx_table(
     root, data = Path(root), {}
     for split, prefix in (('train', 'train'), ('test', 't10k')):
         data[split] = [_read_idx(f) if (f := _idx_file(root, f'{prefix}-{o}-ubyte')) else None for o in ('images-idx3', 'labels-idx1')]
-        if any(o is None for o in data[split]): raise FileNotFoundError(f"{root} lacks {prefix}-images-idx3-ubyte or {prefix}-labels-idx1-ubyte (or the same with .gz)")
-        if len(data[split][0]) != len(data[split][1]): raise ValueError(f"{root}: {len(data[split][0])} {split} images, but {len(data[split][1])} labels")
+        if any(o is None for o in data[split]): raise InputNotFound(f"{root} lacks {prefix}-images-idx3-ubyte or {prefix}-labels-idx1-ubyte (or the same with .gz)")
+        if len(data[split][0]) != len(data[split][1]): raise InputError(f"{root}: {len(data[split][0])} {split} images, but {len(data[split][1])} labels")
     digest = blake2b(b''.join(a.tobytes() for o in data.values() for a in o), digest_size=4).hexdigest()
     dest = cache_dir()/f'fashion-mnist-{digest}'
     _unpack({k: v[0] for k,v in data.items()}, dest)
@@ -232,7 +233,7 @@ def _wardrobe_table():
 def _deepfashion(root, valid, seed, label, multi, fine):
     "The table of a copy of DeepFashion, labelled as asked"
     if is_inshop(root):
-        if label != 'category' or multi or fine: raise ValueError(f"{root} is the In-shop benchmark, which has categories only")
+        if label != 'category' or multi or fine: raise InputError(f"{root} is the In-shop benchmark, which has categories only")
         return inshop_table(root, valid, seed)
     if label in ('category', 'kind') and not multi: return deepfashion_table(root, label, fine)
     return attribute_table(root, label, multi, fine)
@@ -240,10 +241,10 @@ def _deepfashion(root, valid, seed, label, multi, fine):
 def _read(root, valid, seed, folder, labels, **columns):
     "The table of what lies at `root`"
     if root.is_dir() and is_deepfashion(root): return _deepfashion(root, valid, seed, **labels)
-    if labels != dict(label='category', multi=False, fine=False): raise ValueError(f"label, multi and fine are for copies of DeepFashion, which {root} is not; a table's column of classes is named by label_col (--label-col)")
+    if labels != dict(label='category', multi=False, fine=False): raise InputError(f"label, multi and fine are for copies of DeepFashion, which {root} is not; a table's column of classes is named by label_col (--label-col)")
     if root.is_file():
         if root.suffix.lower() in ('.csv', '.tsv', '.parquet'): return csv_table(root, folder, valid=valid, seed=seed, **columns)
-        raise ValueError(f"{root} is a file, but no table (.csv, .tsv, .parquet); expected a folder of photos or a table")
+        raise InputError(f"{root} is a file, but no table (.csv, .tsv, .parquet); expected a folder of photos or a table")
     if _idx_file(root, 'train-images-idx3-ubyte'): return idx_table(root, valid, seed)
     if files := _metadata_files(root):
         if columns.get('label_col') or set(COLUMNS['label']) & {str(c).lower() for c in _read_metadata(files[0], root)}: return metadata_table(root, valid=valid, seed=seed, **columns)
@@ -252,6 +253,20 @@ def _read(root, valid, seed, folder, labels, **columns):
 def _not_default(given):
     "Those of `load_table`'s arguments that say something"
     return {k: v for k,v in given.items() if v is not None and v != getattr(signature(load_table).parameters.get(k), 'default', None)}
+
+def note_load(
+    table:pd.DataFrame, # An image table, which is changed
+    **how # Arguments of `load_table`, or keys of a grid file
+)->pd.DataFrame: # The same table
+    "Note how `table` was read, and which rows it has, so that a record of it can be run again."
+    table.attrs.update(load=table.attrs.get('load', {}) | how, load_rows=rows_hash(table))
+    return table
+
+def _split_notes(table, split):
+    "How `table` was split anew, in a list"
+    if split == 'official': return []
+    shares = '/'.join(f'{100*(table.split == o).mean():.0f}' for o in SPLITS)
+    return [f"split {'by product' if split == 'product' else 'at random'} {shares} %"]
 
 def load_table(
     where='wardrobe', # A folder of photos, a DeepFashion copy, a CSV or Parquet file, an image table, or `wardrobe` for the embedded one
@@ -263,21 +278,21 @@ def load_table(
     valid:float=0.2, # Share to hold out for validation where the data has no validation split
     seed:int=42, # Decides which are held out
     root=None, # For a CSV or Parquet file: the folder that its images lie in
-    check:bool=True, # Refuse a table that cannot be trained on? An audit wants to see it
+    check:bool=True, # Refuse a table that cannot be trained on, or of which images are missing? An audit wants to see it
     **columns # For tables: `image_col`, `label_col`, `split_col`, `group_col`, `label_delim`
 )->pd.DataFrame: # An image table, checked
-    "The image table of whatever `where` is; raises `ValueError` or `FileNotFoundError` that says what is wrong with it."
+    "The image table of whatever `where` is; raises `InputError` or `InputNotFound` that says what is wrong with it."
     asked = dict(subset=subset, split=split, label=label, multi=multi, fine=fine, valid=valid, seed=seed, root=root, **columns)
     recipe = subset if isinstance(subset, dict) else parse_subset(subset)
-    if split not in RESPLITS: raise ValueError(f"unknown split {split!r}; there are {', '.join(RESPLITS)}")
+    if split not in RESPLITS: raise InputError(f"unknown split {split!r}; there are {', '.join(RESPLITS)}")
     if isinstance(where, pd.DataFrame): table = where
     elif str(where) == 'wardrobe': table = _wardrobe_table()
     else:
         path = Path(where).expanduser()
-        if not path.exists(): raise FileNotFoundError(f"there is no file or folder {path}; expected a folder of photos, a DeepFashion copy, a table (.csv, .tsv, .parquet), or 'wardrobe'")
+        if not path.exists(): raise InputNotFound(f"there is no file or folder {path}; expected a folder of photos, a DeepFashion copy, a table (.csv, .tsv, .parquet), or 'wardrobe'")
         table = _read(path, valid, seed, root, dict(label=label, multi=multi, fine=fine), **columns)
     table = resplit(subset_table(table, **recipe), split, seed)
-    if not isinstance(where, pd.DataFrame): table.attrs['load'] = dict(data=str(where), **_not_default(asked)) # so that a record can be run again
-    notes = ([subset] if recipe and not isinstance(subset, dict) else []) + ([f'split by {split}' if split == 'product' else 'split at random'] if split != 'official' else [])
+    if not isinstance(where, pd.DataFrame): note_load(table, data=str(where), **_not_default(asked))
+    notes = ([subset] if recipe and not isinstance(subset, dict) else []) + _split_notes(table, split)
     if notes: table.attrs['source'] = ', '.join([table.attrs.get('source') or 'table', *notes])
-    return check_table(table) if check else table
+    return check_images(check_table(table)) if check else table

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from .errors import InputError
 from .splits import seeded_order, strata
 from .table import classes, is_multilabel
 
@@ -25,7 +26,7 @@ SUBSETS = dict(
 
 def _relabel(table, f, named=()):
     "`table` with `f` of every class, those that are `None` left out; an image of one class goes with it. All of `named` must be there"
-    if lost := set(named) - set(classes(table)): raise ValueError(f"no image is of class {', '.join(sorted(lost))}; there are {', '.join(classes(table))}")
+    if lost := set(named) - set(classes(table)): raise InputError(f"no image is of class {', '.join(sorted(lost))}; there are {', '.join(classes(table))}")
     if is_multilabel(table): return table.assign(label=[tuple(sorted({n for c in o if (n := f(c)) is not None})) for o in table.label])
     new = table.label.map({o: f(o) for o in table.label.unique()})
     return table.assign(label=new)[new.notna()]
@@ -46,10 +47,10 @@ def subset_table(
     total:int|None=None, # Keep at most this many images in all
     seed:int=42 # Decides which images are kept
 )->pd.DataFrame: # A new table
-    "`table` cut down, step by step in the order of the parameters; raises `ValueError` for a class or kind that is not there."
+    "`table` cut down, step by step in the order of the parameters; raises `InputError` for a class or kind that is not there."
     df = table
     if kind is not None:
-        if 'kind' not in df or kind not in set(df.kind): raise ValueError(f"no image is of kind {kind!r}; " + (f"there are {', '.join(sorted(set(df.kind)))}" if 'kind' in df else "this table has no column `kind`"))
+        if 'kind' not in df or kind not in set(df.kind): raise InputError(f"no image is of kind {kind!r}; " + (f"there are {', '.join(sorted(set(df.kind)))}" if 'kind' in df else "this table has no column `kind`"))
         df = df[df.kind == kind]
     if rename: df = _relabel(df, lambda c: rename.get(c, c), rename)
     if keep is not None: df = _relabel(df, lambda c: c if c in keep else None, keep)
@@ -66,9 +67,9 @@ def subset_table(
 def _rename_table(file):
     "New names by old ones, from the first two columns of a CSV file"
     path = Path(file).expanduser()
-    if not path.is_file(): raise ValueError(f"there is no file {path}; rename takes a CSV file with two columns, old and new names of classes")
+    if not path.is_file(): raise InputError(f"there is no file {path}; rename takes a CSV file with two columns, old and new names of classes")
     df = pd.read_csv(path, dtype=str, encoding='utf-8-sig')
-    if df.shape[1] < 2: raise ValueError(f"{path} has {df.shape[1]} column; rename takes two, old and new names of classes")
+    if df.shape[1] < 2: raise InputError(f"{path} has {df.shape[1]} column; rename takes two, old and new names of classes")
     return dict(zip(df.iloc[:, 0], df.iloc[:, 1]))
 
 _STEPS = dict(kind=str, rename=_rename_table, keep=lambda o: o.split('+'), min_count=int, top=int, per_class=int, total=int)
@@ -76,23 +77,23 @@ _STEPS = dict(kind=str, rename=_rename_table, keep=lambda o: o.split('+'), min_c
 def parse_subset(
     text:str # A key of `SUBSETS`, or steps such as `top=20,per_class=5000` or `keep=Dress+Tee,total=1000`
 )->dict: # As `subset_table` takes it
-    "The recipe that `text` names; raises `ValueError` that lists what there is."
+    "The recipe that `text` names; raises `InputError` that lists what there is."
     if text in SUBSETS: return SUBSETS[text]
     steps = dict(o.partition('=')[::2] for o in text.split(','))
-    if unknown := [o for o in steps if o not in _STEPS]: raise ValueError(f"unknown subset {', '.join(unknown)!r}; there are {', '.join(SUBSETS)}, and steps such as top=20,per_class=5000 ({', '.join(_STEPS)})")
+    if unknown := [o for o in steps if o not in _STEPS]: raise InputError(f"unknown subset {', '.join(unknown)!r}; there are {', '.join(SUBSETS)}, and steps such as top=20,per_class=5000 ({', '.join(_STEPS)})")
     try: return {k: _STEPS[k](v) for k,v in steps.items()}
-    except ValueError as e: raise ValueError(f"subset {text!r}: {e}" if 'invalid literal' not in str(e) else f"subset {text!r}: {', '.join(k for k in steps if _STEPS[k] is int)} take whole numbers") from e
+    except ValueError as e: raise InputError(f"subset {text!r}: {e}" if 'invalid literal' not in str(e) else f"subset {text!r}: {', '.join(k for k in steps if _STEPS[k] is int)} take whole numbers") from e
 
 # %% ../nbs/00c_subsets.ipynb #501a5c53
 def crop_to_boxes(
     table:pd.DataFrame, # An image table with a column `bbox`
     margin:float=0.1 # Share of a box's longer side to show around it
 )->pd.DataFrame: # With a column `crop`: (x1, y1, x2, y2) in pixels, which may reach over an image's edges
-    "`table` whose images are to be cropped to their boxes; raises `ValueError` where a box has no area."
-    if 'bbox' not in table: raise ValueError(f"cropping needs a column `bbox`; this table has {', '.join(table.columns)}")
+    "`table` whose images are to be cropped to their boxes; raises `InputError` where a box has no area."
+    if 'bbox' not in table: raise InputError(f"cropping needs a column `bbox`; this table has {', '.join(table.columns)}")
     b = np.array(table.bbox.tolist(), float).reshape(-1, 4)
     flat = (b[:, 2] <= b[:, 0]) | (b[:, 3] <= b[:, 1])
-    if flat.any(): raise ValueError(f"{flat.sum()} box(es) have no area, such as {tuple(table.bbox[flat].iloc[0])} of {table.image[flat].iloc[0]}")
+    if flat.any(): raise InputError(f"{flat.sum()} box(es) have no area, such as {tuple(table.bbox[flat].iloc[0])} of {table.image[flat].iloc[0]}")
     m = margin*np.maximum(b[:, 2]-b[:, 0], b[:, 3]-b[:, 1])[:, None]
     out = table.assign(crop=[tuple(o) for o in (b + m*[-1, -1, 1, 1]).round().astype(int).tolist()])
     if 'load' in table.attrs: out.attrs['load'] = table.attrs['load'] | dict(crop=True, margin=margin) # so that a record can be run again

@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/table.html.md"""
 
 # %% auto #0
 __all__ = ['SPLITS', 'image_table', 'image_paths', 'is_multilabel', 'classes', 'class_counts', 'summary', 'table_problem',
-           'check_table', 'check_images', 'check_out', 'fingerprint']
+           'check_table', 'absent_images', 'check_images', 'check_out', 'rows_hash', 'fingerprint']
 
 # %% ../nbs/00_table.ipynb #e23d373d
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +18,7 @@ from pathlib import Path
 import json, os, tempfile
 
 import pandas as pd
+from .errors import InputError, InputNotFound
 
 # %% ../nbs/00_table.ipynb #4aca19f8
 SPLITS = 'train', 'valid', 'test'
@@ -105,41 +106,49 @@ def table_problem(
 def check_table(
     table:pd.DataFrame # An image table
 )->pd.DataFrame: # The same table
-    "`table` itself if a classifier can be trained and measured on it; raises `ValueError` that says why not."
-    if not isinstance(table, pd.DataFrame): raise ValueError(f"expected an image table (a pandas DataFrame), found {type(table).__name__}")
-    if why := table_problem(table): raise ValueError(f"{table.attrs.get('source') or 'this table'} cannot be trained on: {why}")
+    "`table` itself if a classifier can be trained and measured on it; raises `InputError` that says why not."
+    if not isinstance(table, pd.DataFrame): raise InputError(f"expected an image table (a pandas DataFrame), found {type(table).__name__}")
+    if why := table_problem(table): raise InputError(f"{table.attrs.get('source') or 'this table'} cannot be trained on: {why}")
     return table
 
 # %% ../nbs/00_table.ipynb #ac751cd8
-def check_images(
-    table:pd.DataFrame, # An image table
-    hint:str='' # What to say when none of the files is there, such as the layout that was expected
-)->pd.DataFrame: # The same table
-    "`table` itself if all its files exist; raises `FileNotFoundError` with the count and the first of those that do not."
-    root = table.attrs.get('root', '.')
-    images, there = table.image.tolist(), {}
-    for folder in {o.rpartition('/')[0] for o in images}:
+def absent_images(
+    table:pd.DataFrame # An image table
+)->list: # Their names
+    "The images of `table` that are not on disk."
+    root, there = table.attrs.get('root', '.'), {}
+    for folder in {o.rpartition('/')[0] for o in table.image}:
         path = os.path.join(root, folder)
         there[folder] = {o.name for o in os.scandir(path) if o.is_file()} if os.path.isdir(path) else set() # one look a folder, not one an image
-    absent = [o for o in images for folder, _, name in [o.rpartition('/')] if name not in there[folder]]
-    if not absent: return table
+    return [o for o in table.image for folder, _, name in [o.rpartition('/')] if name not in there[folder]]
+
+def check_images(
+    table:pd.DataFrame, # An image table
+    hint:str='', # What to say when none of the files is there, such as the layout that was expected
+    partly:bool=False # Is it enough if some are there?
+)->pd.DataFrame: # The same table
+    "`table` itself if its files exist; raises `InputNotFound` with the count and the first of those that do not."
+    absent, root = absent_images(table), table.attrs.get('root', '.')
     first = ', '.join(absent[:3]) + (', …' if len(absent) > 3 else '')
-    if len(absent) == len(table): raise FileNotFoundError(f"none of the {len(table):,} listed images is under {root}: no {first}. {hint}".strip())
-    raise FileNotFoundError(f"{len(absent):,} of {len(table):,} listed images are not on disk under {root}: {first}. Unpack the images again, or take those lines out of the lists")
+    if len(absent) == len(table): raise InputNotFound(f"none of the {len(table):,} listed images is under {root}: no {first}. {hint}".strip())
+    if absent and not partly:
+        raise InputNotFound(f"{len(absent):,} of {len(table):,} listed images are not on disk under {root}: {first}. Unpack the images again, "
+                            "take those lines out of the lists, or leave them out (--on-bad skip)")
+    return table
 
 # %% ../nbs/00_table.ipynb #1b303ea7
 def check_out(
     out, # A folder to write results to; made if it is not there
     table=None # The image table they are of
 )->Path: # `out`
-    "`out` if it can be written to; raises `ValueError` if not, or if it lies in the deepest folder that holds all images of `table`."
+    "`out` if it can be written to; raises `InputError` if not, or if it lies in the deepest folder that holds all images of `table`."
     out = Path(out).expanduser()
     data = None if table is None else Path(os.path.commonpath([o.parent for o in image_paths(table)])).resolve()
-    if data in (out.resolve(), *out.resolve().parents): raise ValueError(f"results would be written to {out}, inside the data's folder {data}, which is left as it is; choose another folder")
+    if data in (out.resolve(), *out.resolve().parents): raise InputError(f"results would be written to {out}, inside the data's folder {data}, which is left as it is; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out): pass
-    except OSError as e: raise ValueError(f"cannot write to {out} ({e.strerror}); choose another folder") from e
+    except OSError as e: raise InputError(f"cannot write to {out} ({e.strerror}); choose another folder") from e
     return out
 
 # %% ../nbs/00_table.ipynb #9648e875
@@ -151,6 +160,16 @@ def _digest_now(path):
     st = os.stat(path)
     return _digest(str(path), st.st_size, st.st_mtime_ns)
 
+def _plain_rows(table):
+    "What of `table` decides what is trained on, besides the files"
+    return table[[o for o in ('image', 'label', 'split', 'bbox', 'crop') if o in table]].values.tolist()
+
+def rows_hash(
+    table:pd.DataFrame # An image table
+)->str: # 16 hexadecimal digits
+    "A hash of `table`'s rows alone: have they changed since it was read?"
+    return blake2b(json.dumps(_plain_rows(table.sort_values('image')), default=list).encode(), digest_size=8).hexdigest()
+
 def fingerprint(
     table:pd.DataFrame, # An image table whose files are all there
     n_workers:int|None=None # Threads that read files; one per core by default
@@ -158,5 +177,4 @@ def fingerprint(
     "A hash of `table`'s rows and of its images' bytes: equal on two machines exactly if the data are."
     table = table.sort_values('image')
     with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex: digests = list(ex.map(_digest_now, image_paths(table)))
-    rows = table[[o for o in ('image', 'label', 'split', 'bbox', 'crop') if o in table]].values.tolist()
-    return blake2b(json.dumps([rows, digests], default=list).encode(), digest_size=8).hexdigest()
+    return blake2b(json.dumps([_plain_rows(table), digests], default=list).encode(), digest_size=8).hexdigest()

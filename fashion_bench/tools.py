@@ -15,6 +15,7 @@ import sys
 
 import typer
 from typer import Argument, Option
+from .errors import InputError
 from .options import DATA, FINE, GROUP_COL, IMAGE_COL, LABEL, LABEL_COL, LABEL_DELIM, MULTI, ROOT, SPLIT, SPLIT_COL, SUBSET, load_asked, progress_bar
 
 # %% ../nbs/13b_tools.ipynb #5896fa34
@@ -44,7 +45,7 @@ def audit(
 # %% ../nbs/13b_tools.ipynb #9cd25fd3
 def _speeds(df, size, bs):
     "`df` with the throughput of each of its models, without a classifier, on this machine"
-    if len(df) > 20: raise ValueError(f'--speed measures up to 20 models, and {len(df)} match; narrow the pattern')
+    if len(df) > 20: raise InputError(f'--speed measures up to 20 models, and {len(df)} match; narrow the pattern')
     from fastai.torch_core import default_device
     from fashion_bench.backbones import build_backbone
     from fashion_bench.speed import measure_speed
@@ -69,7 +70,7 @@ def models(
     df = list_models(pattern, pretrained, family, max_params, max_macs, refused)
     if speed: df = _speeds(df, size, bs)
     if as_json: return print(df.to_json(orient='records', indent=1))
-    if not len(df): raise ValueError(f"no model's name matches {pattern!r}" + (' with these limits' if family or max_params or max_macs or pretrained else ''))
+    if not len(df): raise InputError(f"no model's name matches {pattern!r}" + (' with these limits' if family or max_params or max_macs or pretrained else ''))
     df['parameters'] = [f'{v/1e6:.1f} M' if v == v else '-' for v in df.parameters.astype(float)]
     df['multiply_adds'] = [f'{v/1e9:.2f} G' if v == v else '-' for v in df.multiply_adds.astype(float)]
     print(df.to_string(index=False))
@@ -106,7 +107,7 @@ def export(
     import shutil
     from fashion_bench.predictor import export_onnx, load_model
     from fashion_bench.table import check_out
-    if Path(to).resolve() == Path(run).resolve(): raise ValueError(f"{run} is where the model is; export it --to another folder")
+    if Path(to).resolve() == Path(run).resolve(): raise InputError(f"{run} is where the model is; export it --to another folder")
     model, to = load_model(run), check_out(to)
     for o in ('model.safetensors', 'model.json'): shutil.copy(Path(run)/o, to/o)
     if onnx: print(f'model.onnx differs from torch by at most {export_onnx(model, to/"model.onnx"):.1e}')
@@ -126,7 +127,7 @@ def fetch(
     from fashion_bench.models import expand_models
     for name in expand_models(models):
         try: print(fetch_weights([name], to)[0], flush=True)
-        except WeightsUnavailable as e: raise ValueError(str(e)) from e
+        except WeightsUnavailable as e: raise InputError(str(e)) from e
 
 # %% ../nbs/13b_tools.ipynb #7bd839af
 @tools.command()

@@ -18,13 +18,15 @@ from urllib.parse import urlparse
 import os, re, shutil, socket, warnings
 
 from .details import SERIES, read_classes
+from .errors import InputError
 from .files import claim, whole_file
 from .followers import Tracker, flat_config, run_name
-from .results import leaderboard, load_runs, read_predictions
+from .records import load_runs, read_predictions
+from .results import leaderboard
 
 # %% ../nbs/13_tracking.ipynb #c00cd177
 def _needs(package):
-    if find_spec(package) is None: raise ValueError(f"{package} is not installed: pip install 'fashion-bench[{package}]'")
+    if find_spec(package) is None: raise InputError(f"{package} is not installed: pip install 'fashion-bench[{package}]'")
 
 def _server(): return urlparse(os.environ.get('WANDB_BASE_URL') or 'https://api.wandb.ai')
 
@@ -45,7 +47,7 @@ def wandb_key()->bool: # From the environment, or where `wandb login` puts it
     return False
 
 class WandB(Tracker):
-    "Weights & Biases: every run with its curves, its confusion matrix, and the leaderboard. Raises `ValueError` if wandb is not installed, or a project cannot be called so."
+    "Weights & Biases: every run with its curves, its confusion matrix, and the leaderboard. Raises `InputError` if wandb is not installed, or a project cannot be called so."
     def __init__(self,
         project:str, # Or `team/project`
         group:str|None=None, # By default, the name of the folder of runs
@@ -55,13 +57,13 @@ class WandB(Tracker):
     ):
         _needs('wandb')
         self.entity, _, self.project = project.rpartition('/')
-        if not re.fullmatch(r'([^/\\#?%:]+/)?[^/\\#?%:]{1,128}', project): raise ValueError(f"a project is a name, or team/name, of up to 128 characters but none of /\\#?%:, and not {project!r}")
+        if not re.fullmatch(r'([^/\\#?%:]+/)?[^/\\#?%:]{1,128}', project): raise InputError(f"a project is a name, or team/name, of up to 128 characters but none of /\\#?%:, and not {project!r}")
         self.group, self.report, self.out, self.must_reach, self.runs = group, report, out, must_reach, {}
         self.mode = os.environ.get('WANDB_MODE') or ('online' if wandb_key() else 'offline')
-        if self.mode not in ('online', 'offline', 'disabled'): raise ValueError(f"WANDB_MODE is {self.mode!r}; it may be online, offline or disabled")
-        if self.mode == 'disabled' and must_reach: raise ValueError("WANDB_MODE is disabled: nothing would be sent; unset it")
+        if self.mode not in ('online', 'offline', 'disabled'): raise InputError(f"WANDB_MODE is {self.mode!r}; it may be online, offline or disabled")
+        if self.mode == 'disabled' and must_reach: raise InputError("WANDB_MODE is disabled: nothing would be sent; unset it")
         if self.mode == 'offline' and 'WANDB_MODE' not in os.environ:
-            if must_reach: raise ValueError("there is no key for Weights & Biases; `wandb login` asks for one, or set WANDB_API_KEY")
+            if must_reach: raise InputError("there is no key for Weights & Biases; `wandb login` asks for one, or set WANDB_API_KEY")
             warnings.warn(f"no key for Weights & Biases (`wandb login`, or WANDB_API_KEY): working offline. `fashion-bench wandb-sync RUNS --project {project}` sends everything later")
 
     def later(self, out):
@@ -132,14 +134,14 @@ class WandB(Tracker):
 
 # %% ../nbs/13_tracking.ipynb #a48cf351
 class TensorBoard(Tracker):
-    "TensorBoard: a folder per run, for `tensorboard --logdir`. Raises `ValueError` if tensorboard is not installed, or `logdir` cannot be written to."
+    "TensorBoard: a folder per run, for `tensorboard --logdir`. Raises `InputError` if tensorboard is not installed, or `logdir` cannot be written to."
     def __init__(self,
         logdir # Folder to write to
     ):
         _needs('tensorboard')
-        if not str(logdir): raise ValueError("TensorBoard writes to a folder, and none is named")
+        if not str(logdir): raise InputError("TensorBoard writes to a folder, and none is named")
         try: Path(logdir).mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise ValueError(f"TensorBoard cannot write to the folder {str(logdir)!r}: {e.strerror}") from e
+        except OSError as e: raise InputError(f"TensorBoard cannot write to the folder {str(logdir)!r}: {e.strerror}") from e
         self.logdir, self.writers = Path(logdir).absolute(), {}
 
     def begin(self, record, attempt=1):

@@ -17,6 +17,7 @@ import json, os, pickle, select, signal, subprocess, sys, threading, time, trace
 import torch
 from fastai.vision.all import Callback, L
 from .cache import PixelCache
+from .errors import InputError
 from .files import write_json
 from .probe import probe_model
 from .recipes import is_training
@@ -189,10 +190,10 @@ def _gpus(): return [o for o in os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(
 def place_envs(
     jobs='auto' # How many runs at once; `auto` for one on each GPU, or one in all where there are none
 )->list: # Environment variables of each place
-    "How this machine is shared out; raises `ValueError` for a number of jobs that is none."
+    "How this machine is shared out; raises `InputError` for a number of jobs that is none."
     gpus = _gpus()
     n = max(1, len(gpus)) if jobs == 'auto' else jobs
-    if not isinstance(n, int) or n < 1: raise ValueError(f"jobs takes 'auto' or a number of runs at once, at least 1, not {jobs!r}")
+    if not isinstance(n, int) or n < 1: raise InputError(f"jobs takes 'auto' or a number of runs at once, at least 1, not {jobs!r}")
     if len(gpus) > 1 or gpus and n > 1: return [dict(CUDA_VISIBLE_DEVICES=gpus[i % len(gpus)]) for i in range(n)]
     return [dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//n))) if n > 1 else {} for _ in range(n)]
 

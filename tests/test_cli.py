@@ -189,7 +189,7 @@ def test_weights_out_of_reach_are_a_failed_row_within_seconds(tmp_path):
     ask = 'run', SHARED/'deepfashion-mini', '--models', 'torchvision/resnet18', '--size', 96, '--epochs', 1, '--out', tmp_path/'runs'
     r = fashion_bench(*ask, env=os.environ | dict(TORCH_HOME=str(tmp_path/'torch'), HTTPS_PROXY='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9'), timeout=90)
     assert r.returncode == 1 and 'cannot be reached' in r.stdout, r.stdout + r.stderr
-    from fashion_bench.results import load_runs
+    from fashion_bench.records import load_runs
     assert load_runs(tmp_path/'runs').status.tolist() == ['failed']
 
 def test_an_audit_finds_every_kind_of_bad_file_and_changes_nothing(tmp_path):
