@@ -16,6 +16,7 @@ Modules:
 - `fashion_bench.confidence`: How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
 - `fashion_bench.deepfashion`: DeepFashion's benchmarks, from the text files they come in to an image table.
 - `fashion_bench.details`: What the runs were like: every epoch, every class, every image.
+- `fashion_bench.engines`: Where runs execute, and a record of each, whatever became of it.
 - `fashion_bench.errors`: What a user can mend, told apart from what only we can.
 - `fashion_bench.files`: Files that are whole or not there, whatever happens while they are written.
 - `fashion_bench.followers`: Whoever wants to know of runs while they go on is told from a process of its own, out of their records.
@@ -38,6 +39,7 @@ Modules:
 - `fashion_bench.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over.
 - `fashion_bench.records`: What a folder of runs holds: a row per run, and which images each model got right.
 - `fashion_bench.reference`: What the 2021 post measured, and the number that it ranked by.
+- `fashion_bench.regularization`: What holds a network back while it is trained, the same for every library.
 - `fashion_bench.report`: One file that can be sent: what the runs say, how sure it is, what it cost, and how to run it again.
 - `fashion_bench.results`: From run folders to the tables that answer the question.
 - `fashion_bench.runs`: One run: what it is, what it measured, and a folder on disk that keeps both.
@@ -51,7 +53,8 @@ Modules:
 - `fashion_bench.table`: The image table: a DataFrame with one row per image, the one form in which data travels through fashion_bench.
 - `fashion_bench.tools`: The commands besides the benchmark: about photos, models, weights, and what is kept on disk.
 - `fashion_bench.tracking`: The curves of runs in Weights & Biases or TensorBoard, while they are trained, or later from their records.
+- `fashion_bench.verdict`: What the runs say in three sentences: which model, how sure, at what cost.
 - `fashion_bench.wardrobe`: A small DeepFashion that can be given away: 600 garments drawn by code, in the benchmark's own layout.
-- `fashion_bench.worker`: Where runs execute: each in a process of its own, so that whatever happens to it happens to it alone."""
+- `fashion_bench.worker`: A process of its own for each run, so that whatever happens to it happens to it alone."""
 
 __version__ = "0.1.0"

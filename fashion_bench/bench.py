@@ -11,21 +11,23 @@ __all__ = ['estimate', 'bench']
 
 # %% ../nbs/09_bench.ipynb #ed50e9f2
 from concurrent.futures import ThreadPoolExecutor
-import errno, threading, time
+from dataclasses import asdict
+import errno, json, threading, time
 
 from fastcore.foundation import L
 from fastcore.meta import delegates
 import pandas as pd
 from .cache import build_cache
-from .errors import InputError
-from .files import claim
+from .engines import InProcess, Processes
+from .errors import DiskError, InputError
+from .files import claim, write_json
 from .grid import parse_minutes, plan_bench
 from .models import model_inputs
 from .pixels import BadImage
 from .progress import BenchProgress, minutes_text
 from .runs import read_record, tidy
+from .specs import BUSY
 from .table import check_out
-from .worker import InProcess, Processes
 
 # %% ../nbs/09_bench.ipynb #bc7d3639
 def _cost_key(spec): return spec.model, spec.recipe, spec.size
@@ -42,7 +44,7 @@ def estimate(
     table, # The image table
     engine=None, # Where to try; a process each by default
     **kwargs # As `probe.probe_model` takes them: `num_workers`, `allow_scratch`
-)->pd.DataFrame: # A row per kind of run: `model`, `size`, `recipe`, `runs`, `minutes` of each, `memory_gb`, `problem`
+)->pd.DataFrame: # A row per kind of run: `model`, `size`, `recipe`, `runs`, `minutes` of each, `busy_share` of the trial, `memory_gb`, `problem`
     "What a grid will cost on this machine."
     engine = engine or Processes()
     try: found = _probes(specs, table, engine, **kwargs)
@@ -51,8 +53,9 @@ def estimate(
     for (model, recipe, size), p in found.items():
         memory = [v for v in p.get('peak_memory', {}).values() if v] or [float('nan')]
         n = sum(_cost_key(o) == (model, recipe, size) for o in specs)
-        rows.append((model, size, recipe, n, p.get('minutes', float('nan')), memory[-1]/2**30, p.get('failure', '')))
-    return pd.DataFrame(rows, columns=['model', 'size', 'recipe', 'runs', 'minutes', 'memory_gb', 'problem'])
+        minutes, busy = (p.get(k, float('nan')) for k in ('minutes', 'busy_share'))
+        rows.append((model, size, recipe, n, minutes, busy, memory[-1]/2**30, p.get('failure', '')))
+    return pd.DataFrame(rows, columns=['model', 'size', 'recipe', 'runs', 'minutes', 'busy_share', 'memory_gb', 'problem'])
 
 # %% ../nbs/09_bench.ipynb #c9a07314
 def _pixels(spec):
@@ -80,22 +83,38 @@ class _Work:
     def _next(self):
         with self.lock: return self.left.pop(0) if self.left and not self.stopped else None
 
+    def _cost(self, spec):
+        "Minutes of a run of `spec`, and whether they were taken on a busy machine: from another seed, else from a probe"
+        if (key := _cost_key(spec)) not in self.costs:
+            names = ('num_workers', 'allow_scratch')
+            found = self.engine.probe(spec, self.table, **{k: self.kwargs[k] for k in names if k in self.kwargs})
+            self.costs[key] = found.get('minutes', 0.), found.get('busy_share', 0.) > BUSY
+        return self.costs[key]
+
     def _too_long(self, spec):
         "Why `spec` does not fit into what is left of the budget, if so"
         if not self.budget: return None
-        spent, minutes = (time.perf_counter() - self.began)/60, self.costs.get(_cost_key(spec))
-        if minutes is None:
-            names = ('num_workers', 'allow_scratch')
-            minutes = self.engine.probe(spec, self.table, **{k: self.kwargs[k] for k in names if k in self.kwargs}).get('minutes', 0.)
-            self.costs[_cost_key(spec)] = minutes
-            spent = (time.perf_counter() - self.began)/60
-        if spent + minutes <= self.budget: return None
-        return f'not started: it takes about {minutes_text(minutes)}, and {minutes_text(max(self.budget - spent, 0))} of {minutes_text(self.budget)} are left'
+        minutes, busy = self._cost(spec)
+        left = self.budget - (time.perf_counter() - self.began)/60
+        if minutes <= left: return None
+        mark = ' (on this machine, which was busy with other things)' if busy else ''
+        return f'not started: it takes about {minutes_text(minutes)}{mark}, and {minutes_text(max(left, 0))} of {minutes_text(self.budget)} are left'
 
     def _settle(self, spec, record, known=False):
         self.records[spec.id] = record
-        if record['status'] == 'finished': self.costs[_cost_key(spec)] = record['seconds']/60
+        if record['status'] == 'finished':
+            busy = (record.get('figures', {}).get('busy_share') or 0.) > BUSY
+            if not busy or self.costs.get(_cost_key(spec), (0., True))[1]: self.costs[_cost_key(spec)] = record['seconds']/60, busy
         self._told('after_run', spec, record, known)
+
+    def _keep(self, spec, record):
+        "The engine's record as it is on disk, written if the engine has not; what is no record becomes one"
+        if not isinstance(record, dict) or record.get('status') not in ('finished', 'failed'):
+            why = f'the engine gave no record, but {str(record)[:200]!r}'
+            record = dict(status='failed', seconds=0., failure=dict(type='NoRecord', phase='engine', message=why, places=[], epochs=0))
+        record = json.loads(json.dumps(dict(id=spec.id, folder=spec.folder, spec=asdict(spec)) | record))
+        if read_record(self.out/spec.folder) != record: write_json(self.out/spec.folder/'run.json', record)
+        return record
 
     def do(self, spec, place=0, before=None):
         "Do `spec`, unless it is done; `False` if another process has it. `before` is what it had on disk when the benchmark began to wait for it"
@@ -110,7 +129,8 @@ class _Work:
                 with self.lock:
                     more = bool(self.left)
                     for o in self.followers: o.look_at(spec.folder)
-                self._settle(spec, self.engine.run(spec, self.table, self.out, lambda e: self._told('hear', spec, e), cache=self.caches.get(_pixels(spec)), place=place, more=more, **self.kwargs))
+                found = self.engine.run(spec, self.table, self.out, lambda e: self._told('hear', spec, e), cache=self.caches.get(_pixels(spec)), place=place, more=more, **self.kwargs)
+                self._settle(spec, self._keep(spec, found))
         return True
 
     def place(self, nth):
@@ -153,13 +173,15 @@ def bench(
     jobs='auto', # Runs at once: `auto` for one on each GPU, one in all on a CPU
     time_limit=None, # Minutes, or text such as `1h30m`, after which a run in its own process is ended
     budget=None, # Minutes, or text such as `2h`: runs that will not fit into what is left of it are not started
-    engine=None, # Where runs execute, instead of `isolate`, `jobs` and `time_limit`: see `worker.Processes`
+    engine=None, # Where runs execute, instead of `isolate`, `jobs` and `time_limit`: see `engines.Processes`
     progress:BenchProgress|None=None, # Who watches; a line a run by default
     cbs=None, # Further fastai callbacks, passed to every run; only with `isolate=False`
     track=None, # A tracker of the curves, or several: see `followers` and `tracking`
     **kwargs # The grid, as `grid.plan_bench` takes it: `recipe`, `size`, `seeds`, `weights`, `groups`, `head`, `precision`, `compile`, `deterministic`
 )->list: # A record per run, as in `run.json`, in the order of the plan; status `skipped` for those that the budget had no room for
     "Fine-tune every model on `table` alike. Raises before anything starts if the input is wrong; after that, what fails is a record."
+    if engine is not None and (jobs != 'auto' or time_limit or not isolate): raise InputError("an engine of your own decides how many runs it takes at once, for how long and where; leave out jobs, time_limit and isolate")
+    if jobs != 'auto' and not isolate: raise InputError("runs in this process come one after the other; leave out jobs, or isolate")
     if time_limit and not isolate: raise InputError("a run in this process cannot be ended by a time limit; leave it out, or isolate")
     if cbs and isolate: raise InputError("callbacks cannot be sent to another process; run in this one (isolate=False)")
     for o in L(track):
@@ -177,7 +199,7 @@ def bench(
         return _Work(specs, table, out, engine, progress, budget, caches, followers, allow_scratch=allow_scratch, keep_model=keep_model, num_workers=num_workers).all()
     except OSError as e:
         if e.errno not in _DISK: raise
-        raise OSError(f"cannot write to {out} ({e.strerror or e}). What is finished there is whole; put it right and start again, it goes on from there") from e
+        raise DiskError(f"cannot write to {out} ({e.strerror or e}). What is finished there is whole; put it right and start again, it goes on from there") from e
     finally:
         engine.close()
         progress.after_bench()

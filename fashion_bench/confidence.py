@@ -10,7 +10,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/confidence.html.md"""
 __all__ = ['SEED_SD', 'SEED_DOF', 'FEW', 'mean_covariance', 'SeedSpread', 'seed_spread', 'accuracy_interval', 'compare_models',
            'rank_models', 'chances', 'seeds_needed']
 
-# %% ../nbs/09a_confidence.ipynb #54b3ad05
+# %% ../nbs/09a_confidence.ipynb #3a40b425
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -21,7 +21,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from .errors import InputError
 
-# %% ../nbs/09a_confidence.ipynb #1e19c309
+# %% ../nbs/09a_confidence.ipynb #7a809eca
 def _units(n, groups):
     "Number and size of the independent observations among `n` photos: the photos, or the products that they show"
     codes = np.arange(n) if groups is None else pd.factorize(np.asarray(groups))[0]
@@ -47,7 +47,7 @@ def _mean_variance(values, groups=None):
     found, dof = mean_covariance(values, groups)
     return found[0, 0], dof
 
-# %% ../nbs/09a_confidence.ipynb #28a25ec0
+# %% ../nbs/09a_confidence.ipynb #33e2af4c
 SEED_SD = .01 # of a seed's accuracy, where no model has shown it: between what was published for Pets and Planet
 SEED_DOF = 5  # degrees of freedom that this counts for
 _ROOM = .03   # p(1-p) from which on there is room for all of it: accuracies from 0.03 to 0.97
@@ -83,7 +83,7 @@ def seed_spread(
     own = (SEED_DOF*shared + dofs*unit)/(SEED_DOF + dofs)
     return SeedSpread(np.maximum(shared, own)*room**2, float(dof), bool(dofs.any()))
 
-# %% ../nbs/09a_confidence.ipynb #494207bf
+# %% ../nbs/09a_confidence.ipynb #391fc94b
 def _satterthwaite(parts, dofs):
     "Degrees of freedom of a sum of variances, each with its own (Satterthwaite, 1946)"
     total, spread = sum(parts), sum(p*p/d for p,d in zip(parts, dofs) if p > 0)
@@ -113,7 +113,7 @@ def accuracy_interval(
     spread = seed_spread([x, *others], groups)
     return dict(_interval(x, level, groups, spread.variances[0], spread.dof), seeds_known=spread.known)
 
-# %% ../nbs/09a_confidence.ipynb #1a80da91
+# %% ../nbs/09a_confidence.ipynb #91ce18bc
 FEW = 25 # photos, or products, on which models differ, below which a t-test is not enough
 
 def _sign_test(difference, groups):
@@ -149,7 +149,7 @@ def compare_models(
     low, high = max(d.mean() - half, -1.), min(d.mean() + half, 1.)
     return dict(difference=d.mean(), low=low, high=high, p=p, se_images=np.sqrt(images), se_seeds=np.sqrt(seeds), seeds_known=spread.known)
 
-# %% ../nbs/09a_confidence.ipynb #c480d65d
+# %% ../nbs/09a_confidence.ipynb #0113eabc
 def rank_models(
     answers:dict, # Right answers (seeds, photos) by model, all on the same photos
     level:float=.95, # Of confidence of the whole table
@@ -178,7 +178,7 @@ def rank_models(
     df['rank'] = [str(b) if b == w else f'{b}-{w}' for b,w in zip(df.best, df.worst)]
     return df.sort_values(['accuracy', 'model'], ascending=[False, True], ignore_index=True)
 
-# %% ../nbs/09a_confidence.ipynb #399dd1d8
+# %% ../nbs/09a_confidence.ipynb #ceba6d91
 _SPREADS = np.geomspace(.005, .3, 14) # standard deviations that accuracies of different models may have
 
 def _posterior(means, covariance, spread):
@@ -211,7 +211,7 @@ def chances(
     near = (drawn >= drawn.max(1, keepdims=True) - within).mean(0)
     return pd.DataFrame(dict(model=list(answers), chance_best=best, chance_near=near))
 
-# %% ../nbs/09a_confidence.ipynb #e848d490
+# %% ../nbs/09a_confidence.ipynb #849cf556
 def seeds_needed(
     a, # Right answers of one model, shape (seeds, photos)
     b, # Of the other

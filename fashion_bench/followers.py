@@ -11,7 +11,7 @@ __all__ = ['flat_config', 'run_name', 'Tracker', 'track_runs', 'watch', 'Followe
 
 # %% ../nbs/12a_followers.ipynb #e2ff8d3b
 from pathlib import Path
-import json, pickle, subprocess, sys, threading, traceback, warnings
+import json, os, pickle, subprocess, sys, threading, traceback, warnings
 
 from .details import run_series
 from .errors import InputError, InputNotFound
@@ -172,9 +172,10 @@ class Follower:
         if type(tracker).__module__ == '__main__': raise InputError(f"another process cannot import {self.name} from here; put its class into a module")
         try: header = pickle.dumps((tracker, self.out.absolute(), every))
         except Exception as e: raise InputError(f"{self.name} cannot be sent to another process ({e}): what it opens, it should open in `begin`") from e
-        code = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from fashion_bench.followers import watch; watch()'
+        code = 'import sys; sys.path[:] = sys.argv[1:]; from fashion_bench.followers import watch; watch()'
+        paths = [*[o for o in sys.path if o], os.getcwd()] # the current folder last: it may hold a tracker, or a `random.py`
         with open(self.log, 'ab') as log:
-            self.process = subprocess.Popen([sys.executable, '-c', code, json.dumps(sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True) # Ctrl-C is for the benchmark
+            self.process = subprocess.Popen([sys.executable, '-c', code, *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True) # Ctrl-C is for the benchmark
         self._send(header)
 
     def _send(self, data):

@@ -9,7 +9,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/options.html.md"""
 # %% auto #0
 __all__ = ['DATA', 'SUBSET', 'SPLIT', 'LABEL', 'MULTI', 'FINE', 'ROOT', 'IMAGE_COL', 'LABEL_COL', 'SPLIT_COL', 'GROUP_COL',
            'LABEL_DELIM', 'TABLE_KEYS', 'load_asked', 'progress_bar', 'audited', 'asked_for', 'grid_asked',
-           'trackers_asked', 'print_plan', 'print_board']
+           'trackers_asked', 'print_plan', 'print_board', 'data_asked']
 
 # %% ../nbs/13a_options.ipynb #59d61104
 from pathlib import Path
@@ -146,6 +146,7 @@ def print_plan(
     from fashion_bench.grid import plan_bench
     from fashion_bench.progress import minutes_text
     from fashion_bench.runs import read_record
+    from fashion_bench.specs import BUSY
     specs = plan_bench(table, **grid)
     left = [o for o in specs if (read_record(Path(out)/o.folder) or {}).get('status') != 'finished']
     print(f"{len(specs)} run{'s' if len(specs) > 1 else ''}" + (f', {len(specs) - len(left)} of them on disk already' if len(left) < len(specs) else '') + f' ({specs[0].precision}). Trying two batches of each model ...', flush=True)
@@ -153,36 +154,61 @@ def print_plan(
     costs = estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch)
     total = (costs.minutes*costs.runs).sum()
     shown = costs.assign(minutes=[minutes_text(o) if o == o else '-' for o in costs.minutes], memory_gb=[f'{o:.1f}' if o == o else '-' for o in costs.memory_gb])
-    print(shown.drop(columns=['problem', *(['recipe'] if costs.recipe.nunique() == 1 else [])]).to_string(index=False))
+    print(shown.drop(columns=['problem', 'busy_share', *(['recipe'] if costs.recipe.nunique() == 1 else [])]).to_string(index=False))
     for m, why in zip(costs.model, costs.problem):
         if why: print(f'{m} will fail: {why}')
     print(f'About {minutes_text(total)} in all, besides decoding the images once.')
+    if (busy := costs.busy_share.max()) > BUSY: print(f'The machine was busy with other things for up to {busy:.0%} of the trial; alone on it, it will take less.')
 
 # %% ../nbs/13a_options.ipynb #97f0464b
 def print_board(
     where, # A list of folders of run folders
     chart=None, # Where to save the efficiency chart, or that of schedules where there is one model in several; by default in the folder, of several in the current one
-    to=None # A file to write the leaderboard to, as `results.write_board` takes it
+    to=None, # A file to write the leaderboard to, as `results.write_board` takes it
+    data=None # The first digits of a data set's fingerprint: only the runs on it
 )->None:
     "Print the leaderboard of the runs in a list of folders and what it says of schedules, write it to a file, and save its charts"
     import matplotlib; matplotlib.use('Agg')
-    from fashion_bench.plots import look, plot_efficiency
-    from fashion_bench.schedules import models_with_schedules, plot_schedules, schedule_verdict
     from fashion_bench.records import load_runs
+    parts = data_asked(load_runs(where), data)
+    if len(parts) > 1 and (chart or to): raise InputError(f"the runs are on {len(parts)} sets of data; say of which with --data: {', '.join(parts)}")
+    folder = Path(where[0] if len(where) == 1 else '.')
+    for k, runs in parts.items():
+        if len(parts) > 1: print(f"\nOn {runs.data.iloc[0] or 'some images'} (data {k}):\n")
+        _print_one(runs, folder, f'-{k}' if len(parts) > 1 else '', chart, to)
+
+def data_asked(
+    runs, # As `records.load_runs` gives them
+    data=None # The first digits of a data set's fingerprint; all sets by default
+)->dict: # Frames of runs by those digits
+    "The runs on the data that is asked for; raises `InputError` if there are none."
+    from fashion_bench.records import by_data
+    parts = by_data(runs)
+    found = {k: v for k,v in parts.items() if not data or k.startswith(data[:6])}
+    if not found: raise InputError(f"no runs are on data {data}; there are {', '.join(parts)}")
+    return found
+
+def _save_chart(file, draw):
+    "Save what `draw` draws, or say why there is nothing"
+    from fashion_bench.plots import look
+    try:
+        with look(): draw().savefig(file, dpi=150, facecolor='white')
+    except (InputError, OSError) as e: print(f'No chart: {e}.')
+    else: print(f'Chart: {file}')
+
+def _print_one(runs, folder, suffix, chart, to):
+    "The board of runs on one set of data, what it says of schedules, and their charts"
+    from fashion_bench.plots import plot_efficiency
     from fashion_bench.results import board_text, caveats, leaderboard, write_board
-    runs = load_runs(where)
+    from fashion_bench.schedules import models_with_schedules, plot_schedules, schedule_verdict
     board = leaderboard(runs)
     if to: write_board(board, to)
     print('\n'.join([board_text(board), *caveats(runs)]))
-    def save(file, draw):
-        try:
-            with look(): draw().savefig(file, dpi=150, facecolor='white')
-        except (ValueError, OSError) as e: print(f'No chart: {e}.')
-        else: print(f'Chart: {file}')
-    several, folder = models_with_schedules(runs), Path(where[0] if len(where) == 1 else '.')
+    several = models_with_schedules(runs)
     alone = board.model.nunique() == 1 and len(several) == 1
-    if not alone: save(chart or folder/'efficiency.png', lambda: plot_efficiency(board).figure)
+    if not alone: _save_chart(chart or folder/f'efficiency{suffix}.png', lambda: plot_efficiency(board).figure)
     for model, rows in several.items():
         try: print('\n'.join(['', f'Schedules of {model}:', *schedule_verdict(rows)]))
-        except ValueError as e: print(f'Nothing can be said of its schedules: {e}.')
-        save(chart if alone and chart else folder/f"schedules-{model.replace('/', '-').replace(':', '-').replace(' ', '-')}.png", lambda: plot_schedules(rows)[0, 0].figure)
+        except InputError as e: print(f'Nothing can be said of its schedules: {e}.')
+        name = model.replace('/', '-').replace(':', '-').replace(' ', '-')
+        _save_chart(chart if alone and chart else folder/f'schedules-{name}{suffix}.png', lambda: plot_schedules(rows)[0, 0].figure)

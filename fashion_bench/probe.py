@@ -15,7 +15,7 @@ import shutil, time
 import pandas as pd
 from fastai.vision.all import *
 from .cache import build_cache
-from .clock import peak_memory
+from .clock import BusyMeter, peak_memory
 from .models import model_inputs
 from .recipes import parse_recipe, total_epochs
 from .runs import run_learner
@@ -49,23 +49,25 @@ def probe_model(
     table, # The image table
     num_workers:int|None=None, # Processes that read images, as `fashion_dls` takes them
     allow_scratch:bool=False # Train a model that has no pretrained weights from scratch?
-)->dict: # `minutes` of the run, `seconds` of a batch by kind, `peak_memory` in bytes; or `failure`, with the reason
+)->dict: # `minutes` of the run, `seconds` of a batch by kind, `busy_share` of the time that others had the machine, `peak_memory` in bytes; or `failure`, with the reason
     "What a run of `spec` on `table` will cost here. The images of the probe are decoded before, as the cache does it."
     recipe, inputs = parse_recipe(spec.recipe), model_inputs(spec.model, spec.size)
     sample = _sample(table, 3*recipe.bs)
     sample.attrs.update(table.attrs)
     cache = build_cache(sample, inputs['size'], inputs['interpolation'], n_workers=0)
     try:
-        watch = _Stopwatch()
+        watch, meter = _Stopwatch(), BusyMeter()
         learn = run_learner(spec, sample, cache, num_workers, allow_scratch, cbs=watch)
         with learn.no_bar(), learn.no_logging():
             for begin in [learn.freeze]*(recipe.freeze_epochs > 0) + [learn.unfreeze]:
                 begin()
                 learn.fit(1)
+        busy = meter.share()
     except Exception as e: return dict(failure=f'{type(e).__name__}: {str(e).strip()[:300]}')
     finally:
         if cache: shutil.rmtree(cache.folder, ignore_errors=True)
     n = table.split.value_counts()
     steps, part = recipe.accumulate*(n['train']//recipe.bs), recipe.bs//recipe.accumulate
     batches = dict(frozen=recipe.freeze_epochs*steps, unfrozen=recipe.epochs*steps, valid=total_epochs(recipe)*math.ceil(n['valid']/part) + math.ceil((n['valid'] + n.get('test', 0))/part))
-    return dict(minutes=sum(watch.seconds.get(k, 0.)*v for k,v in batches.items())/60, seconds=watch.seconds, peak_memory=peak_memory(learn.dls.device))
+    minutes = sum(watch.seconds.get(k, 0.)*v for k,v in batches.items())/60
+    return dict(minutes=minutes, seconds=watch.seconds, busy_share=busy, peak_memory=peak_memory(learn.dls.device))

@@ -16,6 +16,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, track
 from .recipes import parse_recipe, total_epochs
+from .specs import BUSY
 
 # %% ../nbs/08c_progress.ipynb #e0cf31cf
 def minutes_text(
@@ -93,8 +94,12 @@ def describe_run(
     if record['status'] != 'finished': return f"failed ({record['failure']['phase']}): {record['failure']['message']}"
     f, batch = record['figures'], record.get('batch', {})
     test = f", test {f['test_accuracy']:.3f}" if 'test_accuracy' in f else ''
-    notes = ([f"waited for data {f['wait_share']:.0%} of the time"] if f['wait_share'] > .1 else []) + ([f"{batch['at_once']} images at once for want of memory"] if batch.get('too_large') else [])
-    return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({', '.join([record['source']['weights'], *notes])})"
+    busy = f.get('busy_share') or 0.
+    notes = [record['source']['weights']]
+    if f['wait_share'] > .1: notes.append(f"waited for data {f['wait_share']:.0%} of the time")
+    if busy > BUSY: notes.append(f"the machine was busy with other things for {busy:.0%} of it")
+    if batch.get('too_large'): notes.append(f"{batch['at_once']} images at once for want of memory")
+    return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({', '.join(notes)})"
 
 # %% ../nbs/08c_progress.ipynb #02506b57
 class BenchProgress:

@@ -38,6 +38,7 @@ class Recipe:
     label_smoothing:float=0.  # Share of the target that goes to all classes alike
     mixup:float=0.            # Alpha of the Beta distribution that pairs of images are mixed by; 0 for no mixing
     opt:str='adam'            # A key of `OPTIMIZERS`
+    drop_path:float=0.        # With which probability the last block of a network that can drop blocks is dropped; less for earlier ones
 
     def __post_init__(self):
         if isinstance(self.lr, (list, tuple)): object.__setattr__(self, 'lr', tuple(self.lr) if len(self.lr) != 1 else self.lr[0])
@@ -63,7 +64,7 @@ def _step(lr): return dict(lr=combine_scheds([1/3]*3, [SchedNo(lr/k, lr/k) for k
 SCHEDULES = dict(onecycle=_one_cycle, flatcos=_flat_cos, cosine=_cosine, sgdr=_sgdr, constant=_constant, step=_step)
 OPTIMIZERS = dict(adam=FusedAdam, sgd=partial(SGD, mom=.9), radam=RAdam, lamb=Lamb)
 
-_SHORT = dict(fr='freeze_epochs', acc='accumulate', mult='lr_mult', wd='wd', ls='label_smoothing', mix='mixup')
+_SHORT = dict(fr='freeze_epochs', acc='accumulate', mult='lr_mult', wd='wd', ls='label_smoothing', mix='mixup', dp='drop_path')
 _DEFAULTS = {o.name: o.default for o in fields(Recipe)}
 
 def _words(): return dict(fine_tune='finetune', **{k: k for k in SCHEDULES})
@@ -85,7 +86,7 @@ def _check_recipe(r):
     "Raises `InputError` that says what of `r` cannot be"
     for k in ('epochs', 'freeze_epochs', 'bs', 'accumulate'):
         if type(getattr(r, k)) is not int: raise InputError(f"{k} of a recipe is a whole number, not {getattr(r, k)!r}")
-    for k in ('lr_mult', 'label_smoothing', 'mixup', *(['wd'] if r.wd is not None else [])):
+    for k in ('lr_mult', 'label_smoothing', 'mixup', 'drop_path', *(['wd'] if r.wd is not None else [])):
         if not _is_number(getattr(r, k)): raise InputError(f"{k} of a recipe is a number, not {getattr(r, k)!r}")
     if r.epochs < 1 or r.freeze_epochs < 0: raise InputError(f"a recipe needs at least 1 epoch and no fewer than 0 frozen ones, not {r.epochs} and {r.freeze_epochs}")
     if r.schedule not in _words(): raise InputError(f"unknown schedule {r.schedule!r}; there are {', '.join(_words())}")
@@ -97,6 +98,7 @@ def _check_recipe(r):
     if len(r.rates) > r.epochs: raise InputError(f"{len(r.rates)} learning rates, each for a phase of at least one epoch, do not fit into {r.epochs} epochs")
     if r.bs < 2: raise InputError(f"a batch needs at least 2 images, for batch norm, and was to have {r.bs}")
     if r.accumulate < 1 or r.bs % r.accumulate or r.bs//r.accumulate < 2: raise InputError(f"{r.bs} images cannot be computed in {r.accumulate} equal parts of at least 2")
+    if not 0 <= r.drop_path < 1: raise InputError(f"drop path is a probability from 0 to below 1, not {r.drop_path}")
     if r.lr_mult < 1: raise InputError(f"the last group's learning rate is at least that of the first, and was to be {r.lr_mult:g} times it")
     if r.wd is not None and r.wd < 0 or r.mixup < 0 or not 0 <= r.label_smoothing < 1: raise InputError(f"weight decay and mixup are at least 0, label smoothing from 0 to below 1, not {r.wd}, {r.mixup} and {r.label_smoothing}")
 
@@ -235,10 +237,10 @@ def schedule_rates(
 def recipe_parts(
     recipe:Recipe, # How to train
     multilabel:bool=False # Has an image several labels?
-)->dict: # `opt_func`, `wd`, `loss_func` and `cbs`, as fastai's `Learner` takes them
+)->dict: # `opt_func`, `wd`, `loss_func`, `cbs` and `drop_path`, as `fashion_learner` takes them
     "What of `recipe` belongs to the learner. Raises `InputError` for label smoothing where images have several labels."
     if multilabel and recipe.label_smoothing: raise InputError("label smoothing is for images with one label each, and these have several")
-    return dict(opt_func=OPTIMIZERS[recipe.opt], wd=recipe.wd, loss_func=LabelSmoothingCrossEntropyFlat(eps=recipe.label_smoothing) if recipe.label_smoothing else None, cbs=[MixUp(recipe.mixup)] if recipe.mixup else [])
+    return dict(opt_func=OPTIMIZERS[recipe.opt], wd=recipe.wd, loss_func=LabelSmoothingCrossEntropyFlat(eps=recipe.label_smoothing) if recipe.label_smoothing else None, cbs=[MixUp(recipe.mixup)] if recipe.mixup else [], drop_path=recipe.drop_path)
 
 # %% ../nbs/07_recipes.ipynb #6fc5f8d8
 def is_training(
