@@ -52,13 +52,12 @@ def _note(r):
 
 def _figures(r):
     "The figures of a record, blank where it has none"
-    found, env = r.get('figures', {}), r.get('environment', {})
+    found = r.get('figures', {})
     names = [f'{s}_{m}' for s in ('valid', 'test') for m in metric_names()] + [*_COSTS, 'parameters', 'multiply_adds', 'suggested_lr']
     out = {k: np.nan if found.get(k) is None else found[k] for k in names}
     memory = [o for o in (found.get('peak_memory') or {}).values() if o]
-    others = (found.get('gpu_sharers') or 0) - (env.get('jobs', 1) - 1) # besides the benchmark's own runs
     return out | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=sum((found.get('joules') or {}).values())/1e3 or np.nan,
-                      gpu_others=max(others, 0), seconds=r.get('seconds', np.nan))
+                      gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
 
 def _row(r):
     "A record as a row"

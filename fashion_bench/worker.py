@@ -17,6 +17,7 @@ import json, os, pickle, select, signal, subprocess, sys, tempfile, threading, t
 import torch
 from fastai.vision.all import Callback
 from .cache import PixelCache
+from .clock import DRIVER
 from .probe import probe_model
 from .recipes import is_training
 from .runs import run_model
@@ -144,7 +145,7 @@ class Worker:
         self.said = tempfile.TemporaryFile() # before it has a job, and a log for it
         self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', _START.format(home=_HOME, fork=self.forks)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=self.said, start_new_session=True, # Ctrl-C is for the benchmark
-                                        env=WORKER_ENV | os.environ | (env or {}))
+                                        env=WORKER_ENV | {DRIVER: str(os.getpid())} | os.environ | (env or {}))
 
     def ask(self,
         job:dict, # Plain data, as `serve` takes it

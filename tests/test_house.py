@@ -19,7 +19,7 @@ MAY = dict(
     runs=['table', 'files', 'environment', 'lr_finder', 'splits', 'loaders', 'models', 'backbones', 'groups', 'learner', 'precision', 'clock',
           'specs', 'speed', 'recipes', 'scores', 'predictor', 'checkpoint', 'recorder'],
     probe=['splits', 'cache', 'models', 'clock', 'speed', 'recipes', 'runs'],
-    worker=['cache', 'recipes', 'runs', 'specs', 'probe'], engines=['files', 'cache', 'environment', 'runs', 'specs', 'probe', 'worker'], progress=['recipes', 'specs'],
+    worker=['cache', 'clock', 'recipes', 'runs', 'specs', 'probe'], engines=['files', 'cache', 'environment', 'runs', 'specs', 'probe', 'worker'], progress=['recipes', 'specs'],
     grid=['table', 'loaders', 'models', 'backbones', 'recipes', 'runs'],
     bench=['table', 'files', 'pixels', 'cache', 'models', 'recipes', 'runs', 'specs', 'engines', 'progress', 'grid'],
     confidence=[], reference=[], records=['scores', 'specs'], results=['confidence', 'records', 'specs'],

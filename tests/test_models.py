@@ -86,3 +86,95 @@ def test_what_the_catalogue_lists_is_what_the_libraries_have():
     listed = {o.split('.')[0] for o in model_facts().name}
     if timm.__version__ == '1.0.31': assert {f'timm/{o}' for o in timm.list_models()} <= listed
     assert {f'torchvision/{o}' for o in NAMES['torchvision']()} <= listed and {f'fastai/{o}' for o in NAMES['fastai']()} <= listed
+
+# --- One policy for networks of all libraries
+
+def settings(net):
+    "The plain settings of all parts of a network, without auxiliary classifiers, which a backbone drops"
+    plain = bool, int, float, str, tuple
+    return {f'{n}.{k}': v for n,m in net.named_modules() if not n.startswith(('aux', 'AuxLogits'))
+            for k,v in vars(m).items() if isinstance(v, plain) and k not in ('training', 'aux_logits')}
+
+def as_with_weights(name):
+    "torchvision's network as its builder makes it to load the pretrained weights, without loading them"
+    from torchvision.models import WeightsEnum, get_model, get_model_weights
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(WeightsEnum, 'get_state_dict', lambda *args, **kwargs: {})
+        m.setattr(nn.Module, 'load_state_dict', lambda *args, **kwargs: None)
+        return get_model(name, weights=get_model_weights(name).DEFAULT)
+
+def test_torchvisions_networks_are_what_their_weights_were_trained_in():
+    "Its constructors take other arguments if they load the weights themselves; from a file, the network must be the same one"
+    import torchvision
+    from fashion_bench.backbones import NETS
+    names = [o for o in torchvision.models.list_models(module=torchvision.models) if 'regnet' not in o]
+    assert len(names) > 50
+    for name in [*names, 'regnet_x_400mf', 'regnet_y_400mf']: # all regnets are made by one function, which needs values
+        with torch.device('cpu' if 'regnet' in name else 'meta'):
+            assert settings(NETS['torchvision'](model_info(f'torchvision/{name}'))) == settings(as_with_weights(name)), name
+
+@pytest.mark.parametrize('name', ['googlenet', 'inception_v3'])
+def test_a_file_gives_the_outputs_that_torchvision_gives(name, tmp_path):
+    from torchvision.models import get_model
+    plain = get_model(name, init_weights=False, aux_logits=True)
+    torch.save(plain.state_dict(), tmp_path/'w.pth')
+    theirs = as_with_weights(name)
+    theirs.load_state_dict({k: v for k,v in plain.state_dict().items() if k in theirs.state_dict()})
+    ours = build_backbone(f'torchvision/{name}', tmp_path/'w.pth', 96).eval()
+    theirs.fc = nn.Identity()
+    x = torch.randn(2, 3, 96, 96)
+    with torch.no_grad(): assert torch.allclose(ours(x), theirs.eval()(x), atol=1e-5)
+
+FAMILIES = [('torchvision/efficientnet_b0', 64), ('timm/efficientnet_b0', 64), ('timm/tf_efficientnet_lite0', 64), ('torchvision/convnext_tiny', 64),
+            ('timm/convnext_tiny', 64), ('torchvision/swin_t', 64), ('timm/swin_tiny_patch4_window7_224', 64), ('torchvision/maxvit_t', 224),
+            ('torchvision/vit_b_32', 224), ('timm/vit_base_patch32_224', 224),
+            ('torchvision/resnet18', 64), ('timm/resnet18', 64), ('fastai/xresnet18', 64), ('timm/resnetv2_50x1_bit', 64), ('timm/cait_xxs24_224', 224),
+            ('timm/xcit_nano_12_p8_224', 64), ('torchvision/densenet121', 64), ('timm/densenet121', 64), ('torchvision/googlenet', 64),
+            ('torchvision/mnasnet0_5', 64), ('torchvision/mobilenet_v3_large', 64),
+            ('timm/mobilenetv3_large_100', 64), ('torchvision/shufflenet_v2_x1_0', 64), ('torchvision/regnet_y_400mf', 64)]
+
+@pytest.fixture(scope='module')
+def learners():
+    "A learner of each family and library under the default recipe"
+    table = load_table('wardrobe', subset='top=2,per_class=20')
+    def one(name, size):
+        return fashion_learner(fashion_dls(table, **model_inputs(name, size), bs=4, num_workers=0), name, 'scratch')
+    return {name: one(name, size) for name,size in FAMILIES}
+
+def test_all_networks_are_held_back_alike(learners):
+    found = {k: describe_model(o) for k,o in learners.items()}
+    for name, o in found.items():
+        assert o['drop_path'] in (None, 0.) and o['dropout'] == 0, (name, o)
+        assert o['head_dropout'] == [.25, .5] and o['batch_norms_frozen'] == 0, (name, o)
+        norm = [tuple(round(v, 4) for v in p.flatten().tolist()) for t in learners[name].dls.after_batch.fs if hasattr(t, 'std') for p in (t.mean, t.std)]
+        info = model_info(name)
+        assert norm == [tuple(round(v, 4) for v in info.mean), tuple(round(v, 4) for v in info.std)], name
+    pooled = {k: o['pooling'] for k,o in found.items()}
+    assert pooled['torchvision/resnet18'] == pooled['timm/resnet18'] == pooled['fastai/xresnet18'] == 'average and maximum'
+    assert pooled['torchvision/vit_b_32'] == pooled['timm/vit_base_patch32_224'] == "the network's own"
+    for a, b in (('torchvision/efficientnet_b0', 'timm/efficientnet_b0'), ('torchvision/convnext_tiny', 'timm/convnext_tiny'),
+                 ('torchvision/vit_b_32', 'timm/vit_base_patch32_224'), ('torchvision/resnet18', 'timm/resnet18'), ('torchvision/densenet121', 'timm/densenet121')):
+        assert found[a]['decayed'] == found[b]['decayed'], (a, b) # the same network, the same decay
+
+def test_nothing_but_matrices_and_filters_decays_in_any_library(learners):
+    for name, learn in learners.items():
+        learn.create_opt()
+        names = {p: n for n,p in learn.model.named_parameters()}
+        decay = {names[p]: s.get('do_wd', True) for p,_,s,_ in learn.opt.all_params()}
+        norms = {f'{n}.{k}' for n,m in learn.model.named_modules() if 'Norm' in type(m).__name__ for k,_ in m.named_parameters(recurse=False)}
+        for k, p in learn.model.named_parameters():
+            lone = sum(o > 1 for o in p.shape) < 2
+            place = any(o in k.rpartition('.')[2] for o in ('pos', 'token', 'table'))
+            assert decay[k] == (not (lone or place or k in norms)), (name, k, tuple(p.shape))
+        learn.freeze()
+        asleep = {n for n,p in learn.model.named_parameters() if not p.requires_grad}
+        assert not asleep & norms, (name, sorted(asleep & norms)[:3]) # norms of every make are trained while the rest is frozen
+
+def test_drop_path_is_the_recipes_in_every_library():
+    from torchvision.ops import StochasticDepth
+    from timm.layers import DropPath
+    table = load_table('wardrobe', subset='top=2,per_class=20')
+    for name in ('torchvision/efficientnet_b0', 'timm/efficientnet_b0', 'torchvision/swin_t', 'timm/swin_tiny_patch4_window7_224'):
+        learn = fashion_learner(fashion_dls(table, **model_inputs(name, 64), bs=4, num_workers=0), name, 'scratch', drop_path=.2)
+        rates = [m.p if isinstance(m, StochasticDepth) else m.drop_prob for m in learn.model.modules() if isinstance(m, (StochasticDepth, DropPath))]
+        assert rates == sorted(rates) and abs(rates[-1] - .2) < 1e-9, (name, rates)
