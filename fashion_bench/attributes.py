@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .deepfashion import FINE_PARTS, deepfashion_table, find_fine, find_layout, list_lines, read_aligned, read_names
-from .errors import InputError, InputNotFound
+from .errors import InputError, InputNotFound, reading
 
 # %% ../nbs/01b_attributes.ipynb #f2c4d77d
 ATTRIBUTE_TYPES = {'1': 'texture', '2': 'fabric', '3': 'shape', '4': 'part', '5': 'style'}
@@ -70,7 +70,7 @@ def _fine_values(files, columns, n_all):
     "Which image has which attribute: booleans by image name"
     parts = []
     for p in FINE_PARTS:
-        images = Path(files[p, '']).read_text(encoding='utf-8').split()
+        with reading(files[p, ''], 'text in UTF-8'): images = Path(files[p, '']).read_text(encoding='utf-8').split()
         if not files[p, 'attr'].is_file(): raise InputNotFound(f"there is no {files[p, 'attr']}, which attributes are read from")
         parts.append(read_aligned(files[p, 'attr'], [f'attribute {i+1}' for i in range(n_all)], len(images)).set_axis(images))
     return pd.concat(parts).iloc[:, columns] == '1'

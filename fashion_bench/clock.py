@@ -75,7 +75,7 @@ def _strangers(pids):
 def gpu_sharers(
     device='cuda' # A `torch.device`, or its name
 )->int|None: # `None` where it is no NVIDIA GPU, or nobody tells (nvidia-ml-py is not installed, or a container hides who it is)
-    "How many processes of others compute on the GPU."
+    "How many processes of others are on the GPU, whether they compute just now or not."
     if torch.device(device).type != 'cuda': return None
     try:
         import pynvml

@@ -14,7 +14,7 @@ __all__ = ['LISTS', 'IMAGE_DIRS', 'LAYOUT', 'FINE_PARTS', 'BODY', 'list_lines', 
 from pathlib import Path
 
 import pandas as pd
-from .errors import InputError, InputNotFound
+from .errors import InputError, InputNotFound, reading
 from .splits import hold_out
 from .table import check_images, image_table
 
@@ -24,7 +24,7 @@ def list_lines(
     check=lambda i, line: None # Called with the number in the file and the text of every row; may raise
 )->list: # The rows, as text
     "The rows of a list file; raises `InputError` with file and line where line 1 is not their number."
-    first, *rest = Path(path).read_text(encoding='utf-8').rstrip().split('\n')
+    with reading(path, 'text in UTF-8'): first, *rest = Path(path).read_text(encoding='utf-8').rstrip().split('\n')
     if not first.strip().isdecimal(): raise InputError(f"{path}, line 1: expected the number of rows, found {first.strip()[:40]!r}; restore the original file")
     for i,o in enumerate(rest[1:]): check(i+3, o)
     if int(first) != len(rest)-1: raise InputError(f"{path}, line 1: it promises {first.strip()} rows, but {len(rest)-1} follow; restore the original file or correct the number")
@@ -106,7 +106,8 @@ def read_aligned(
     n:int # Rows that it must have
 )->pd.DataFrame: # All values text
     "The rows of one of `Anno_fine`'s files; raises `InputError` where their number or that of their values is wrong."
-    lines, check = Path(path).read_text(encoding='utf-8').rstrip().split('\n'), _check_width(path, columns)
+    with reading(path, 'text in UTF-8'): lines = Path(path).read_text(encoding='utf-8').rstrip().split('\n')
+    check = _check_width(path, columns)
     if len(lines) != n: raise InputError(f"{path}: expected {n} rows, as many as there are images, found {len(lines)}")
     for i,o in enumerate(lines): check(i+1, o)
     return pd.DataFrame([o.split() for o in lines], columns=list(columns), dtype=object)
@@ -114,7 +115,7 @@ def read_aligned(
 def _fine_rows(files):
     parts = []
     for p in FINE_PARTS:
-        names = Path(files[p, '']).read_text(encoding='utf-8').split()
+        with reading(files[p, ''], 'text in UTF-8'): names = Path(files[p, '']).read_text(encoding='utf-8').split()
         df = pd.DataFrame(dict(image=names, split=p)).join(read_aligned(files[p, 'cate'], ['category'], len(names)))
         parts.append(df.join(read_aligned(files[p, 'bbox'], ['x1', 'y1', 'x2', 'y2'], len(names))))
     return pd.concat(parts, ignore_index=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import json, shlex
 
 import tomli_w, yaml
-from .errors import InputError, InputNotFound
+from .errors import InputError, InputNotFound, reading
 from .specs import RunSpec
 
 # %% ../nbs/07h_gridfile.ipynb #43512728
@@ -28,7 +28,9 @@ GRID_KEYS = (*_DATA, 'models', 'recipe', *RECIPE_PARTS, 'size', 'seed', 'seeds',
 
 def _load(text, suffix):
     "What a file's `text` holds; raises `ValueError` with the place of a mistake"
-    if suffix != '.toml': return yaml.safe_load(text)
+    if suffix != '.toml':
+        try: return yaml.safe_load(text)
+        except yaml.YAMLError as e: raise ValueError(str(e)) from e
     try: import tomllib
     except ImportError: import tomli as tomllib # Python 3.10
     return tomllib.loads(text)
@@ -55,8 +57,7 @@ def read_grid(
     "The grid in `file`; raises `InputError` that says what is wrong with it, `InputNotFound` if it is not there."
     path = Path(file)
     if not path.is_file(): raise InputNotFound(f"there is no grid file {path}")
-    try: grid = _load(path.read_text(encoding='utf-8'), path.suffix.lower())
-    except (ValueError, yaml.YAMLError) as e: raise InputError(f"{path} cannot be read: {' '.join(str(e).split())}") from e
+    with reading(path): grid = _load(path.read_text(encoding='utf-8'), path.suffix.lower())
     if not isinstance(grid, dict): raise InputError(f"{path} holds no settings; expected lines such as models = [\"timm/resnet18\"]")
     for k in grid:
         near = get_close_matches(k, GRID_KEYS, 1)

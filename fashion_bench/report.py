@@ -21,7 +21,7 @@ import pandas as pd
 from .compare import compare_reference
 from .confidence import SEED_SD
 from .details import class_table, image_results, read_classes, read_histories
-from .errors import InputError
+from .errors import InputError, reading
 from .gridfile import rerun
 from .plots import (COSTS, disagreements, look, plot_accuracy, plot_classes, plot_confusion, plot_efficiency, plot_histories,
                                  plot_images, plot_pareto, plot_weights)
@@ -130,8 +130,8 @@ def _data_part(records, audit):
     facts = [f"{escape(data.get('source') or 'images')}: {len(data.get('classes', []))} classes; {images}" if data else 'The records say nothing of the data.']
     facts += [f"{data['shared_products']:,} products have photos in several splits"] if data.get('shared_products') else []
     if audit:
-        found = json.loads(Path(audit).read_text(encoding='utf-8'))
-        facts.append('Audit: ' + (', '.join(f'{n:,} {escape(k)}' for k,n in found['counts'].items()) or 'nothing found'))
+        with reading(audit, 'the audit.json of an audit'): found = json.loads(Path(audit).read_text(encoding='utf-8'))['counts']
+        facts.append('Audit: ' + (', '.join(f'{n:,} {escape(k)}' for k,n in found.items()) or 'nothing found'))
     else: facts.append('No audit was given (<code>fashion-bench audit</code> looks at every image).')
     return '<ul>' + ''.join(f'<li>{o}</li>' for o in facts) + '</ul>'
 
@@ -146,7 +146,7 @@ def _board_part(df, price):
     out = df.assign(seeds=[f'{n} (spread assumed)' if s == 'assumed' else str(n) for n,s in zip(df.seeds, df.seed_spread)],
                     parameters=df.parameters/1e6, multiply_adds=df.multiply_adds/1e9)
     metrics = [o for o in metric_names() if o != 'accuracy']
-    out = out[['rank', 'entry', 'weights', 'seeds', *there(['accuracy', 'low', 'high', *metrics]), 'valid_accuracy', *there(['chance_best', 'chance_near', *_COST_COLUMNS]), 'note']]
+    out = out[['rank', 'entry', 'weights', 'seeds', *there(['accuracy', 'low', 'high']), 'valid_accuracy', *there(['chance_best', 'chance_near', *metrics, *_COST_COLUMNS]), 'note']]
     if price is not None: out.insert(out.columns.get_loc('minutes_per_epoch'), f'cost of a run at {price:g} an hour', df.seconds/3600*price)
     out = out.rename(columns=_HEADS).rename(columns=lambda o: o.replace('_', ' '))
     filter = '<label>Filter: <input type="search" data-filters="board" aria-label="Filter the leaderboard"></label>'

@@ -39,7 +39,7 @@ def _minutes_note(done, cost):
     if cost['minutes_per_epoch'] != cost['minutes_per_epoch']: return []
     wait, out = cost['wait_share'], []
     if wait > WAITED: out.append(f'waited for data {wait:.0%} of the time, so its minutes are not those of the model')
-    if cost['busy'] and cost['gpu_others'] > 0: out.append('other processes computed on the GPU: its minutes are not those of the model')
+    if cost['busy'] and cost['gpu_others'] > 0: out.append('other processes were on the GPU: its minutes may not be those of the model')
     elif cost['busy']: out.append(f"the machine was busy with other things for {cost['busy_share']:.0%} of it: its minutes are not those of the model")
     if cost['timed'] < len(done): out.append(f"minutes of {cost['timed']} of {len(done)} seeds: the machine was busy with other things for the rest")
     m = (done if cost['busy'] else done[~_is_busy(done)]).minutes_per_epoch

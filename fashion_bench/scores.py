@@ -52,7 +52,6 @@ def figures(
     return {k: m.f(probs, targets) for k,m in asked.items() if probs.shape[1] > m.more_classes_than}
 
 # %% ../nbs/07a_scores.ipynb #7584e6e9
-@metric('calibration_error', less_is_better=True)
 def calibration_error(
     probs, # Probabilities of shape (images, classes)
     targets, # Class numbers of shape (images,)
@@ -88,6 +87,8 @@ def _balanced_accuracy(probs, targets):
 def _log_loss(probs, targets):
     sure = np.clip(probs, 1e-7, 1)
     return float(log_loss(targets, sure/sure.sum(1, keepdims=True), labels=range(probs.shape[1])))
+
+metric('calibration_error', less_is_better=True)(calibration_error)
 
 # %% ../nbs/07a_scores.ipynb #e9182227
 def single_scores(

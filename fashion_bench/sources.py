@@ -23,7 +23,7 @@ from fastcore.xdg import xdg_cache_home
 from . import wardrobe
 from .attributes import attribute_table
 from .deepfashion import deepfashion_table, inshop_table, is_deepfashion, is_inshop
-from .errors import InputError, InputNotFound
+from .errors import InputError, InputNotFound, reading
 from .splits import RESPLITS, hold_out, resplit
 from .subsets import parse_subset, subset_table
 from .table import SPLITS, check_images, check_table, image_table, rows_hash
@@ -146,9 +146,11 @@ def csv_table(
     "An image table from a CSV or Parquet file. Values are read as text, so that a class `007` stays one."
     path = Path(path)
     if path.suffix.lower() == '.parquet':
-        try: df = pd.read_parquet(path)
+        try:
+            with reading(path, 'a Parquet table'): df = pd.read_parquet(path)
         except ImportError as e: raise InputError(f"{path}: reading Parquet needs pyarrow (pip install pyarrow), or save the table as CSV") from e
-    else: df = pd.read_csv(path, dtype=str, sep='\t' if path.suffix.lower() == '.tsv' else ',', encoding='utf-8-sig')
+    else:
+        with reading(path, 'a CSV table in UTF-8'): df = pd.read_csv(path, dtype=str, sep='\t' if path.suffix.lower() == '.tsv' else ',', encoding='utf-8-sig')
     if root is not None and not Path(root).is_dir(): raise InputNotFound(f"there is no folder {root} to find {path.name}'s images in")
     return frame_table(df, root or path.parent, source=path.name, **kwargs)
 
@@ -159,7 +161,7 @@ def _metadata_files(root):
 
 def _read_metadata(file, root):
     read = dict(csv=lambda f: pd.read_csv(f, dtype=str), parquet=pd.read_parquet, jsonl=lambda f: pd.read_json(f, lines=True, dtype=False))
-    df = read[file.suffix[1:]](file)
+    with reading(file): df = read[file.suffix[1:]](file)
     if 'file_name' not in df: raise InputError(f"{file} has no column file_name; it has {', '.join(map(str, df.columns))}")
     folder = file.parent.relative_to(root).as_posix()
     df['file_name'] = [o if folder == '.' else f'{folder}/{o}' for o in df.file_name]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from .errors import InputError
+from .errors import InputError, reading
 from .splits import seeded_order, strata
 from .table import classes, is_multilabel
 
@@ -68,7 +68,7 @@ def _rename_table(file):
     "New names by old ones, from the first two columns of a CSV file"
     path = Path(file).expanduser()
     if not path.is_file(): raise InputError(f"there is no file {path}; rename takes a CSV file with two columns, old and new names of classes")
-    df = pd.read_csv(path, dtype=str, encoding='utf-8-sig')
+    with reading(path, 'a CSV table in UTF-8'): df = pd.read_csv(path, dtype=str, encoding='utf-8-sig')
     if df.shape[1] < 2: raise InputError(f"{path} has {df.shape[1]} column; rename takes two, old and new names of classes")
     return dict(zip(df.iloc[:, 0], df.iloc[:, 1]))
 

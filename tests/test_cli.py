@@ -224,3 +224,44 @@ def test_bad_files_are_left_out_or_refused(tmp_path):
 def test_the_audit_of_real_photos_counts_the_products_that_straddle_the_splits(tmp_path):
     assert fashion_bench('audit', SHARED/'deepfashion-mini', '--out', tmp_path).returncode == 0
     assert json.loads((tmp_path/'audit.json').read_text())['counts']['shared product'] == 197
+
+def listed(root, absent=2):
+    "A CSV of photos of which some are not there, in a folder with files that are called as Python's own modules are"
+    photos(root/'photos', n=12)
+    names = [o.relative_to(root/'photos').as_posix() for o in sorted((root/'photos').rglob('*.jpg'))]
+    rows = [f'{o},{o.split("/")[0]}' for o in [*names, *(f'dress/gone{i}.jpg' for i in range(absent))]]
+    (root/'photos.csv').write_text('\n'.join(['image,label', *rows]))
+    for o in ('statistics', 'random', 'json'): (root/f'{o}.py').write_text('raise SystemExit("this is not Python\'s own")')
+    return root
+
+def test_photos_that_are_missing_are_found_left_out_and_named_in_a_folder_with_any_files(tmp_path):
+    listed(tmp_path)
+    script = Path(sys.executable).parent/'fashion-bench'
+    def typed(*args): return subprocess.run([script, *map(str, args)], capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL, timeout=600)
+    data = ('photos.csv', '--root', 'photos')
+    r = typed('audit', *data)
+    assert r.returncode == 0 and '2 unreadable' in r.stdout and 'dress/gone0.jpg' in r.stdout, r.stdout + r.stderr
+    how = ('--models', 'fastai/xresnet18', '--weights', 'scratch', '--size', 32, '--bs', 4, '--epochs', 1, '--freeze-epochs', 0, '--num-workers', 0, '--seed', 7)
+    refused(typed('run', *data, *how), '2 of 26 listed images are not on disk', '--on-bad skip')
+    assert not (tmp_path/'runs').exists()
+    r = typed('run', *data, *how, '--on-bad', 'skip')
+    assert r.returncode == 0 and '2 of 26 images are left out' in r.stdout and 'were left out; run.json names them' in r.stdout, r.stdout + r.stderr
+    assert 'No test split' in r.stdout and '--split random' in r.stdout
+    record = json.loads(next((tmp_path/'runs').glob('*/run.json')).read_text())
+    assert record['data']['left_out'] == dict(count=2, images={'dress/gone0.jpg': 'missing', 'dress/gone1.jpg': 'missing'})
+    assert record['environment']['cpu'] and record['environment']['threads'] >= 1 and record['environment']['jobs'] == 1
+    assert record['inputs']['size'] == 32 and record['network']['dropout'] == 0 and 0 <= record['figures']['busy_share'] <= 1
+    # the records as a grid file run the same again: there is nothing left to do
+    assert typed('grid', 'runs').returncode == 0
+    r = typed('run', 'grid.toml', '--num-workers', 0)
+    assert r.returncode == 0 and r.stdout.count('(on disk already)') == 1, r.stdout + r.stderr
+
+def test_settings_that_say_one_thing_twice(tmp_path):
+    (tmp_path/'grid.toml').write_text('data = "wardrobe"\nmodels = "small"\nrecipe = "ep10_bs64_lr2e-3"\nbs = 8\n')
+    refused(here('run', tmp_path/'grid.toml', '--out', tmp_path/'runs'), 'grid.toml: recipe says it all', 'leave out bs')
+    assert not (tmp_path/'runs').exists()
+
+@pytest.mark.parametrize('fault', [ValueError('operands could not be broadcast together'), KeyError('label'), FileNotFoundError(2, 'No such file', '/tmp/ours')])
+def test_a_fault_of_ours_keeps_its_traceback(fault):
+    with patch('fashion_bench.sources.load_table', side_effect=fault): r = here('run', 'wardrobe', '--models', 'resnet18')
+    assert r.returncode == 1 and 'Traceback' in r.stderr and type(fault).__name__ in r.stderr and 'log.txt' in r.stderr.splitlines()[-1]
