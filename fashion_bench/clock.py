@@ -21,7 +21,7 @@ def _thread_times(tasks='/proc/self/task'):
     "(ran, waited for a core) of each thread of this process, in nanoseconds; empty where the system does not tell"
     found = {}
     for o in os.listdir(tasks) if os.path.isdir(tasks) else []:
-        try: words = Path(tasks, o, 'schedstat').read_text().split()
+        try: words = Path(tasks, o, 'schedstat').read_text(encoding='ascii').split()
         except OSError: continue # it has ended
         if len(words) == 3: found[o] = int(words[0]), int(words[1])
     return found
@@ -62,7 +62,7 @@ def _ancestors(pid):
     "`pid`, its parent, and so on, as far as the system tells"
     found = [pid]
     while found[-1] > 1:
-        try: found.append(int(Path(f'/proc/{found[-1]}/stat').read_text().rpartition(')')[2].split()[1]))
+        try: found.append(int(Path(f'/proc/{found[-1]}/stat').read_text(encoding='utf-8', errors='replace').rpartition(')')[2].split()[1]))
         except (OSError, ValueError, IndexError): break
     return found
 

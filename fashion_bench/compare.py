@@ -76,7 +76,7 @@ def compare_runs(
     before, # Runs, as `records.as_frame` takes them
     after, # Runs of the same models
     split:str='test' # Where accuracies are compared; `valid` if a test split is missing
-)->pd.DataFrame: # A row per model that both have: `model`, `before`, `after`, `difference`, `low`, `high`, `p` (Holm-corrected), `minutes` (after by before), `changed`; what could not be tested is blank
+)->pd.DataFrame: # A row per model that both have: `model`, `before`, `after`, `difference`, `low`, `high`, `p` (Holm-corrected), `minutes` (after by before), `changed`, which also says if minutes are not the models'; what could not be tested is blank
     "What a change did to each model. Raises `InputError` if no model is in both."
     frames = [as_frame(o) for o in (before, after)]
     first, second = (summarize(o).dropna(subset=['accuracy']) for o in frames)
@@ -85,6 +85,7 @@ def compare_runs(
     for a in first.itertuples():
         if (b := _partner(a, second, how)) is None: continue
         changed = [f'{k} {getattr(a, k, "?")} -> {getattr(b, k, "?")}' for k in (*how, 'machine', 'fingerprint') if getattr(a, k, None) != getattr(b, k, None)]
+        changed += [f'minutes {when} are those of a busy machine' for when,o in (('before', a), ('after', b)) if o.busy]
         rows.append(dict(model=a.entry, before=getattr(a, f'{split}_accuracy'), after=getattr(b, f'{split}_accuracy'), **_tested(a, b, *right),
                          minutes=b.minutes_per_epoch/a.minutes_per_epoch, changed=', '.join(changed)))
     both = sorted(set(first.model) & set(second.model))
