@@ -10,7 +10,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/confidence.html.md"""
 __all__ = ['SEED_SD', 'SEED_DOF', 'FEW', 'mean_covariance', 'SeedSpread', 'seed_spread', 'accuracy_interval', 'compare_models',
            'rank_models', 'chances', 'seeds_needed']
 
-# %% ../nbs/09a_confidence.ipynb #094413fe
+# %% ../nbs/09a_confidence.ipynb #7ae9f80b
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -21,7 +21,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from .errors import InputError
 
-# %% ../nbs/09a_confidence.ipynb #586dcf62
+# %% ../nbs/09a_confidence.ipynb #abf174da
 def _units(n, groups):
     "Number and size of the independent observations among `n` photos: the photos, or the products that they show"
     codes = np.arange(n) if groups is None else pd.factorize(np.asarray(groups))[0]
@@ -48,7 +48,7 @@ def _mean_variance(values, groups=None):
     found, dof = mean_covariance(values, groups)
     return found[0, 0], dof
 
-# %% ../nbs/09a_confidence.ipynb #f4637e3f
+# %% ../nbs/09a_confidence.ipynb #63088a9f
 SEED_SD = .01 # of a seed's accuracy, where no model has shown it: between what was published for Pets and Planet
 SEED_DOF = 5  # degrees of freedom that this counts for
 _ROOM = .03   # p(1-p) from which on there is room for all of it: accuracies from 0.03 to 0.97
@@ -84,7 +84,7 @@ def seed_spread(
     own = (SEED_DOF*shared + dofs*unit)/(SEED_DOF + dofs)
     return SeedSpread(np.maximum(shared, own)*room**2, float(dof), bool(dofs.any()))
 
-# %% ../nbs/09a_confidence.ipynb #baef9a64
+# %% ../nbs/09a_confidence.ipynb #364408b2
 def _satterthwaite(parts, dofs):
     "Degrees of freedom of a sum of variances, each with its own (Satterthwaite, 1946)"
     total, spread = sum(parts), sum(p*p/d for p,d in zip(parts, dofs) if p > 0)
@@ -114,7 +114,7 @@ def accuracy_interval(
     spread = seed_spread([x, *others], groups)
     return dict(_interval(x, level, groups, spread.variances[0], spread.dof), seeds_known=spread.known)
 
-# %% ../nbs/09a_confidence.ipynb #fdc2a94f
+# %% ../nbs/09a_confidence.ipynb #9a4f7b11
 FEW = 25 # photos, or products, on which models differ, below which a t-test is not enough
 
 def _sign_test(difference, groups):
@@ -150,7 +150,7 @@ def compare_models(
     low, high = max(d.mean() - half, -1.), min(d.mean() + half, 1.)
     return dict(difference=d.mean(), low=low, high=high, p=p, se_images=np.sqrt(images), se_seeds=np.sqrt(seeds), seeds_known=spread.known)
 
-# %% ../nbs/09a_confidence.ipynb #bccf7b38
+# %% ../nbs/09a_confidence.ipynb #14101fe5
 def rank_models(
     answers:dict, # Right answers (seeds, photos) by model, all on the same photos
     level:float=.95, # Of confidence of the whole table
@@ -179,7 +179,7 @@ def rank_models(
     df['rank'] = [str(b) if b == w else f'{b}-{w}' for b,w in zip(df.best, df.worst)]
     return df.sort_values(['accuracy', 'model'], ascending=[False, True], ignore_index=True)
 
-# %% ../nbs/09a_confidence.ipynb #edb9215b
+# %% ../nbs/09a_confidence.ipynb #e5652605
 _SPREADS = np.geomspace(.005, .3, 14) # standard deviations that accuracies of different models may have
 
 def _posterior(means, covariance, spread):
@@ -212,7 +212,7 @@ def chances(
     near = (drawn >= drawn.max(1, keepdims=True) - within).mean(0)
     return pd.DataFrame(dict(model=list(answers), chance_best=best, chance_near=near))
 
-# %% ../nbs/09a_confidence.ipynb #bbfea00a
+# %% ../nbs/09a_confidence.ipynb #cce436dd
 def seeds_needed(
     a, # Right answers of one model, shape (seeds, photos)
     b, # Of the other
