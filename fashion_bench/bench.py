@@ -26,7 +26,7 @@ from .models import model_inputs
 from .pixels import BadImage
 from .progress import BenchProgress, minutes_text
 from .runs import read_record, tidy
-from .specs import BUSY
+from .specs import is_busy
 from .table import check_out
 
 # %% ../nbs/09_bench.ipynb #bc7d3639
@@ -70,6 +70,14 @@ def _caches(table, specs, progress):
     except BadImage as e: raise InputError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
 
 # %% ../nbs/09_bench.ipynb #81792137
+def _is_outcome(record):
+    "Is it a record of a run that is over, with what everybody asks of one?"
+    if not isinstance(record, dict): return False
+    failure, figures = record.get('failure'), record.get('figures')
+    if record.get('status') == 'failed': return isinstance(failure, dict) and {'type', 'phase', 'message'} <= set(failure)
+    asked = isinstance(figures, dict) and {'valid_accuracy', 'minutes_per_epoch', 'wait_share'} <= set(figures)
+    return record.get('status') == 'finished' and asked and isinstance(record.get('source'), dict) and 'seconds' in record
+
 class _Work:
     "The runs of a grid, shared out among the places of an engine"
     def __init__(self, specs, table, out, engine, progress, budget, caches, followers=(), **kwargs):
@@ -88,7 +96,7 @@ class _Work:
         if (key := _cost_key(spec)) not in self.costs:
             names = ('num_workers', 'allow_scratch')
             found = self.engine.probe(spec, self.table, **{k: self.kwargs[k] for k in names if k in self.kwargs})
-            self.costs[key] = found.get('minutes', 0.), found.get('busy_share', 0.) > BUSY
+            self.costs[key] = found.get('minutes', 0.), is_busy(found)
         return self.costs[key]
 
     def _too_long(self, spec):
@@ -103,18 +111,26 @@ class _Work:
     def _settle(self, spec, record, known=False):
         self.records[spec.id] = record
         if record['status'] == 'finished':
-            busy = (record.get('figures', {}).get('busy_share') or 0.) > BUSY
+            busy = is_busy(record.get('figures', {}))
             if not busy or self.costs.get(_cost_key(spec), (0., True))[1]: self.costs[_cost_key(spec)] = record['seconds']/60, busy
         self._told('after_run', spec, record, known)
 
+    def _run(self, spec, place, more):
+        "What the engine gives back; what it raises is a failure of this run, and not the end of all"
+        try: return self.engine.run(spec, self.table, self.out, lambda e: self._told('hear', spec, e), cache=self.caches.get(_pixels(spec)), place=place, more=more, **self.kwargs)
+        except (OSError, InterruptedError): raise # of the disk, or of a benchmark that is over
+        except Exception as e: return dict(status='failed', failure=dict(type=type(e).__name__, phase='engine', message=str(e)[:500]))
+
     def _keep(self, spec, record):
         "The engine's record as it is on disk, written if the engine has not; what is no record becomes one"
-        if not isinstance(record, dict) or record.get('status') not in ('finished', 'failed'):
+        if not _is_outcome(record):
             why = f'the engine gave no record, but {str(record)[:200]!r}'
-            record = dict(status='failed', seconds=0., failure=dict(type='NoRecord', phase='engine', message=why, places=[], epochs=0))
-        record = json.loads(json.dumps(dict(id=spec.id, folder=spec.folder, spec=asdict(spec)) | record))
-        if read_record(self.out/spec.folder) != record: write_json(self.out/spec.folder/'run.json', record)
-        return record
+            record = dict(status='failed', failure=dict(type='NoRecord', phase='engine', message=why))
+        whole = dict(id=spec.id, folder=spec.folder, spec=asdict(spec), seconds=0.) | record
+        if 'failure' in whole: whole['failure'] = dict(places=[], epochs=0) | whole['failure']
+        whole = json.loads(json.dumps(whole, default=str))
+        if read_record(self.out/spec.folder) != whole: write_json(self.out/spec.folder/'run.json', whole)
+        return whole
 
     def do(self, spec, place=0, before=None):
         "Do `spec`, unless it is done; `False` if another process has it. `before` is what it had on disk when the benchmark began to wait for it"
@@ -129,8 +145,7 @@ class _Work:
                 with self.lock:
                     more = bool(self.left)
                     for o in self.followers: o.look_at(spec.folder)
-                found = self.engine.run(spec, self.table, self.out, lambda e: self._told('hear', spec, e), cache=self.caches.get(_pixels(spec)), place=place, more=more, **self.kwargs)
-                self._settle(spec, self._keep(spec, found))
+                self._settle(spec, self._keep(spec, self._run(spec, place, more)))
         return True
 
     def place(self, nth):

@@ -172,7 +172,7 @@ def compare(
         return print(f"{df.round(3).to_string(index=False)}\n\nKendall's rank correlation with 2021: {df.attrs['kendall']:.2f} over {df.attrs['models']} models.")
     df = compare_runs(before, after)
     table = df.assign(p=df.p.map(p_text)).drop(columns='changed').round(3).rename(columns=dict(low='95% low', high='high', minutes='minutes after/before'))
-    print(f"{table.to_string(index=False)}\n\nAccuracy on the {df.attrs['split']} split; p is corrected for {len(df)} comparison(s), and blank where the images are not the same.")
+    print(f"{table.to_string(index=False)}\n\nAccuracy on the {df.attrs['split']} split; p is corrected for {df.p.notna().sum()} comparison(s), and blank where data or predictions are not the same.")
     for r in df.itertuples():
         if r.changed: print(f'{r.model}: {r.changed}')
 

@@ -61,7 +61,8 @@ def _partner(a, side, how):
     "The row of `side` that is the same model as `a`, in the same way if there are several; `None` if there is none"
     same = side[(side.model == a.model) & (side.library == a.library)]
     if len(same) > 1: same = same[[all(o.get(k) == getattr(a, k, None) for k in how) for _,o in same.iterrows()]]
-    return next(same.itertuples(), None)
+    if len(same) > 1: same = same[same.machine == a.machine]
+    return next(same.itertuples(), None) if len(same) == 1 else None
 
 def _tested(a, b, before, after):
     "The test of `b` against `a`, blank where they were not asked the same"

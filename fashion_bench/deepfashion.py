@@ -46,7 +46,9 @@ def read_list(
 )->pd.DataFrame: # A row per line, all values text
     "The rows of a list file; raises `InputError` with file, line, expected and found where it is damaged."
     with open(path, encoding='utf-8') as f: first = f.readline().strip()
-    try: df = pd.read_csv(path, sep=r'\s+', skiprows=2, header=None, dtype=object, quoting=3, na_filter=False, encoding='utf-8')
+    try:
+        with reading(path, 'a list in UTF-8'): Path(path).read_text(encoding='utf-8')
+        df = pd.read_csv(path, sep=r'\s+', skiprows=2, header=None, dtype=object, quoting=3, na_filter=False, encoding='utf-8')
     except (pd.errors.ParserError, pd.errors.EmptyDataError): return _read_slowly(path, columns)
     if first != str(len(df)) or df.shape[1] != len(columns) or (df.iloc[:, -1] == '').any() or df.iloc[:, -1].isna().any(): return _read_slowly(path, columns)
     return df.set_axis(list(columns), axis=1)

@@ -15,8 +15,8 @@ import json
 
 import numpy as np
 import pandas as pd
-from .errors import InputError, InputNotFound
-from .records import as_frame, name_entries, read_predictions
+from .errors import InputError, InputNotFound, reading
+from .records import as_frame, distinct_runs, name_entries, read_predictions
 from .scores import class_scores
 
 # %% ../nbs/10b_details.ipynb #85d1bdf4
@@ -25,7 +25,7 @@ def read_histories(
 )->pd.DataFrame: # Their `history.csv` with `entry` and `seed`; empty if none can be read
     "The epochs of all runs."
     found = []
-    for r in name_entries(as_frame(where)).itertuples():
+    for r in name_entries(distinct_runs(as_frame(where))).itertuples():
         try: found.append(pd.read_csv(Path(r.path)/'history.csv').assign(entry=r.entry, seed=r.seed))
         except (OSError, ValueError): continue
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=['epoch', 'phase', 'train_loss', 'valid_loss', 'valid_accuracy', 'entry', 'seed'])
@@ -59,7 +59,9 @@ def run_series(
     "A run's curves, all phases one after the other. Raises `InputNotFound` if the folder has no `steps.csv` and `history.csv`."
     for o in ('steps.csv', 'history.csv'):
         if not (Path(path)/o).is_file(): raise InputNotFound(f"{path} has no {o}: no epoch of it was finished")
-    steps, history = pd.read_csv(Path(path)/'steps.csv'), pd.read_csv(Path(path)/'history.csv').set_index('epoch')
+    with reading(f'{path}/steps.csv and history.csv', 'what a run writes'):
+        steps, history = pd.read_csv(Path(path)/'steps.csv'), pd.read_csv(Path(path)/'history.csv').set_index('epoch')
+        if len(history) == 0 or len(steps) == 0: raise ValueError('there are no rows')
     last = steps.groupby('epoch').step.transform('max') == steps.step
     df = steps[['step', 'epoch', 'phase']].assign(learning_rate=steps[[o for o in steps if o.startswith('lr_')]].iloc[:, -1], train_loss=steps.loss.ewm(alpha=1-beta).mean())
     for name, column in (('valid_loss', 'valid_loss'), ('accuracy', 'valid_accuracy')): df[name] = steps.epoch.map(history[column]).where(last)
@@ -79,7 +81,7 @@ def class_table(
 )->pd.DataFrame: # A row per class and entry: `class`, `entry`, `images`, `precision`, `recall`, `f1`, means over seeds
     "How well each model tells each class."
     found = []
-    for r in name_entries(as_frame(where)).query("status == 'finished'").itertuples():
+    for r in name_entries(distinct_runs(as_frame(where))).query("status == 'finished'").itertuples():
         if (p := read_predictions(r.path, split)) and p['target'].ndim == 1: found.append(class_scores(p['probs'], p['target'], read_classes(r.path)).assign(entry=r.entry))
     return pd.concat(found).groupby(['class', 'entry'], sort=False).mean().reset_index() if found else pd.DataFrame(columns=['class', 'entry', 'images', 'precision', 'recall', 'f1'])
 
@@ -88,11 +90,13 @@ def image_results(
     where='runs', # As `records.as_frame` takes it; the runs' folders must be there
     split:str='test' # Or `valid`
 )->pd.DataFrame: # A row per image: `image`, `true`, `right` (share of the runs), `said` (the most frequent answer), `share_said`, `sure` (mean probability of the true class)
-    "How the images fared, the hardest first; empty if the runs are not on the same images."
-    runs = as_frame(where).query("status == 'finished'")
-    kept = [p for r in runs.itertuples() if (p := read_predictions(r.path, split)) and p['target'].ndim == 1]
-    if not kept or any(not np.array_equal(kept[0]['image'], o['image']) for o in kept): return pd.DataFrame(columns=['image', 'true', 'right', 'said', 'share_said', 'sure'])
-    classes, target = np.array(read_classes(runs.path.iloc[0])), kept[0]['target']
+    "How the images fared, the hardest first; each run once; empty if the runs are not on the same images under the same labels."
+    runs = distinct_runs(as_frame(where)).query("status == 'finished'")
+    kept = [(r.path, p) for r in runs.itertuples() if (p := read_predictions(r.path, split)) and p['target'].ndim == 1]
+    asked = {(p['image'].tobytes(), p['target'].tobytes(), p['probs'].shape) for _,p in kept}
+    if len(asked) != 1: return pd.DataFrame(columns=['image', 'true', 'right', 'said', 'share_said', 'sure'])
+    classes, kept = np.array(read_classes(kept[0][0])), [p for _,p in kept]
+    target = kept[0]['target']
     said, probs = np.array([o['probs'].argmax(1) for o in kept]), np.mean([o['probs'] for o in kept], 0)
     votes = np.array([np.bincount(o, minlength=len(classes)) for o in said.T])
     df = pd.DataFrame(dict(image=kept[0]['image'], true=classes[target], right=(said == target).mean(0), said=classes[votes.argmax(1)], share_said=votes.max(1)/len(said), sure=probs[np.arange(len(target)), target]))

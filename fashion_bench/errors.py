@@ -11,6 +11,7 @@ __all__ = ['InputError', 'InputNotFound', 'DiskError', 'reading']
 
 # %% ../nbs/00_errors.ipynb #8a4ce71f
 from contextlib import contextmanager
+import zlib
 
 # %% ../nbs/00_errors.ipynb #0c1e1993
 class InputError(ValueError):
@@ -31,6 +32,6 @@ def reading(
     "Whatever goes wrong while `file` is read is said with its name."
     try: yield
     except InputError: raise
-    except (OSError, ValueError, LookupError) as e: # of pandas, json, codecs and the system
+    except (OSError, ValueError, LookupError, EOFError, TypeError, AttributeError, zlib.error) as e: # of pandas, json, codecs, gzip and the system
         why = getattr(e, 'strerror', None) or ' '.join(str(e).split())[:200] or type(e).__name__
         raise InputError(f"{file} cannot be read: {why}" + (f"; expected {expected}" if expected else '')) from e

@@ -16,7 +16,7 @@ from uuid import uuid4
 import errno, json, os
 
 from filelock import FileLock, Timeout
-from .errors import InputNotFound
+from .errors import InputError, InputNotFound
 
 # %% ../nbs/00d_files.ipynb #4d50d88d
 _PART = '.part-'
@@ -37,6 +37,7 @@ def whole_file(
     "A file that appears at `path` whole or not at all, whether the process is killed, the disk full or the power cut."
     path = Path(path)
     if not path.parent.is_dir(): raise InputNotFound(f"there is no folder {path.parent} to write {path.name} into")
+    if path.is_dir(): raise InputError(f"{path} is a folder; name a file to write")
     part = path.with_name(f'.{path.stem}{_PART}{uuid4().hex[:8]}{path.suffix}') # numpy goes by the suffix
     part.touch()
     mode = part.stat().st_mode # as for any new file, whatever the writer thinks of who may read it

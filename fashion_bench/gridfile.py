@@ -17,7 +17,8 @@ import json, shlex
 
 import tomli_w, yaml
 from .errors import InputError, InputNotFound, reading
-from .specs import RunSpec
+from .files import whole_file
+from .specs import PROTOCOL, RunSpec
 
 # %% ../nbs/07h_gridfile.ipynb #43512728
 RECIPE_PARTS = ('epochs', 'freeze_epochs', 'lr', 'bs') # what `recipe` says in one
@@ -38,11 +39,12 @@ def _load(text, suffix):
 # %% ../nbs/07h_gridfile.ipynb #f822f79a
 _WHOLE = ('epochs', 'freeze_epochs', 'bs', 'seed', 'split_seed', 'num_workers')
 _NUMBERS = ('lr', 'margin', 'valid')
+_TEXTS = ('data', 'split', 'label', 'root', 'image_col', 'label_col', 'split_col', 'group_col', 'label_delim', 'groups', 'head', 'weights', 'weights_dir', 'precision', 'on_bad', 'wandb', 'tensorboard', 'out')
 _FLAGS = ('multi', 'fine', 'crop', 'compile', 'deterministic', 'allow_scratch', 'audit', 'keep_models', 'cache', 'in_process', 'wandb_report')
 
 def _checked(path, k, v):
     "A setting's value, of the kind that it must be"
-    kind, wanted = (int, 'a whole number') if k in _WHOLE else (float, 'a number') if k in _NUMBERS else (bool, 'true or false') if k in _FLAGS else (None, '')
+    kind, wanted = (str, 'text') if k in _TEXTS else (int, 'a whole number') if k in _WHOLE else (float, 'a number') if k in _NUMBERS else (bool, 'true or false') if k in _FLAGS else (None, '')
     if (k, v) == ('lr', 'auto'): return v
     if kind is float and isinstance(v, (int, str)) and not isinstance(v, bool):
         try: v = float(v) # YAML takes 2e-3 for text
@@ -59,7 +61,7 @@ def read_grid(
     if not path.is_file(): raise InputNotFound(f"there is no grid file {path}")
     with reading(path): grid = _load(path.read_text(encoding='utf-8'), path.suffix.lower())
     if not isinstance(grid, dict): raise InputError(f"{path} holds no settings; expected lines such as models = [\"timm/resnet18\"]")
-    for k in grid:
+    for k in map(str, grid):
         near = get_close_matches(k, GRID_KEYS, 1)
         if k not in GRID_KEYS: raise InputError(f"{path}: unknown setting {k!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(GRID_KEYS)}"))
     grid = {k: _checked(path, k, v) for k,v in grid.items()}
@@ -69,11 +71,16 @@ def read_grid(
     return grid
 
 # %% ../nbs/07h_gridfile.ipynb #d0a4d29c
+def _plain(v):
+    "What TOML has: no `None`, lists for tuples"
+    if isinstance(v, dict): return {k: _plain(o) for k,o in v.items() if o is not None}
+    return [_plain(o) for o in v] if isinstance(v, (tuple, list, range)) else v
+
 def grid_text(
     grid:dict # As `read_grid` gives it
 )->str: # Of a `.toml` file
     "A grid as TOML."
-    return tomli_w.dumps({k: list(v) if isinstance(v, (tuple, range)) else v for k,v in grid.items() if v is not None})
+    return tomli_w.dumps(_plain(grid))
 
 def write_grid(
     file, # To write: `.toml`, `.yaml` or `.yml`
@@ -81,11 +88,10 @@ def write_grid(
 )->None:
     "Write a grid down."
     path = Path(file)
-    if not path.parent.is_dir(): raise InputNotFound(f"there is no folder {path.parent} to write {path.name} into")
     if path.suffix.lower() in ('.yaml', '.yml'): text = yaml.safe_dump(grid, sort_keys=False, allow_unicode=True)
     elif path.suffix.lower() == '.toml': text = grid_text(grid)
     else: raise InputError(f"a grid file ends with .toml, .yaml or .yml, and {path.name} does not")
-    path.write_text(text, encoding='utf-8')
+    with whole_file(path) as part: part.write_text(text, encoding='utf-8')
 
 # %% ../nbs/07h_gridfile.ipynb #ac9cd3ca
 def _only(values, what):
@@ -107,16 +113,24 @@ def _loading(records):
     if not load: raise InputError("these records do not say how their data were read: the image table was made or changed in Python, and a file cannot hold it")
     return {('split_seed' if k == 'seed' else k): v for k,v in load.items()}
 
+def _spec(spec):
+    "As this version would run it; raises `InputError` for what it cannot"
+    if odd := [k for k in spec if k not in {f.name for f in fields(RunSpec)}]: raise InputError(f"these runs were made by another version, which knows {', '.join(odd)}")
+    if spec.get('protocol', 1) != PROTOCOL: raise InputError(f"these runs were made by version {spec.get('protocol', 1)} of what is done alike to every model, and this is version {PROTOCOL}: it would run something else")
+    return RunSpec(**spec)
+
 def grid_of(
     records # Records of runs, as `run.json` holds them
 )->dict: # As `read_grid` gives it
     "The grid whose runs `records` are; raises `InputError` if there is no such grid."
     if not records: raise InputError("there are no records to make a grid of")
-    specs = [RunSpec(**o['spec']) for o in records]
+    specs = [_spec(o['spec']) for o in records]
     load, same = _loading(records), {k: _only([getattr(o, k) for o in specs], k) for k in _SAME}
     lists = {k: list(dict.fromkeys(getattr(o, a) for o in specs)) for k,a in (('models', 'model'), ('recipe', 'recipe'), ('seeds', 'seed'))}
     lists['size'] = _sizes(records)
     if len(set(specs)) != len(lists['models'])*len(lists['recipe'])*len(lists['size'])*len(lists['seeds']): raise InputError("these runs are no whole grid: some model lacks a recipe, size or seed that another has")
+    jobs = _only([o.get('environment', {}).get('jobs', 1) for o in records], 'how many runs shared the machine')
+    if jobs > 1: same['jobs'] = str(jobs)
     scratch = any(o.get('source', {}).get('weights') == 'scratch' for o in records) and same['weights'] == 'pretrained'
     return {**load, **{k: v if len(v) > 1 or k == 'seeds' else v[0] for k,v in lists.items()}, **same, **({'allow_scratch': True} if scratch else {})}
 

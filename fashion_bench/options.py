@@ -39,9 +39,9 @@ def load_asked(
     check:bool=True # Refuse a table that cannot be trained on?
 ): # An image table
     "The table that is asked for, said in a line"
-    from fashion_bench.sources import load_table, note_load
+    from fashion_bench.sources import load_table
     from fashion_bench.subsets import crop_to_boxes
-    from fashion_bench.table import summary
+    from fashion_bench.table import note_load, summary
     seed = {'seed': asked['split_seed']} if 'split_seed' in asked else {}
     table = load_table(asked['data'], check=check, **{k: asked[k] for k in TABLE_KEYS if k in asked}, **seed)
     print(summary(table), flush=True)
@@ -66,8 +66,7 @@ def audited(
 ): # An image table
     "`table` without what is missing or cannot be read; raises `InputError` if that is not wanted."
     from fashion_bench.audit import audit, describe_findings, find_problems, handle_bad, leave_out
-    from fashion_bench.sources import note_load
-    from fashion_bench.table import absent_images, check_images, check_table
+    from fashion_bench.table import absent_images, check_images, check_table, note_load
     if on_bad not in ('fail', 'skip'): raise InputError(f"--on-bad takes 'fail' or 'skip', not {on_bad!r}")
     if whole:
         found = audit(table, progress=progress_bar('Looking at every image'))

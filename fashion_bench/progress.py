@@ -16,7 +16,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, track
 from .recipes import parse_recipe, total_epochs
-from .specs import BUSY
+from .specs import BUSY, is_busy
 
 # %% ../nbs/08c_progress.ipynb #e0cf31cf
 def minutes_text(
@@ -97,6 +97,7 @@ def describe_run(
     busy = f.get('busy_share') or 0.
     notes = [record['source']['weights']]
     if f['wait_share'] > .1: notes.append(f"waited for data {f['wait_share']:.0%} of the time")
+    if is_busy(f) and busy <= BUSY: notes.append('others were on the GPU')
     if busy > BUSY: notes.append(f"the machine was busy with other things for {busy:.0%} of it")
     if batch.get('too_large'): notes.append(f"{batch['at_once']} images at once for want of memory")
     return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({', '.join(notes)})"

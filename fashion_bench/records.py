@@ -59,6 +59,13 @@ def _figures(r):
     return out | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=sum((found.get('joules') or {}).values())/1e3 or np.nan,
                       gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
 
+def _loaded(r):
+    "The digest of the weights that were loaded; none for random ones, which differ by seed"
+    source = r.get('source') or {}
+    return '' if source.get('weights') == 'scratch' else source.get('digest') or ''
+
+def _versions(env): return ', '.join(f'{k} {env[k]}' for k in ('torch', 'torchvision', 'timm', 'fastai') if k in env)
+
 def _row(r):
     "A record as a row"
     spec, data = _EARLIER | r['spec'], r.get('data', {})
@@ -68,7 +75,8 @@ def _row(r):
                 device=r.get('environment', {}).get('device', ''), machine=machine_of(r.get('environment', {})), seed=spec['seed'],
                 status=r['status'], **_figures(r), note=_note(r), shared_products=data.get('shared_products', 0),
                 left_out=data.get('left_out', {}).get('count', 0), data=data.get('source', ''), fingerprint=spec['data'],
-                folder=r.get('folder', ''), path=r.get('path', ''), identity=entry_hash(r | dict(spec=spec))) | dict(
+                folder=r.get('folder', ''), path=r.get('path', ''), identity=entry_hash(r | dict(spec=spec)),
+                loaded=_loaded(r), versions=_versions(r.get('environment', {}))) | dict(
                 precision=r.get('precision') or spec['precision']) # which really ran
 
 def runs_frame(
@@ -108,13 +116,20 @@ def _filled(r):
             more |= {f'{split}_{k}': v for k,v in figures(p['probs'], p['target'], names).items()}
     return r | dict(figures=r['figures'] | more)
 
+def _is_record(r):
+    "Has it the shape of a record?"
+    parts = all(isinstance(r.get(k, {}), dict) for k in ('spec', 'source', 'figures', 'environment', 'data', 'batch')) if isinstance(r, dict) else False
+    return parts and isinstance(r.get('spec', {}).get('model'), str) and 'data' in r['spec'] and 'status' in r
+
 def _read(file):
     "The row of the record in `file`, or one that says that it is damaged"
-    try: return _row(_filled(json.loads(file.read_text(encoding='utf-8')) | dict(path=str(file.parent))))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
-        return _row(dict(folder=file.parent.name, status='damaged', path=str(file.parent),
-                         spec=dict(data='', model=f'?/{file.parent.name}', recipe='', size=np.nan, seed=np.nan),
-                         failure=dict(type='damaged record', phase='run.json', message=str(e))))
+    why = 'it is no record of a run'
+    try: r = json.loads(file.read_text(encoding='utf-8'))
+    except (ValueError, OSError) as e: r, why = None, str(e)
+    if _is_record(r): return _row(_filled(r | dict(path=str(file.parent))))
+    return _row(dict(folder=file.parent.name, status='damaged', path=str(file.parent),
+                     spec=dict(data='', model=f'?/{file.parent.name}', recipe='', size=np.nan, seed=np.nan),
+                     failure=dict(type='damaged record', phase='run.json', message=why)))
 
 # %% ../nbs/09c_records.ipynb #73b9589b
 def load_runs(
@@ -130,18 +145,27 @@ def load_runs(
     return pd.DataFrame(rows, columns=list(dict.fromkeys(k for o in rows for k in o)))
 
 # %% ../nbs/09c_records.ipynb #fcd4cc21
+def _told_apart(df):
+    "`df` with other identities for finished runs that were to be the same and are not: of other weights under one name, or in another precision"
+    if 'loaded' not in df: return df
+    done = df[df.status == 'finished']
+    several = {k for k,rows in done.groupby('identity') if len(rows[['loaded', 'precision']].drop_duplicates()) > 1}
+    if not several: return df
+    more = [f'{k} {a} {p}' if k in several and s == 'finished' else k for k,a,p,s in zip(df.identity, df.loaded, df.precision, df.status)]
+    return df.assign(identity=more)
+
 def as_frame(
     where # A frame of `runs_frame`, a list of records, or a folder (or list of folders) that `load_runs` reads
 )->pd.DataFrame: # A row per run
     "The runs that `where` stands for."
-    if isinstance(where, pd.DataFrame): return where if where.index.is_unique else where.reset_index(drop=True) # as of several, one below the other
-    if isinstance(where, (list, tuple)) and where and isinstance(where[0], dict): return runs_frame(where)
-    return load_runs(where)
+    if isinstance(where, pd.DataFrame): df = where if where.index.is_unique else where.reset_index(drop=True) # as of several, one below the other
+    else: df = runs_frame(where) if isinstance(where, (list, tuple)) and where and isinstance(where[0], dict) else load_runs(where)
+    return _told_apart(df)
 
 # %% ../nbs/09c_records.ipynb #8b148c08
 _SAID = dict(library='{}', weights='{}', recipe='{}', size='{:g} px', groups='{} groups', head='{} head', precision='{}', compile='compiled: {}',
-             machine='{}', data='{}', fingerprint='data {:.6}', weights_hash='weights {:.6}')
-_UNSAID = {'model', 'seed', 'status', 'note', 'folder', 'path', 'identity', 'device', 'shared_products', 'left_out'} # of a run, not of an entry
+             machine='{}', data='{}', fingerprint='data {:.6}', weights_hash='weights {:.6}', loaded='weights {:.6}')
+_UNSAID = {'model', 'seed', 'status', 'note', 'folder', 'path', 'identity', 'device', 'shared_products', 'left_out', 'versions'} # of a run, not of an entry
 
 def _said(k, v): return _SAID.get(k, k.replace('_', ' ') + ' {}').format(v)
 
@@ -160,9 +184,10 @@ def name_entries(
     finished_first = frame.loc[(frame.status == 'finished').sort_values(ascending=False, kind='stable').index]
     of_entry, names = finished_first.drop_duplicates('identity').set_index('identity'), {}
     for model, rows in of_entry.groupby('model', sort=False):
-        extra = [k for k in entry_columns(rows) if rows[k].nunique(dropna=False) > 1]
-        if 'weights_hash' in extra and rows.weights.nunique() == len(rows): extra.remove('weights_hash')
-        for key, r in rows.iterrows(): names[key] = f"{model} ({', '.join(_said(k, r[k]) for k in extra)})" if extra else str(model)
+        extra = [k for k in entry_columns(rows) if rows[k][rows[k].astype(str) != ''].nunique(dropna=False) > 1]
+        if rows.weights.nunique() == len(rows) or 'weights_hash' in extra: extra = [k for k in extra if k != 'loaded']
+        if rows.weights.nunique() == len(rows): extra = [k for k in extra if k != 'weights_hash']
+        for key, r in rows.iterrows(): names[key] = f"{model} ({', '.join(_said(k, r[k]) for k in extra if str(r[k]) != '')})" if extra else str(model)
     twice = {k for k,n in Counter(names.values()).items() if n > 1} # what tells them apart is not to be seen
     return frame.assign(entry=[f'{names[o]} #{o[:4]}' if names[o] in twice else names[o] for o in frame.identity])
 
@@ -211,6 +236,11 @@ class Answers(dict):
     "Arrays (seeds, images) of right answers by entry. `groups` is the product of each image, or `None`; `unknown` says of entries why they are not here."
     def __init__(self): self.groups, self.unknown, self.asked, self.multilabel = None, {}, '', False
 
+def _nothing_known(found, what):
+    "Of one image, or images of one product, nothing can be said of chance"
+    found.unknown |= {o: f'its predictions are of one {what}, which tells nothing of chance' for o in found}
+    found.clear()
+
 def answers(
     where, # As `as_frame` takes it; the runs' folders must be there
     split:str='test' # Or `valid`
@@ -228,5 +258,7 @@ def answers(
         else: found[entry] = np.array([_right(kept[o]) for o in rows.index])
     same = [p for k,p in kept.items() if asked[k] == found.asked]
     found.groups = next((p['group'] for p in same if 'group' in p), None)
+    n = len(set(found.groups.tolist())) if found.groups is not None else len(same[0]['target']) if same else 0
+    if n == 1: _nothing_known(found, 'product' if found.groups is not None else 'image')
     found.multilabel = bool(same) and same[0]['target'].ndim > 1
     return found

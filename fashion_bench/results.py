@@ -99,7 +99,8 @@ def summarize(
     df['rank'] = _places(df, chosen)
     for k in ('low', 'high', 'images', 'products'): df[k] = [ends.get(e, {}).get(k, np.nan) for e in df.entry]
     known = bool(chosen) and seed_spread(chosen.values(), chosen.groups).known
-    df['seed_spread'] = [_spread(s, known) if f else '' for s,f in zip(df.seeds, df.finished)]
+    tested = set() if chosen.multilabel or reported.multilabel else set(chosen) | set(reported)
+    df['seed_spread'] = [_spread(s, known) if e in tested else '' for s,e in zip(df.seeds, df.entry)]
     likely = chances(chosen, chosen.groups).set_index('model') if len(chosen) == len(done) > 1 and not chosen.multilabel else pd.DataFrame()
     for k in ('chance_best', 'chance_near'): df[k] = df.entry.map(likely[k]) if k in likely else np.nan
     why = chosen.unknown | reported.unknown
@@ -111,7 +112,7 @@ _VARYING = ('size', 'groups', 'head', 'recipe', 'precision', 'compile', 'machine
 
 def leaderboard(
     where='runs' # As `records.as_frame` takes it
-)->pd.DataFrame: # `rank`, `model`, `library`, `weights`, what differs between entries, `seeds`, `seed_spread`, `accuracy`, `low`, `high`, `split`, `minutes_per_epoch`, `compute_minutes_per_epoch`, `busy`, `note`
+)->pd.DataFrame: # `rank`, `model`, `library`, `weights`, what differs between entries, `seeds`, `seed_spread`, `accuracy`, `low`, `high`, `split`, `minutes_per_epoch`, `compute_minutes_per_epoch`, `busy`, `note`, `entry` (the model's name with what tells it from others)
     "Models by validation accuracy, or by mean average precision where images have several labels: what of `summarize` a table has room for."
     df = summarize(where)
     rank_by = df.rank_by[0]
@@ -121,7 +122,7 @@ def leaderboard(
     products = ['products'] if (df.products < df.images).any() else []
     chosen_by = [f'valid_{rank_by}'] if 'test' in set(df.split) else []
     return df[['rank', 'model', 'library', 'weights', *varying, 'seeds', 'seed_spread', *figures, 'low', 'high', *products, 'split', *chosen_by,
-               'minutes_per_epoch', 'compute_minutes_per_epoch', 'busy', 'note']]
+               'minutes_per_epoch', 'compute_minutes_per_epoch', 'busy', 'note', 'entry']]
 
 _RESULTS = {'rank', 'seeds', 'seed_spread', 'split', 'rank_by', 'low', 'high', 'images', 'products', 'chance_best', 'chance_near', 'finished', 'busy', 'timed'}
 
@@ -130,7 +131,7 @@ def board_text(
     board # As `leaderboard` gives it
 )->str: # Several lines
     "The leaderboard for a terminal: aligned columns, then what they are, and a line per failure."
-    df = board.drop(columns=['note', 'busy', 'seed_spread']).copy()
+    df = board.drop(columns=['note', 'busy', 'seed_spread', 'entry']).copy()
     df['seeds'] = [f'{n} (assumed)' if s == 'assumed' else n for n,s in zip(board.seeds, board.seed_spread)]
     if df.low.notna().any(): df.insert(df.columns.get_loc('low'), '95%', [f'{a:.3f}-{b:.3f}' if a == a else '-' for a,b in zip(df.low, df.high)])
     for o in ('accuracy', 'map', 'macro_f1', 'valid_accuracy', 'valid_map'):
@@ -139,7 +140,7 @@ def board_text(
     marks = ['*' if o else '' for o in board.busy]
     df['minutes_per_epoch'] = [f'{_clock(v)}{m}' if v == v else '-' if n.startswith('interrupted') else 'failed' for v,m,n in zip(df.minutes_per_epoch, marks, board.note)]
     df['computing'] = [f'{_clock(v)}{m}' if v == v else '-' for v,m in zip(df.pop('compute_minutes_per_epoch'), marks)]
-    notes = [f'{m}: {n}' for m,n in zip(board.model, board.note) if n]
+    notes = [f'{e}: {n}' for e,n in zip(board.entry, board.note) if n]
     return '\n'.join([df.drop(columns=['low', 'high']).to_string(index=False), '', _what_it_shows(board), *_how_sure(board), *notes])
 
 def _what_it_shows(board):
@@ -171,10 +172,13 @@ def write_board(
 )->None:
     "Write a table for a spreadsheet, a program, a page or a paper; raises `InputError` for another kind of file."
     if not Path(file).parent.is_dir(): raise InputNotFound(f"there is no folder {Path(file).parent} to write {Path(file).name} into")
+    if Path(file).is_dir(): raise InputError(f"{file} is a folder; name a file to write")
     path, text = Path(file), lambda v: '' if v is None or v != v else f'{v:.3f}' if isinstance(v, float) else str(v)
     rows = [[text(v) for v in o] for o in board.itertuples(index=False)]
     if path.suffix == '.csv': return board.to_csv(path, index=False)
-    if path.suffix == '.parquet': return board.to_parquet(path, index=False)
+    if path.suffix == '.parquet':
+        try: return board.to_parquet(path, index=False)
+        except ImportError as e: raise InputError(f"writing Parquet needs pyarrow (pip install pyarrow), or write {path.stem}.csv") from e
     if path.suffix == '.md': lines = [list(board), ['---']*board.shape[1], *([o.replace('|', r'\|') for o in r] for r in rows)]; out = ''.join(f"| {' | '.join(o)} |\n" for o in lines)
     elif path.suffix == '.tex':
         safe = lambda o: ''.join({c: f'\\{c}' for c in '&%$#_{}'}.get(c, c) for c in o)
@@ -234,6 +238,7 @@ def caveats(
     if (n := df.recipe.nunique()) > 1: out.append(f"The runs follow {n} recipes, which differ in how long and how models are trained.")
     if (n := done.precision.nunique()) > 1: out.append(f"The runs are in {n} precisions: their minutes cannot be compared.")
     if (n := df.protocol.nunique()) > 1: out.append(f"The runs are by {n} versions of what is done alike to every model (drop path, weight decay): train the older ones again to compare them.")
+    if len(versions := sorted(set(done.versions) - {''})) > 1: out.append(f"The runs are by several versions ({'; '.join(versions)}), which may train a little differently.")
     machines = sorted(set(done.machine) - {''})
     if len(machines) > 1: out.append(f"The runs are from several machines ({'; '.join(machines)}): their minutes cannot be compared.")
     return out

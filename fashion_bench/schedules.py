@@ -46,7 +46,8 @@ def budgets(
     if not len(runs): raise InputError("no run is finished: there are no schedules to compare")
     ends, right = best_epochs(runs, frozen=False), answers(runs, 'valid')
     ends = ends.groupby('entry')[['epochs', 'last', 'best', 'epoch']].mean().set_axis(['epochs', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch'], axis=1)
-    df = summarize(runs).merge(ends, left_on='entry', right_index=True)
+    df = summarize(runs).merge(ends, how='left', left_on='entry', right_index=True)
+    if (lost := df.entry[df.epochs.isna()].tolist()): raise InputError(f"the history of {in_words(lost)} is not there, or cannot be read")
     df['schedule'] = df.entry.map(_short(df))
     df['rank'] = ''
     for _, rows in df.groupby('epochs'):
@@ -97,7 +98,7 @@ def plot_schedules(
     names, found = _short(runs), {}
     for r in runs.itertuples():
         try: series = run_series(r.path)
-        except FileNotFoundError: continue
+        except InputError: continue # there is none, or it cannot be read
         found.setdefault(names[r.entry], []).append(series)
     if not found: raise InputError("there are no curves to draw: no run is finished, or their folders are not there")
     if axs is None: axs = plt.subplots(2, 2, figsize=(8, 5.6 + .17*-(-len(found)//2)), sharex=True, layout='constrained')[1]

@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/sources.html.md"""
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'SPLIT_FOLDERS', 'COLUMNS', 'FASHION_MNIST', 'cache_dir', 'find_images', 'folder_table',
-           'find_columns', 'frame_table', 'csv_table', 'metadata_table', 'idx_table', 'note_load', 'load_table']
+           'find_columns', 'frame_table', 'csv_table', 'metadata_table', 'idx_table', 'load_table']
 
 # %% ../nbs/02_sources.ipynb #9bcf3232
 from hashlib import blake2b
@@ -26,7 +26,7 @@ from .deepfashion import deepfashion_table, inshop_table, is_deepfashion, is_ins
 from .errors import InputError, InputNotFound, reading
 from .splits import RESPLITS, hold_out, resplit
 from .subsets import parse_subset, subset_table
-from .table import SPLITS, check_images, check_table, image_table, rows_hash
+from .table import SPLITS, check_images, check_table, image_table, note_load
 
 # %% ../nbs/02_sources.ipynb #268d07fa
 def cache_dir()->Path: # `$FASHION_BENCH_CACHE`, else `fashion_bench` in the user's cache folder
@@ -119,6 +119,10 @@ def _several(labels, delim):
     return [tuple(v.strip() for v in str(o).split(delim) if v.strip()) if isinstance(o, str) else () for o in labels]
 
 # %% ../nbs/02_sources.ipynb #84e06a54
+def _groups(values, images):
+    "Products as text; a photo of none is one of its own"
+    return [image if pd.isna(v) or not str(v).strip() else str(v) for v,image in zip(values, images)]
+
 def frame_table(
     df:pd.DataFrame, # A row per image, columns of any names
     root, # Folder that the images lie in, at any depth
@@ -133,7 +137,7 @@ def frame_table(
     files = _find_files(df[cols['image']], root)
     images = [f or str(o) for f,o in zip(files, df[cols['image']])]
     splits = _named_splits(df[cols['split']], source) if 'split' in cols else 'train'
-    more = dict(group=df[cols['group']].astype(str).tolist()) if 'group' in cols else {}
+    more = dict(group=_groups(df[cols['group']], images)) if 'group' in cols else {}
     labels = df[cols['label']] if label_delim is None else _several(df[cols['label']], label_delim)
     table = check_images(image_table(images, labels, splits, root=root, source=source, **more), hint='Name their folder as root (--root)', partly=True)
     return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, seed)
@@ -163,6 +167,7 @@ def _read_metadata(file, root):
     read = dict(csv=lambda f: pd.read_csv(f, dtype=str), parquet=pd.read_parquet, jsonl=lambda f: pd.read_json(f, lines=True, dtype=False))
     with reading(file): df = read[file.suffix[1:]](file)
     if 'file_name' not in df: raise InputError(f"{file} has no column file_name; it has {', '.join(map(str, df.columns))}")
+    if not all(isinstance(o, str) for o in df.file_name): raise InputError(f"{file}: file_name is empty, or no text, in row {[isinstance(o, str) for o in df.file_name].index(False) + 1}")
     folder = file.parent.relative_to(root).as_posix()
     df['file_name'] = [o if folder == '.' else f'{folder}/{o}' for o in df.file_name]
     part = SPLIT_FOLDERS.get(folder.lower())
@@ -186,7 +191,8 @@ def _idx_file(root, name): return next((f for n in (name, f'{name}.gz', name.rep
 
 def _read_idx(path):
     "The array in an idx file of bytes; raises `InputError` if its size is not what its head says"
-    raw = (gzip.open if path.suffix == '.gz' else open)(path, 'rb').read()
+    with reading(path, 'an idx file'), (gzip.open if path.suffix == '.gz' else open)(path, 'rb') as f: raw = f.read()
+    if len(raw) < 4 + 4*raw[3] if len(raw) > 3 else True: raise InputError(f"{path} is no idx file: it has {len(raw)} bytes")
     if raw[:3] != b'\0\0\x08': raise InputError(f"{path} is no idx file of bytes")
     dims = np.frombuffer(raw, '>i4', raw[3], 4)
     if len(raw) != 4 + 4*len(dims) + dims.prod(): raise InputError(f"{path}: its head promises {dims.prod():,} values, {len(raw)-4-4*len(dims):,} follow; copy it again")
@@ -255,14 +261,6 @@ def _read(root, valid, seed, folder, labels, **columns):
 def _not_default(given):
     "Those of `load_table`'s arguments that say something"
     return {k: v for k,v in given.items() if v is not None and v != getattr(signature(load_table).parameters.get(k), 'default', None)}
-
-def note_load(
-    table:pd.DataFrame, # An image table, which is changed
-    **how # Arguments of `load_table`, or keys of a grid file
-)->pd.DataFrame: # The same table
-    "Note how `table` was read, and which rows it has, so that a record of it can be run again."
-    table.attrs.update(load=table.attrs.get('load', {}) | how, load_rows=rows_hash(table))
-    return table
 
 def _split_notes(table, split):
     "How `table` was split anew, in a list"

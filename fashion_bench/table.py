@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/table.html.md"""
 
 # %% auto #0
 __all__ = ['SPLITS', 'image_table', 'image_paths', 'is_multilabel', 'classes', 'class_counts', 'summary', 'table_problem',
-           'check_table', 'absent_images', 'check_images', 'check_out', 'rows_hash', 'fingerprint']
+           'check_table', 'absent_images', 'check_images', 'check_out', 'rows_hash', 'fingerprint', 'note_load']
 
 # %% ../nbs/00_table.ipynb #e23d373d
 from concurrent.futures import ThreadPoolExecutor
@@ -178,3 +178,12 @@ def fingerprint(
     table = table.sort_values('image')
     with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex: digests = list(ex.map(_digest_now, image_paths(table)))
     return blake2b(json.dumps([_plain_rows(table), digests], default=list).encode(), digest_size=8).hexdigest()
+
+# %% ../nbs/00_table.ipynb #e49d3751
+def note_load(
+    table:pd.DataFrame, # An image table, which is changed
+    **how # Arguments of `load_table`, or keys of a grid file
+)->pd.DataFrame: # The same table
+    "Note how `table` was read, and which rows it has, so that a record of it can be run again."
+    table.attrs.update(load=table.attrs.get('load', {}) | how, load_rows=rows_hash(table))
+    return table

@@ -21,7 +21,7 @@ from .details import SERIES, read_classes
 from .errors import InputError
 from .files import claim, whole_file
 from .followers import Tracker, flat_config, run_name
-from .records import load_runs, read_predictions
+from .records import by_data, load_runs, read_predictions
 from .results import leaderboard
 
 # %% ../nbs/13_tracking.ipynb #c00cd177
@@ -86,7 +86,7 @@ class WandB(Tracker):
                               settings=wandb.Settings(console='off', silent=True, init_timeout=float(os.environ.get('WANDB_INIT_TIMEOUT') or 20)))
         try: return start()
         except (OSError, wandb.errors.CommError, wandb.errors.UsageError) as e: # no network, or a key that is none
-            if self.must_reach: raise OSError(f"Weights & Biases cannot be reached: {str(e).splitlines()[0]}") from e
+            if self.must_reach: raise InputError(f"Weights & Biases cannot be reached: {str(e).splitlines()[0]}") from e
             warnings.warn(f'Weights & Biases cannot be reached ({str(e).splitlines()[0]}): working offline')
             self.mode = 'offline'
             return start()
@@ -121,16 +121,22 @@ class WandB(Tracker):
 
     def _board(self, out, runs):
         import wandb
-        board = leaderboard(runs)
+        parts = by_data(runs)
         run = self._open(blake2b(f'{self.group} leaderboard'.encode(), digest_size=8).hexdigest(), 'leaderboard', 'leaderboard')
-        run.log(dict(leaderboard=wandb.Table(columns=list(board), data=[[None if v != v else v for v in r] for r in board.astype(object).to_numpy().tolist()])))
-        if self.report:
-            from fashion_bench.report import report_html
-            with whole_file(Path(out)/'report.html') as part: part.write_text(report_html(runs), encoding='utf-8')
-            artifact = wandb.Artifact('report', 'report')
-            artifact.add_file(str(Path(out)/'report.html'))
-            run.log_artifact(artifact)
+        for k, rows in parts.items(): # a board for each set of data
+            name, board = f'_{k}' if len(parts) > 1 else '', leaderboard(rows)
+            data = [[None if v != v else v for v in r] for r in board.astype(object).to_numpy().tolist()]
+            run.log({f'leaderboard{name}': wandb.Table(columns=list(board), data=data)})
+            if self.report: self._send_report(run, rows, Path(out)/f'report{name}.html')
         run.finish()
+
+    def _send_report(self, run, rows, file):
+        import wandb
+        from fashion_bench.report import report_html
+        with whole_file(file) as part: part.write_text(report_html(rows), encoding='utf-8')
+        artifact = wandb.Artifact(file.stem, 'report')
+        artifact.add_file(str(file))
+        run.log_artifact(artifact)
 
 # %% ../nbs/13_tracking.ipynb #a48cf351
 class TensorBoard(Tracker):

@@ -56,6 +56,7 @@ def _what_would(done, tied, runs):
     others = [v for k,v in right.items() if k not in (done.entry[0], tied[0])]
     if (done.seed_spread == 'assumed').any(): return ''
     n = seeds_needed(right[done.entry[0]], right[tied[0]], others=others, groups=right.groups)
+    if n and n <= done.seeds[:2].max(): return '' # there are as many; it is the correction for all pairs that leaves it open
     return f" About {n} seeds each would part the first two." if n else " More seeds would not part the first two; more photos might."
 
 # %% ../nbs/11b_verdict.ipynb #d7329db5

@@ -13,7 +13,7 @@ MAY = dict(
     sources=['table', 'splits', 'subsets', 'deepfashion', 'attributes', 'wardrobe'], audit=['table', 'splits', 'pixels'],
     pictures=['table', 'pixels', 'splits'], cache=['table', 'pixels', 'sources'], augment=[],
     loaders=['table', 'pixels', 'cache', 'augment'], catalogue=[], models=[], backbones=['models'], groups=[], regularization=[],
-    learner=['models', 'backbones', 'groups', 'regularization'], speed=[], recipes=['precision'], scores=[], specs=[], gridfile=['specs'],
+    learner=['models', 'backbones', 'groups', 'regularization'], speed=[], recipes=['precision'], scores=[], specs=[], gridfile=['files', 'specs'],
     precision=[], clock=['speed'], checkpoint=['files', 'recipes'], recorder=['clock', 'files', 'recipes'],
     predictor=['files', 'pixels', 'sources', 'loaders', 'models', 'backbones', 'learner'], environment=[], lr_finder=['checkpoint'],
     runs=['table', 'files', 'environment', 'lr_finder', 'splits', 'loaders', 'models', 'backbones', 'groups', 'learner', 'precision', 'clock',

@@ -104,7 +104,7 @@ def test_runs_are_sent_later_from_their_records_alone(tracked):
     for k, o in after.items():
         if o['job'] == 'train': assert [h for h in o['history'] if 'train_loss' in h][-1]['train_loss'] == [h for h in before[k]['history'] if 'train_loss' in h][-1]['train_loss']
     r = shell(tmp, 'wandb-sync', 'tops', '--project', 'fashion', **UNREACHABLE)
-    assert r.returncode == 1 and 'cannot be reached' in r.stderr.splitlines()[-1], r.stderr
+    assert r.returncode == 2 and 'cannot be reached' in r.stderr.splitlines()[-1], r.stderr
 
 def test_two_processes_that_share_a_grid_tell_each_run_once(tmp_path):
     ask = [sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, GRID), '--schedules', 'ep1_bs8_lr1e-3,ep1_bs8_lr2e-3,ep1_bs8_lr3e-3', '--wandb', 'fashion', '--tensorboard', 'boards', '--out', 'shared']
