@@ -124,7 +124,7 @@ def leaderboard(
     return df[['rank', 'model', 'library', 'weights', *varying, 'seeds', 'seed_spread', *figures, 'low', 'high', *products, 'split', *chosen_by,
                'minutes_per_epoch', 'compute_minutes_per_epoch', 'busy', 'note', 'entry']]
 
-_RESULTS = {'rank', 'seeds', 'seed_spread', 'split', 'rank_by', 'low', 'high', 'images', 'products', 'chance_best', 'chance_near', 'finished', 'busy', 'timed'}
+_RESULTS = {'rank', 'loaded', 'entry', 'seeds', 'seed_spread', 'split', 'rank_by', 'low', 'high', 'images', 'products', 'chance_best', 'chance_near', 'finished', 'busy', 'timed'}
 
 # %% ../nbs/10_results.ipynb #55dc637d
 def board_text(
