@@ -11,7 +11,7 @@ __all__ = ['DRIVER', 'BusyMeter', 'gpu_sharers', 'Clock', 'peak_memory', 'Energy
 
 # %% ../nbs/06d_clock.ipynb #d7296784
 from pathlib import Path
-import os, sys, time
+import os, re, sys, time
 
 import torch
 from .speed import wait_for
@@ -126,15 +126,20 @@ class Clock:
         return dict(seconds=seconds, wait=wait, warmup=warmup, busy=self.meter.share(wait))
 
 # %% ../nbs/06d_clock.ipynb #c2d8998d
+def _process_peak(status='/proc/self/status'):
+    "Bytes; on Linux not those of `getrusage`, to which a process that is started brings the peak of the one that started it"
+    try: return int(re.search(r'VmHWM:\s*(\d+) kB', Path(status).read_text(encoding='ascii')).group(1))*1024
+    except (OSError, AttributeError): pass
+    try: import resource
+    except ImportError: return None # Windows
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
+
 def peak_memory(
     device='cpu' # A `torch.device`, or its name
 )->dict: # Bytes: `process`, and `device` where it is a GPU; `None` where the system does not tell
     "The most memory that this process has had so far, and the most on its GPU since `torch.cuda.reset_peak_memory_stats`."
-    try: import resource
-    except ImportError: process = None # Windows
-    else: process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
     cuda = torch.device(device).type == 'cuda'
-    return dict(process=process, device=torch.cuda.max_memory_reserved(device) if cuda else None)
+    return dict(process=_process_peak(), device=torch.cuda.max_memory_reserved(device) if cuda else None)
 
 # %% ../nbs/06d_clock.ipynb #d8bcdd0d
 def _gpu_joules():
