@@ -17,36 +17,58 @@ import torch
 from .speed import wait_for
 
 # %% ../nbs/06d_clock.ipynb #696b6148
-def _thread_times(tasks='/proc/self/task'):
+def _thread_times(proc='/proc'):
     "(ran, waited for a core) of each thread of this process, in nanoseconds; empty where the system does not tell"
-    found = {}
-    for o in os.listdir(tasks) if os.path.isdir(tasks) else []:
-        try: words = Path(tasks, o, 'schedstat').read_text(encoding='ascii').split()
+    found, tasks = {}, Path(proc, 'self/task')
+    for o in os.listdir(tasks) if tasks.is_dir() else []:
+        try: words = (tasks/o/'schedstat').read_text(encoding='ascii').split()
         except OSError: continue # it has ended
         if len(words) == 3: found[o] = int(words[0]), int(words[1])
     return found
 
+def _stat(pid, proc='/proc'):
+    "What Linux tells of a process, after its name: its state, its parent, ...; empty where it has ended"
+    try: return Path(proc, str(pid), 'stat').read_text(encoding='utf-8', errors='replace').rpartition(')')[2].split()
+    except OSError: return []
+
+def _used(proc='/proc'):
+    "Seconds of processors: those that the whole machine has used, and those of this process's children, ended ones included"
+    ticks = os.sysconf('SC_CLK_TCK')
+    user, nice, system, _, _, irq, softirq = map(int, Path(proc, 'stat').read_text(encoding='ascii').split()[1:8])
+    running = [o for pid in os.listdir(proc) if pid.isdigit() and (o := _stat(pid, proc)) and int(o[1]) == os.getpid()]
+    ended = os.times()
+    children = sum(int(k) for o in running for k in o[11:13])/ticks + ended.children_user + ended.children_system
+    return (user + nice + system + irq + softirq)/ticks, children
+
+# %% ../nbs/06d_clock.ipynb #7feebdcd
 class BusyMeter:
     "How much this process is kept from computing by others, from when it was made."
     def __init__(self,
-        tasks='/proc/self/task', # Where Linux shows the threads of this process
+        proc='/proc', # Where Linux shows its processes
         now=time.perf_counter, # Gives seconds
         used=time.process_time # Gives seconds of processors that this process has used
     ):
-        self.tasks, self.now, self.used = tasks, now, used
-        self.threads, self.began, self.used_then = _thread_times(tasks), now(), used()
+        self.proc, self.now, self.used = proc, now, used
+        self.threads, self.began, self.used_then = _thread_times(proc), now(), used()
+        if self.threads: self.all_then = _used(proc)
 
     def share(self,
         idle:float=0. # Seconds in which there was nothing to compute
     )->float: # From 0, the machine is ours, to 1
         "Share of the time in which there was work and no core for it."
-        threads = _thread_times(self.tasks)
+        threads = _thread_times(self.proc)
         if threads:
             spans = [[b - a for a,b in zip(self.threads.get(k, (0, 0)), v)] for k,v in threads.items()]
             ran, waited = map(sum, zip(*spans))
-            return waited/max(ran + waited, 1)
+            return waited/max(ran + waited, 1)*self._due_to_others()
         wanted = self.now() - self.began - idle
         return min(max(1 - (self.used() - self.used_then)/wanted, 0.), 1.) if wanted > 0 else 0.
+
+    def _due_to_others(self):
+        "Part of the waiting that is due to others and not to the children of this process"
+        machine, children = (b - a for a,b in zip(self.all_then, _used(self.proc)))
+        others = max(machine - children - (self.used() - self.used_then), 0.)
+        return others/(others + children) if children > 0 else 1.
 
 # %% ../nbs/06d_clock.ipynb #5fad76c0
 def _gpu_handle():
@@ -61,9 +83,7 @@ DRIVER = 'FASHION_BENCH_DRIVER' # environment variable: the process whose runs t
 def _ancestors(pid):
     "`pid`, its parent, and so on, as far as the system tells"
     found = [pid]
-    while found[-1] > 1:
-        try: found.append(int(Path(f'/proc/{found[-1]}/stat').read_text(encoding='utf-8', errors='replace').rpartition(')')[2].split()[1]))
-        except (OSError, ValueError, IndexError): break
+    while found[-1] > 1 and (told := _stat(found[-1])): found.append(int(told[1]))
     return found
 
 def _strangers(pids):
