@@ -44,8 +44,10 @@ def _weights(record, spec):
 def _note(r):
     "What to know of a run beside its figures and its minutes"
     why, batch, lr = r.get('failure'), r.get('batch', {}), r.get('figures', {}).get('suggested_lr')
+    machines = r.get('machines') or []
     if r['status'] == 'finished':
         return '; '.join([*([f'lr_find suggested {lr:.3g}'] if lr else []),
+                          *([f"begun on {', '.join(machines[:-1])}: minutes are those of {machines[-1]}"] if len(machines) > 1 else []),
                           *([f"{batch.get('at_once')} images at once for want of memory: batch norm saw so few"] if batch.get('too_large') else [])])
     if why: return f"{why['type']} ({why['phase']}): {why['message']}"
     return 'interrupted, or still going' if r['status'] == 'running' else r['status']

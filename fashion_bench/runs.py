@@ -34,7 +34,7 @@ from .predictor import save_model
 from .recipes import Recipe, parse_recipe, recipe_parts, total_epochs, train
 from .recorder import RunRecorder
 from .scores import scores
-from .specs import RunSpec
+from .specs import RunSpec, machine_of
 from .speed import multiply_adds
 from .splits import shared_products, split_hash
 from .table import classes, is_multilabel, rows_hash
@@ -173,10 +173,12 @@ _FILES = ('lr_find.csv', 'history.csv', 'steps.csv', 'predictions.npz', 'model.s
 
 class _Attempt:
     "A start of a run, from its checkpoint or from nothing"
-    def __init__(self, spec, folder, micro_bs=None, state=None):
+    def __init__(self, spec, folder, machine, micro_bs=None, state=None):
         self.spec, self.folder, self.recipe, self.state, self.began = spec, folder, parse_recipe(spec.recipe), state, time.perf_counter()
+        self.machine = machine
         state = dict(history=[], steps=[], micro_bs=micro_bs, seconds=0., resumed=[], joules={}, lr=None) | (state or {})
         self.micro_bs, self.lr, self.before, self.joules_before, self.resumed = state['micro_bs'], state['lr'], state['seconds'], state['joules'], state['resumed'] + ([len(state['history'])] if self.state else [])
+        self.machines_before = state.get('machines', [machine]*len(state['history']))
         self.recorder, self.meter = RunRecorder(folder, self.recipe, state['history'], state['steps']), EnergyMeter()
         if not self.state:
             for o in _FILES: (folder/o).unlink(missing_ok=True) # of a start that did not finish
@@ -189,7 +191,12 @@ class _Attempt:
     @property
     def joules(self): return {k: v + self.joules_before.get(k, 0.) for k,v in self.meter.joules().items()}
 
-    def facts(self): return dict(history=self.recorder.history, steps=self.recorder.steps, micro_bs=self.micro_bs, seconds=self.seconds, resumed=self.resumed, joules=self.joules, lr=self.lr)
+    @property
+    def machines(self): return self.machines_before + [self.machine]*(len(self.recorder.history) - len(self.machines_before)) # of each epoch
+
+    def facts(self):
+        return dict(history=self.recorder.history, steps=self.recorder.steps, micro_bs=self.micro_bs, seconds=self.seconds,
+                    resumed=self.resumed, machines=self.machines, joules=self.joules, lr=self.lr)
 
     def train(self, learn):
         done = len(self.recorder.history)
@@ -205,7 +212,8 @@ class _Attempt:
         return replace(self.recipe, lr=self.lr)
 
     def figures(self, learn, table):
-        measured = measure(learn, table, self.folder) | _costs(pd.DataFrame(self.recorder.history))
+        here = [row for row,o in zip(self.recorder.history, self.machines) if o == self.machine]
+        measured = measure(learn, table, self.folder) | _costs(pd.DataFrame(here))
         return measured | dict(trainable_parameters=sum(p.numel() for p in learn.model.parameters() if p.requires_grad), peak_memory=peak_memory(learn.dls.device), joules=self.joules, **(dict(suggested_lr=self.lr) if self.lr else {}))
 
     def inputs(self, learn, table):
@@ -235,7 +243,7 @@ class _Attempt:
         with only_deterministic(self.spec.deterministic) as missing:
             try: found, memory = dict(status='finished', **self.run(*args, **kwargs)), False
             except Exception as e: found, memory = dict(status='failed', failure=_failure(e, self.recorder)), is_out_of_memory(e)
-        return dict(found, resumed=self.resumed, seconds=self.seconds, **(dict(nondeterministic=missing) if self.spec.deterministic else {})), memory
+        return dict(found, resumed=self.resumed, machines=list(dict.fromkeys(self.machines)), seconds=self.seconds, **(dict(nondeterministic=missing) if self.spec.deterministic else {})), memory
 
 # %% ../nbs/08_runs.ipynb #a2531295
 def tidy(
@@ -265,13 +273,15 @@ def run_model(
     folder.mkdir(parents=True, exist_ok=True)
     state, recipe = read_checkpoint(folder/'checkpoint.pt'), parse_recipe(spec.recipe)
     started = old.get('started') if old and state else None
+    trained = old and state and len(state['history']) >= total_epochs(recipe) # the machine that measures is not the one that trained
+    where = old['environment'] if trained else environment(jobs=jobs)
     record = dict(id=spec.id, folder=spec.folder, status='running', spec=asdict(spec), recipe=asdict(recipe), data=describe_table(table, spec.data),
-                  environment=environment(jobs=jobs), started=started or time.strftime('%Y-%m-%dT%H:%M:%S%z'))
+                  environment=where, started=started or time.strftime('%Y-%m-%dT%H:%M:%S%z'))
     write_json(folder/'run.json', record)
     sizes = micro_batches(recipe)
     too_large = sizes[:sizes.index(state['micro_bs'])] if state else []
     for micro_bs in sizes[len(too_large):]:
-        attempt = _Attempt(spec, folder, micro_bs, state)
+        attempt = _Attempt(spec, folder, machine_of(where), micro_bs, state)
         outcome, memory = attempt.outcome(table, keep_model, cbs, bars, cache=cache, num_workers=num_workers, allow_scratch=allow_scratch)
         del attempt
         gc.collect()

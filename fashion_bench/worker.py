@@ -104,11 +104,12 @@ def can_fork()->bool: # Under Linux, where no GPU is seen
 
 # %% ../nbs/08b_worker.ipynb #d0f773d3
 def serve(
-    fork:bool # Fork for each job, or do one and end?
+    fork:bool, # Fork for each job, or do one and end?
+    out:int # Number of the open file to tell of them in
 )->None:
-    "What a worker process does: import, take jobs from standard input, do them, tell of them on standard output."
-    out = os.fdopen(os.dup(1), 'w', encoding='utf-8')
-    os.dup2(2, 1) # whatever prints, prints into the log
+    "What a worker process does after its imports: take jobs from standard input, do them, tell of them in `out`."
+    out = os.fdopen(out, 'w', encoding='utf-8')
+    print(file=out) # what was printed before Python began with us may have left its line open
     def tell(event): print(json.dumps(event), file=out, flush=True)
     while True:
         try: job = pickle.load(sys.stdin.buffer)
@@ -131,9 +132,22 @@ def _how(code):
 WORKER_ENV = dict(PYTORCH_ENABLE_MPS_FALLBACK='1', GOMP_SPINCOUNT='5000')
 
 # The folder that the command is typed in is no place to import from: a `statistics.py` or `random.py` of the user's would take the
-# place of Python's own. Where this package comes from is, at the end.
-_START = "import sys; sys.path[:] = [o for o in sys.path if o] + [{home!r}]; from fashion_bench.worker import serve; serve({fork})"
+# place of Python's own. Where this package comes from is, at the end. Whatever prints from here on, prints into the log.
+_START = """
+import os, sys
+sys.path[:] = [o for o in sys.path if o] + [{home!r}]
+out = os.dup(1)
+os.dup2(2, 1)
+from fashion_bench.worker import serve
+serve({fork}, out)
+"""
 _HOME = str(Path(find_spec('fashion_bench').origin).parent.parent)
+
+def _as_event(line):
+    "What is told in a line; nothing in one that is not from us, such as the greeting of a `sitecustomize`"
+    try: found = json.loads(line)
+    except ValueError: return None
+    return found if isinstance(found, dict) and 'event' in found else None
 
 class Worker:
     "A process that waits for jobs. Where it cannot fork it does one, and the next worker is started meanwhile."
@@ -159,8 +173,7 @@ class Worker:
             try: self.process.stdin.write(pickle.dumps(job)); self.process.stdin.flush()
             except BrokenPipeError: pass # it is dead already, which is found below
             if time_limit: timer.start()
-            for line in self.process.stdout:
-                event = json.loads(line)
+            for event in filter(None, map(_as_event, self.process.stdout)):
                 if event['event'] == 'ended':
                     code = event['code']
                     break
