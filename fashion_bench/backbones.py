@@ -24,6 +24,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from .errors import InputError, InputNotFound
+from .files import whole_file
 from .models import HUB, ModelInfo, in_a_line, model_info, unreachable
 
 # %% ../nbs/05a_backbones.ipynb #124690dc
@@ -242,10 +243,11 @@ def fetch_weights(
 )->list: # The files, one per model
     "Write the pretrained weights of models into a folder that another machine can use; raises `WeightsUnavailable` at the first that cannot be had."
     to, files = Path(to), []
+    if to.is_file(): raise InputError(f"{to} is a file; name a folder for the weights")
     to.mkdir(parents=True, exist_ok=True)
     for info in [model_info(o) for o in names]:
         bb = build_backbone(info.name, 'pretrained', info.size)
-        part = to/('.' + _weights_file(info))
-        save_file({k: v.contiguous() for k,v in bb.body.state_dict().items()}, part, metadata=dict(name=info.name, data=info.data, licence=info.licence, source=bb.source['source']))
-        files.append(part.rename(to/_weights_file(info)))
+        said = dict(name=info.name, data=info.data, licence=info.licence, source=bb.source['source'])
+        files.append(to/_weights_file(info))
+        with whole_file(files[-1]) as part: save_file({k: v.contiguous() for k,v in bb.body.state_dict().items()}, part, metadata=said)
     return files

@@ -13,10 +13,12 @@ __all__ = ['POLICY', 'shrink', 'planes', 'PixelCache', 'cache_key', 'room_for', 
 from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
-import errno, json, os, shutil, tempfile, warnings
+import errno, json, os, shutil, warnings
 
 import numpy as np
 from PIL import Image
+from .errors import InputError
+from .files import whole_folder
 from .pixels import map_images, read_rgb
 from .sources import cache_dir
 from .table import fingerprint, image_paths
@@ -111,17 +113,12 @@ def build_cache(
     "The cache of `table`'s images, made if it is not there. Killed half-way it leaves nothing that is taken for a cache."
     dest = cache_dir()/f'pixels-{size}-{cache_key(table, size, interpolation)}'
     if dest.exists(): return PixelCache(dest)
-    work, jobs, part = partial(_pixels, size=size, interpolation=interpolation), list(zip(image_paths(table), table.get('crop', [None]*len(table)))), None
+    work, jobs = partial(_pixels, size=size, interpolation=interpolation), list(zip(image_paths(table), table.get('crop', [None]*len(table))))
     try:
         if not room_for(table, size): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        part = Path(tempfile.mkdtemp(prefix='.pixels-', dir=cache_dir()))
-        _write(part, table, map_images(work, jobs, n_workers, progress))
-        part.rename(dest)
+        with whole_folder(dest) as part: _write(part, table, map_images(work, jobs, n_workers, progress))
     except OSError as e:
-        if not dest.exists(): # else another process was first
-            return warnings.warn(f"no cache of {len(table):,} images at {size} pixels in {cache_dir()} ({e.strerror}): images are decoded anew in every epoch")
-    finally:
-        if part: shutil.rmtree(part, ignore_errors=True)
+        return warnings.warn(f"no cache of {len(table):,} images at {size} pixels in {cache_dir()} ({e.strerror}): images are decoded anew in every epoch")
     return PixelCache(dest)
 
 # %% ../nbs/03a_cache.ipynb #082af127
@@ -132,7 +129,8 @@ def cache_contents()->dict: # Bytes by name
     return {o.name: size(o) for o in sorted(home.iterdir())} if home.is_dir() else {}
 
 def drop_cache()->int: # Bytes freed
-    "Delete everything in the cache folder; it can all be made again."
-    freed = sum(cache_contents().values())
-    if cache_dir().exists(): shutil.rmtree(cache_dir())
+    "Delete everything in the cache folder; it can all be made again. Raises `InputError` if it is no folder."
+    home, freed = cache_dir(), sum(cache_contents().values())
+    if home.is_file(): raise InputError(f"{home} is a file and no folder of caches; nothing was deleted")
+    if home.exists(): shutil.rmtree(home)
     return freed

@@ -191,7 +191,10 @@ def _save_chart(file, draw):
     "Save what `draw` draws, or say why there is nothing"
     from fashion_bench.plots import look
     try:
-        with look(): draw().savefig(file, dpi=150, facecolor='white')
+        with look(): figure = draw()
+        kinds = figure.canvas.get_supported_filetypes()
+        if (kind := Path(file).suffix[1:].lower()) not in kinds: raise InputError(f"{file} is none of the pictures that can be written: .{', .'.join(sorted(kinds))}")
+        with look(), whole_file(file) as part: figure.savefig(part, dpi=150, facecolor='white')
     except (InputError, OSError) as e: print(f'No chart: {e}.')
     else: print(f'Chart: {file}')
 

@@ -89,8 +89,9 @@ def plot_accuracy(
     where, # As `results.summarize` takes it, or the frame that it gives
     ax=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
-    "Accuracy with its intervals, best on top."
+    "Accuracy with its intervals, best on top. Raises `InputError` where no run is finished."
     df = _entries(where).dropna(subset=['accuracy'])[::-1].reset_index(drop=True)
+    if not len(df): raise InputError('no run is finished: there is no accuracy to draw')
     ax = _axes(ax, 7, .9 + .35*len(df))
     tied = [str(o).split('-')[0] == '1' for o in df['rank']]
     for y, (r, t) in enumerate(zip(df.itertuples(), tied)):
@@ -209,7 +210,8 @@ def plot_classes(
     value:str='recall', # Or `precision`, `f1`
     ax=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
-    "A heat map: a row per class, hardest on top, a column per model."
+    "A heat map: a row per class, hardest on top, a column per model. Raises `InputError` for an empty table."
+    if not len(table): raise InputError('there are no figures of classes to draw')
     wide = table.pivot(index='class', columns='entry', values=value)[list(dict.fromkeys(table.entry))]
     wide = wide.loc[wide.mean(axis=1).sort_values().index]
     ax = _axes(ax, min(2.5 + .75*wide.shape[1], 11), 1.3 + .28*len(wide))

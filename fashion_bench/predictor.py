@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import chunked
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from .backbones import build_backbone
-from .errors import InputError, InputNotFound
+from .errors import InputError, InputNotFound, reading
 from .files import whole_file, write_json
 from .learner import HEADS
 from .loaders import PixelReader
@@ -114,16 +115,13 @@ def load_model(
     folder = Path(folder)
     if lost := [o for o in ('model.json', 'model.safetensors') if not (folder/o).is_file()]:
         raise InputNotFound(f"{folder} has no {' and no '.join(lost)}; expected the folder of a finished run that kept its model, or an exported one")
-    try:
+    with reading(folder/'model.json', 'what `save_model` writes'):
         facts = json.loads((folder/'model.json').read_text(encoding='utf-8'))
         bb = build_backbone(facts['network'], 'scratch', facts['size'])
-        model = nn.Sequential(bb, HEADS[facts['head']](bb.nf, len(facts['classes']), bb.spatial))
-        model.load_state_dict(load_file(folder/'model.safetensors'))
-    except (KeyError, json.JSONDecodeError, RuntimeError, OSError) as e: raise InputError(f"{folder} holds a model that cannot be read: {in_a_line(e)}") from e
-    except Exception as e:
-        if type(e).__name__ != 'SafetensorError': raise
-        raise InputError(f"{folder}/model.safetensors is damaged: {e}") from e
-    return Predictor(model, facts)
+        predictor = Predictor(nn.Sequential(bb, HEADS[facts['head']](bb.nf, len(facts['classes']), bb.spatial)), facts)
+    try: predictor.model.load_state_dict(load_file(folder/'model.safetensors'))
+    except (SafetensorError, RuntimeError, OSError) as e: raise InputError(f"{folder}/model.safetensors is damaged, or of another model: {in_a_line(e)}") from e
+    return predictor
 
 # %% ../nbs/07b_predictor.ipynb #a2a93093
 def export_onnx(

@@ -17,6 +17,7 @@ from pathlib import Path
 import json, math
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from .compare import compare_reference
 from .confidence import SEED_SD
@@ -25,7 +26,7 @@ from .errors import InputError, reading
 from .gridfile import rerun
 from .plots import (COSTS, disagreements, look, plot_accuracy, plot_classes, plot_confusion, plot_efficiency, plot_histories,
                                  plot_images, plot_pareto, plot_weights)
-from .records import as_frame, metric_names, name_entries, read_predictions
+from .records import as_frame, distinct_runs, metric_names, name_entries, read_predictions
 from .results import FEW_PRODUCTS, caveats, in_words, one_model, summarize
 from .schedules import budgets, models_with_schedules, plot_schedules, schedule_verdict
 from .scores import METRICS, confusion, kind_scores
@@ -130,8 +131,9 @@ def _data_part(records, audit):
     facts = [f"{escape(data.get('source') or 'images')}: {len(data.get('classes', []))} classes; {images}" if data else 'The records say nothing of the data.']
     facts += [f"{data['shared_products']:,} products have photos in several splits"] if data.get('shared_products') else []
     if audit:
-        with reading(audit, 'the audit.json of an audit'): found = json.loads(Path(audit).read_text(encoding='utf-8'))['counts']
-        facts.append('Audit: ' + (', '.join(f'{n:,} {escape(k)}' for k,n in found.items()) or 'nothing found'))
+        with reading(audit, 'the audit.json of an audit'):
+            found = json.loads(Path(audit).read_text(encoding='utf-8'))['counts']
+            facts.append('Audit: ' + (', '.join(f'{n:,} {escape(k)}' for k,n in found.items()) or 'nothing found'))
     else: facts.append('No audit was given (<code>fashion-bench audit</code> looks at every image).')
     return '<ul>' + ''.join(f'<li>{o}</li>' for o in facts) + '</ul>'
 
@@ -179,14 +181,16 @@ def _picture_part(runs, done, split):
 # %% ../nbs/12_report.ipynb #b3574da6
 def _class_part(runs, df, split):
     "Figures by class and by larger class, and the leader's confusion"
-    top = name_entries(runs).query("status == 'finished'")
+    top = name_entries(distinct_runs(runs)).query("status == 'finished'")
     top = top[top.entry == df.entry.iloc[0]]
     kept = [(p, r.path) for r in top.itertuples() if r.path and (p := read_predictions(r.path, split)) and p['target'].ndim == 1]
     if not kept: return ''
     classes = read_classes(kept[0][1])
     table = sum(confusion(p['probs'], p['target'], classes) for p,_ in kept)
     kinds = json.loads((Path(kept[0][1])/'run.json').read_text(encoding='utf-8'))['data'].get('kinds', {})
-    larger = f"<h3>By larger class, {escape(df.entry.iloc[0])}</h3>{html_table(kind_scores(kept[0][0]['probs'], kept[0][0]['target'], [kinds.get(c, '?') for c in classes]))}" if len(set(kinds.values())) > 1 else ''
+    probs, targets = (np.concatenate([p[o] for p,_ in kept]) for o in ('probs', 'target'))
+    by_kind = html_table(kind_scores(probs, targets, [kinds.get(c, '?') for c in classes])) if len(set(kinds.values())) > 1 else ''
+    larger = f'<h3>By larger class, {escape(df.entry.iloc[0])}, all seeds together</h3>{by_kind}' if by_kind else ''
     by_class = class_table(runs, split)
     by_class = by_class.sort_values('entry', key=lambda o: o.map({e: i for i,e in enumerate(df.entry)}), kind='stable') # the best first
     return (figure_html(lambda: plot_classes(by_class), f'Share of each class that is told, on the {split} split; hardest classes on top.')

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
-from .errors import InputError, InputNotFound
+from .errors import InputError
+from .files import whole_file
 from .records import answers, as_frame, distinct_runs, entry_columns, metric_names, name_entries, one_data
 from .specs import BUSY
 
@@ -87,8 +88,9 @@ def _order(df, by): return df.sort_values(['finished', by, 'model'], ascending=[
 def summarize(
     where='runs' # As `records.as_frame` takes it
 )->pd.DataFrame: # A row per entry: `rank`, `entry`, what it is, `seeds`, every figure's mean, `accuracy` with `low` and `high`, `split`, `seed_spread` (`own`, `of others` or `assumed`), `images` and `products` that intervals are over, `chance_best`, `chance_near`, `busy`, `note`
-    "Everything that is known of each model, the seeds of it put together; best first, failed ones last. Raises `InputError` for runs on several sets of data."
+    "Everything that is known of each model, the seeds of it put together; best first, failed ones last. Raises `InputError` for runs on several sets of data, and for none."
     runs = name_entries(distinct_runs(one_data(where)))
+    if not len(runs): raise InputError('there are no runs to put together')
     df = pd.DataFrame([_summary(rows) for _,rows in runs.groupby('entry', sort=False)])
     done, rank_by = df[df.finished], 'map' if df.valid_map.notna().any() else 'accuracy'
     split = 'test' if len(done) and done.test_accuracy.notna().all() else 'valid'
@@ -166,25 +168,35 @@ def _how_sure(board):
 FEW_PRODUCTS = 30 # below which the spread between products is hardly known
 
 # %% ../nbs/10_results.ipynb #3fd3452e
+def _cells(board):
+    "Rows of text, as a page or a paper shows them"
+    def text(v): return '' if v is None or v != v else f'{v:.3f}' if isinstance(v, float) else str(v)
+    return [[text(v) for v in o] for o in board.itertuples(index=False)]
+
+def _write_md(board, file):
+    rows = [[o.replace('|', r'\|') for o in r] for r in _cells(board)]
+    file.write_text(''.join(f"| {' | '.join(o)} |\n" for o in [list(board), ['---']*board.shape[1], *rows]), encoding='utf-8')
+
+def _write_tex(board, file):
+    def line(row): return ' & '.join(''.join(f'\\{c}' if c in '&%$#_{}' else c for c in o) for o in row) + r' \\'
+    body = [line(board) + r' \hline', *map(line, _cells(board))]
+    lines = [rf"\begin{{tabular}}{{{'l'*board.shape[1]}}}", *body, r'\end{tabular}', '']
+    file.write_text('\n'.join(lines), encoding='utf-8')
+
+def _write_parquet(board, file):
+    try: board.to_parquet(file, index=False)
+    except ImportError as e: raise InputError("writing Parquet needs pyarrow (pip install pyarrow); .csv needs nothing") from e
+
+_WRITERS = {'.csv': lambda board, file: board.to_csv(file, index=False), '.parquet': _write_parquet, '.md': _write_md, '.tex': _write_tex}
+
 def write_board(
     board:pd.DataFrame, # As `leaderboard` gives it, or any frame
     file # `.csv`, `.parquet`, `.md` or `.tex`
 )->None:
     "Write a table for a spreadsheet, a program, a page or a paper; raises `InputError` for another kind of file."
-    if not Path(file).parent.is_dir(): raise InputNotFound(f"there is no folder {Path(file).parent} to write {Path(file).name} into")
-    if Path(file).is_dir(): raise InputError(f"{file} is a folder; name a file to write")
-    path, text = Path(file), lambda v: '' if v is None or v != v else f'{v:.3f}' if isinstance(v, float) else str(v)
-    rows = [[text(v) for v in o] for o in board.itertuples(index=False)]
-    if path.suffix == '.csv': return board.to_csv(path, index=False)
-    if path.suffix == '.parquet':
-        try: return board.to_parquet(path, index=False)
-        except ImportError as e: raise InputError(f"writing Parquet needs pyarrow (pip install pyarrow), or write {path.stem}.csv") from e
-    if path.suffix == '.md': lines = [list(board), ['---']*board.shape[1], *([o.replace('|', r'\|') for o in r] for r in rows)]; out = ''.join(f"| {' | '.join(o)} |\n" for o in lines)
-    elif path.suffix == '.tex':
-        safe = lambda o: ''.join({c: f'\\{c}' for c in '&%$#_{}'}.get(c, c) for c in o)
-        out = '\n'.join([rf"\begin{{tabular}}{{{'l'*board.shape[1]}}}", ' & '.join(map(safe, board)) + r' \\ \hline', *(' & '.join(map(safe, o)) + r' \\' for o in rows), r'\end{tabular}', ''])
-    else: raise InputError(f"a table is written as .csv, .parquet, .md or .tex, not {path.name}")
-    path.write_text(out, encoding='utf-8')
+    path = Path(file)
+    if path.suffix not in _WRITERS: raise InputError(f"a table is written as {', '.join(_WRITERS)}, not {path.name}")
+    with whole_file(path) as part: _WRITERS[path.suffix](board, part)
 
 # %% ../nbs/10_results.ipynb #7dd5e137
 def in_words(

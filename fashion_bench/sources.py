@@ -14,7 +14,7 @@ __all__ = ['IMAGE_SUFFIXES', 'SPLIT_FOLDERS', 'COLUMNS', 'FASHION_MNIST', 'cache
 from hashlib import blake2b
 from inspect import signature
 from pathlib import Path
-import gzip, os, shutil, tempfile, warnings
+import gzip, os, warnings
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from . import wardrobe
 from .attributes import attribute_table
 from .deepfashion import deepfashion_table, inshop_table, is_deepfashion, is_inshop
 from .errors import InputError, InputNotFound, reading
+from .files import whole_folder
 from .splits import RESPLITS, hold_out, resplit
 from .subsets import parse_subset, subset_table
 from .table import SPLITS, check_images, check_table, image_table, note_load
@@ -202,13 +203,10 @@ def _unpack(arrays, dest):
     "Write each array of images as PNG files into `dest`, all of it or nothing"
     if dest.exists(): return
     dest.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix='.unpack-', dir=dest.parent))
-    try:
+    with whole_folder(dest) as part:
         for split, images in arrays.items():
             (part/split).mkdir()
             for i,a in enumerate(images): Image.fromarray(a).save(part/split/f'{i:05d}.png')
-        if not dest.exists(): part.rename(dest)
-    finally: shutil.rmtree(part, ignore_errors=True)
 
 # %% ../nbs/02_sources.ipynb #ee4d0f58
 def idx_table(

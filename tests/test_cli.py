@@ -133,6 +133,11 @@ def test_a_model_is_timed_and_the_cache_is_dropped(tmp_path):
     (tmp_path/'decoded/x.npy').write_bytes(bytes(3*2**20))
     assert '3.0 MB' in fashion_bench('cache', env=env).stdout
     assert '3 MB freed' in fashion_bench('cache', '--drop', env=env).stdout and not (tmp_path/'decoded').exists()
+    tmp_path.mkdir(exist_ok=True)
+    (tmp_path/'mine.txt').write_text('mine')
+    with patch.dict(os.environ, FASHION_BENCH_CACHE=str(tmp_path/'mine.txt')): refused(here('cache', '--drop'), 'mine.txt is a file')
+    assert (tmp_path/'mine.txt').read_text() == 'mine'
+    refused(here('weights', 'fetch', 'timm/tf_efficientnet_lite0', '--to', tmp_path/'mine.txt'), 'mine.txt is a file')
 
 def test_sizes_groups_and_heads_that_are_none(tmp_path):
     ask = 'run', photos(tmp_path/'photos'), '--models', 'resnet34', '--bs', 8, '--out', tmp_path/'runs'

@@ -28,7 +28,7 @@ MAY = dict(
     verdict=['confidence', 'records', 'results'],
     report=['confidence', 'verdict', 'gridfile', 'scores', 'records', 'results', 'compare', 'details', 'plots', 'schedules'],
     followers=['files', 'details'], tracking=['files', 'followers', 'records', 'results', 'details', 'report'], options=None, tools=None, cli=None)
-EVERYBODY = {'errors'} # may be imported by all
+EVERYBODY = {'errors', 'files'} # may be imported by all
 
 def imports(path):
     "Our modules and the foreign packages that the file at `path` imports, at any depth"
