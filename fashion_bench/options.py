@@ -16,6 +16,7 @@ from pathlib import Path
 
 from typer import Argument, Option
 from .errors import InputError
+from .files import whole_file
 
 # %% ../nbs/13a_options.ipynb #ed00d3e1
 DATA = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), a DeepFashion copy, a CSV or Parquet file, or 'wardrobe'.")
@@ -193,7 +194,7 @@ def _save_chart(file, draw):
     try:
         with look(): figure = draw()
         kinds = figure.canvas.get_supported_filetypes()
-        if (kind := Path(file).suffix[1:].lower()) not in kinds: raise InputError(f"{file} is none of the pictures that can be written: .{', .'.join(sorted(kinds))}")
+        if Path(file).suffix[1:].lower() not in kinds: raise InputError(f"{file} is none of the pictures that can be written: .{', .'.join(sorted(kinds))}")
         with look(), whole_file(file) as part: figure.savefig(part, dpi=150, facecolor='white')
     except (InputError, OSError) as e: print(f'No chart: {e}.')
     else: print(f'Chart: {file}')

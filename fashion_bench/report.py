@@ -85,7 +85,7 @@ def html_table(
     sortable:bool=True # Can its columns be sorted?
 )->str: # HTML
     "A frame as a table."
-    heads = ''.join(f'<th scope="col">' + (f'<button type="button">{escape(str(c))}</button>' if sortable else escape(str(c))) + '</th>' for c in df)
+    heads = ''.join('<th scope="col">' + (f'<button type="button">{escape(str(c))}</button>' if sortable else escape(str(c))) + '</th>' for c in df)
     plain = lambda v: float(v) if hasattr(v, 'dtype') and v.dtype.kind == 'f' else int(v) if hasattr(v, 'dtype') and v.dtype.kind in 'iu' else v
     rows = ''.join('<tr>' + ''.join(_cell(plain(v)) for v in r) + '</tr>' for r in df.itertuples(index=False))
     return f'<div class="wide"><table{f" id={id!r}" if id else ""}{" class=sortable" if sortable else ""}><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
