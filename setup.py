@@ -18,7 +18,7 @@ setup(
     author=cfg['author'], license=cfg['license'], keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}", install_requires=lines('requirements'),
     extras_require={o: lines(f'{o}_requirements') for o in ('demo', 'energy', 'wandb', 'tensorboard', 'onnx', 'dev')},
-    packages=find_packages(include=[f"{cfg['lib_path']}*"]), package_data={cfg['lib_path']: ['*.csv', 'py.typed']},
+    packages=find_packages(include=[f"{cfg['lib_path']}*"]), package_data={'': ['*.csv', 'py.typed']},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f"{cfg['lib_path']} = {cfg['lib_path']}._modidx:d"]},
     classifiers=['Development Status :: 4 - Beta', 'Intended Audience :: Science/Research',
                  'Programming Language :: Python :: 3 :: Only', *(f'Programming Language :: Python :: 3.{o}' for o in range(10, 14)), 'Typing :: Typed',

@@ -17,9 +17,9 @@ THREADS = (1, 2)
 
 def train(args, out):
     "What a process of so many threads does"
-    from fashion_bench.bench import bench
-    from fashion_bench.recipes import Recipe
-    from fashion_bench.sources import load_table
+    from fashion_bench.runs.bench import bench
+    from fashion_bench.training.recipes import Recipe
+    from fashion_bench.data.sources import load_table
     table = load_table(args.folder, subset=f'per_class={args.per_class}')
     bench(table, args.model, out, size=args.size, recipe=Recipe(args.epochs, 1, bs=args.bs), seeds=args.seeds, isolate=False, keep_model=False)
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent/'tests'))
 from test_report import make_runs
 
 def seconds(what, where):
-    code = f'import time; from fashion_bench.report import report_html; from fashion_bench.records import load_runs; t = time.perf_counter(); {what}({str(where)!r}); print(time.perf_counter() - t)'
+    code = f'import time; from fashion_bench.results.report import report_html; from fashion_bench.results.records import load_runs; t = time.perf_counter(); {what}({str(where)!r}); print(time.perf_counter() - t)'
     return float(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout)
 
 if __name__ == '__main__':

@@ -2,59 +2,59 @@
 
 Modules:
 
-- `fashion_bench.attributes`: DeepFashion's attributes as labels, one or several an image, and its landmarks.
-- `fashion_bench.audit`: Is this data fit to train on? Every image looked at once, and what is wrong said before a model is built.
-- `fashion_bench.augment`: fastai's augmentations of a batch, the same numbers in half the time.
-- `fashion_bench.backbones`: A pretrained network without its classifier, with the weights that were asked for or a clear no.
-- `fashion_bench.bench`: Many models on one table: checked before anything starts, each in a process of its own, failures as rows, and nothing lost.
-- `fashion_bench.cache`: Decode and shrink every image once, not in every epoch of every model.
-- `fashion_bench.catalogue`: Which models there are, how large they are, and which of them work, in a second and without a network.
-- `fashion_bench.checkpoint`: Everything that decides how training goes on, kept after every epoch, so that a killed run goes on as if nothing had been.
-- `fashion_bench.cli`: `fashion-bench`: thin commands over the library.
-- `fashion_bench.clock`: What a training loop costs: seconds of computing, seconds of waiting for data, memory and energy, each measured so that it can be believed.
-- `fashion_bench.compare`: One's runs beside the 2021 post, and one folder of runs beside another.
-- `fashion_bench.confidence`: How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
-- `fashion_bench.deepfashion`: DeepFashion's benchmarks, from the text files they come in to an image table.
-- `fashion_bench.details`: What the runs were like: every epoch, every class, every image.
-- `fashion_bench.engines`: Where runs execute, and a record of each, whatever became of it.
-- `fashion_bench.errors`: What a user can mend, told apart from what only we can.
-- `fashion_bench.files`: Files that are whole or not there, whatever happens while they are written.
-- `fashion_bench.followers`: Whoever wants to know of runs while they go on is told from a process of its own, out of their records.
-- `fashion_bench.grid`: Models by sizes by recipes by seeds, checked before anything starts.
-- `fashion_bench.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
-- `fashion_bench.groups`: Which part of a network learns at which rate, and why that must not depend on the library.
-- `fashion_bench.learner`: One factory for every library: the same head, the same parameter groups, the same freezing.
-- `fashion_bench.loaders`: From an image table to batches, sized and normalized as a model wants them.
-- `fashion_bench.lr_finder`: A learning rate for a model that nobody has trained yet, and not a trace of having looked.
-- `fashion_bench.models`: One registry over torchvision, timm and fastai: what a model is called, what it wants to be fed, and which weights it has.
-- `fashion_bench.options`: What a command line asks for, made into what the library takes.
-- `fashion_bench.pictures`: Look at the data before a model does.
-- `fashion_bench.pixels`: From a file to RGB pixels by one rule, the same in training, in prediction and in the audit.
-- `fashion_bench.plots`: Every picture: a frame goes in, matplotlib axes come out.
-- `fashion_bench.precision`: Half the bits where they cost no accuracy: which precision a machine is fast in, and how a learner trains in it.
-- `fashion_bench.predictor`: A trained model as two files that anyone may open, and predictions from nothing but them.
-- `fashion_bench.probe`: What a run will cost, from a few batches of it.
-- `fashion_bench.progress`: How a benchmark goes on, for a person: which model, which epoch, how accurate so far, and how long it will take.
-- `fashion_bench.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.
-- `fashion_bench.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over.
-- `fashion_bench.records`: What a folder of runs holds: a row per run, and which images each model got right.
-- `fashion_bench.reference`: What the 2021 post measured, and the number that it ranked by.
-- `fashion_bench.regularization`: What holds a network back while it is trained, the same for every library.
-- `fashion_bench.report`: One file that can be sent: what the runs say, how sure it is, what it cost, and how to run it again.
-- `fashion_bench.results`: From run folders to the tables that answer the question.
-- `fashion_bench.runs`: One run: what it is, what it measured, and a folder on disk that keeps both.
-- `fashion_bench.schedules`: One model under several schedules: what each costs and brings, which of equal length is best, and the four curves.
-- `fashion_bench.scores`: From probabilities and targets to figures, the same for every model.
-- `fashion_bench.sources`: Point at photos, however they are kept, and get an image table.
-- `fashion_bench.specs`: What a run is asked to be, as plain data, and when two runs are the same.
-- `fashion_bench.speed`: How many images a second a network can take on this machine, with nothing else in the way.
-- `fashion_bench.splits`: Train, validation and test: the same on every machine, by class and by product.
-- `fashion_bench.subsets`: Fewer classes, fewer images, other names, crops: by a recipe that can be written down.
-- `fashion_bench.table`: The image table: a DataFrame with one row per image, the one form in which data travels through fashion_bench.
-- `fashion_bench.tools`: The commands besides the benchmark: about photos, models, weights, and what is kept on disk.
-- `fashion_bench.tracking`: The curves of runs in Weights & Biases or TensorBoard, while they are trained, or later from their records.
-- `fashion_bench.verdict`: What the runs say in three sentences: which model, how sure, at what cost.
-- `fashion_bench.wardrobe`: A small DeepFashion that can be given away: 600 garments drawn by code, in the benchmark's own layout.
-- `fashion_bench.worker`: A process of its own for each run, so that whatever happens to it happens to it alone."""
+- `fashion_bench.base.errors`: What a user can mend, told apart from what only we can.
+- `fashion_bench.base.files`: Files that are whole or not there, whatever happens while they are written.
+- `fashion_bench.base.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
+- `fashion_bench.base.specs`: What a run is asked to be, as plain data, and when two runs are the same.
+- `fashion_bench.cli.main`: `fashion-bench`: thin commands over the library.
+- `fashion_bench.cli.options`: What a command line asks for, made into what the library takes.
+- `fashion_bench.cli.tools`: The commands besides the benchmark: about photos, models, weights, and what is kept on disk.
+- `fashion_bench.data.attributes`: DeepFashion's attributes as labels, one or several an image, and its landmarks.
+- `fashion_bench.data.audit`: Is this data fit to train on? Every image looked at once, and what is wrong said before a model is built.
+- `fashion_bench.data.augment`: fastai's augmentations of a batch, the same numbers in half the time.
+- `fashion_bench.data.cache`: Decode and shrink every image once, not in every epoch of every model.
+- `fashion_bench.data.deepfashion`: DeepFashion's benchmarks, from the text files they come in to an image table.
+- `fashion_bench.data.loaders`: From an image table to batches, sized and normalized as a model wants them.
+- `fashion_bench.data.pictures`: Look at the data before a model does.
+- `fashion_bench.data.pixels`: From a file to RGB pixels by one rule, the same in training, in prediction and in the audit.
+- `fashion_bench.data.sources`: Point at photos, however they are kept, and get an image table.
+- `fashion_bench.data.splits`: Train, validation and test: the same on every machine, by class and by product.
+- `fashion_bench.data.subsets`: Fewer classes, fewer images, other names, crops: by a recipe that can be written down.
+- `fashion_bench.data.table`: The image table: a DataFrame with one row per image, the one form in which data travels through fashion_bench.
+- `fashion_bench.data.wardrobe`: A small DeepFashion that can be given away: 600 garments drawn by code, in the benchmark's own layout.
+- `fashion_bench.follow.followers`: Whoever wants to know of runs while they go on is told from a process of its own, out of their records.
+- `fashion_bench.follow.progress`: How a benchmark goes on, for a person: which model, which epoch, how accurate so far, and how long it will take.
+- `fashion_bench.follow.tracking`: The curves of runs in Weights & Biases or TensorBoard, while they are trained, or later from their records.
+- `fashion_bench.models.backbones`: A pretrained network without its classifier, with the weights that were asked for or a clear no.
+- `fashion_bench.models.catalogue`: Which models there are, how large they are, and which of them work, in a second and without a network.
+- `fashion_bench.models.groups`: Which part of a network learns at which rate, and why that must not depend on the library.
+- `fashion_bench.models.learner`: One factory for every library: the same head, the same parameter groups, the same freezing.
+- `fashion_bench.models.registry`: One registry over torchvision, timm and fastai: what a model is called, what it wants to be fed, and which weights it has.
+- `fashion_bench.models.regularization`: What holds a network back while it is trained, the same for every library.
+- `fashion_bench.models.speed`: How many images a second a network can take on this machine, with nothing else in the way.
+- `fashion_bench.results.board`: From run folders to the tables that answer the question.
+- `fashion_bench.results.compare`: One's runs beside the 2021 post, and one folder of runs beside another.
+- `fashion_bench.results.confidence`: How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
+- `fashion_bench.results.details`: What the runs were like: every epoch, every class, every image.
+- `fashion_bench.results.plots`: Every picture: a frame goes in, matplotlib axes come out.
+- `fashion_bench.results.records`: What a folder of runs holds: a row per run, and which images each model got right.
+- `fashion_bench.results.reference`: What the 2021 post measured, and the number that it ranked by.
+- `fashion_bench.results.report`: One file that can be sent: what the runs say, how sure it is, what it cost, and how to run it again.
+- `fashion_bench.results.schedules`: One model under several schedules: what each costs and brings, which of equal length is best, and the four curves.
+- `fashion_bench.results.scores`: From probabilities and targets to figures, the same for every model.
+- `fashion_bench.results.verdict`: What the runs say in three sentences: which model, how sure, at what cost.
+- `fashion_bench.runs.bench`: Many models on one table: checked before anything starts, each in a process of its own, failures as rows, and nothing lost.
+- `fashion_bench.runs.engines.local`: Where runs execute, and a record of each, whatever became of it.
+- `fashion_bench.runs.engines.worker`: A process of its own for each run, so that whatever happens to it happens to it alone.
+- `fashion_bench.runs.grid`: Models by sizes by recipes by seeds, checked before anything starts.
+- `fashion_bench.runs.predictor`: A trained model as two files that anyone may open, and predictions from nothing but them.
+- `fashion_bench.runs.probe`: What a run will cost, from a few batches of it.
+- `fashion_bench.runs.run`: One run: what it is, what it measured, and a folder on disk that keeps both.
+- `fashion_bench.training.checkpoint`: Everything that decides how training goes on, kept after every epoch, so that a killed run goes on as if nothing had been.
+- `fashion_bench.training.clock`: What a training loop costs: seconds of computing, seconds of waiting for data, memory and energy, each measured so that it can be believed.
+- `fashion_bench.training.lr_finder`: A learning rate for a model that nobody has trained yet, and not a trace of having looked.
+- `fashion_bench.training.precision`: Half the bits where they cost no accuracy: which precision a machine is fast in, and how a learner trains in it.
+- `fashion_bench.training.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.
+- `fashion_bench.training.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over."""
 
 __version__ = "0.1.0"

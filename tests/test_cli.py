@@ -7,13 +7,13 @@ from unittest.mock import patch
 
 import pytest
 from PIL import Image
-from fashion_bench.cli import main
-from fashion_bench.wardrobe import draw_wardrobe
+from fashion_bench.cli.main import main
+from fashion_bench.data.wardrobe import draw_wardrobe
 
 SHARED = Path(__file__).parent.parent.parent/'shared'/'data'
 
 def fashion_bench(*args, timeout=600, **kwargs):
-    cmd = [sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, args)]
+    cmd = [sys.executable, '-c', 'from fashion_bench.cli.main import main; main()', *map(str, args)]
     return subprocess.run(cmd, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout, **kwargs)
 
 def here(*args):
@@ -42,7 +42,7 @@ def refused(r, *words):
     for o in words: assert o in r.stderr, r.stderr
 
 def test_help_needs_no_heavy_import():
-    code = "import sys; from fashion_bench.cli import app; print(sorted({'torch', 'fastai', 'timm', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys; from fashion_bench.cli.main import app; print(sorted({'torch', 'fastai', 'timm', 'pandas', 'matplotlib'} & set(sys.modules)))"
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert r.stdout.strip() == '[]', r.stdout + r.stderr
     assert 'demo' in fashion_bench('--help').stdout
@@ -194,7 +194,7 @@ def test_weights_out_of_reach_are_a_failed_row_within_seconds(tmp_path):
     ask = 'run', SHARED/'deepfashion-mini', '--models', 'torchvision/resnet18', '--size', 96, '--epochs', 1, '--out', tmp_path/'runs'
     r = fashion_bench(*ask, env=os.environ | dict(TORCH_HOME=str(tmp_path/'torch'), HTTPS_PROXY='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9'), timeout=90)
     assert r.returncode == 1 and 'cannot be reached' in r.stdout, r.stdout + r.stderr
-    from fashion_bench.records import load_runs
+    from fashion_bench.results.records import load_runs
     assert load_runs(tmp_path/'runs').status.tolist() == ['failed']
 
 def test_an_audit_finds_every_kind_of_bad_file_and_changes_nothing(tmp_path):
@@ -268,5 +268,5 @@ def test_settings_that_say_one_thing_twice(tmp_path):
 
 @pytest.mark.parametrize('fault', [ValueError('operands could not be broadcast together'), KeyError('label'), FileNotFoundError(2, 'No such file', '/tmp/ours')])
 def test_a_fault_of_ours_keeps_its_traceback(fault):
-    with patch('fashion_bench.sources.load_table', side_effect=fault): r = here('run', 'wardrobe', '--models', 'resnet18')
+    with patch('fashion_bench.data.sources.load_table', side_effect=fault): r = here('run', 'wardrobe', '--models', 'resnet18')
     assert r.returncode == 1 and 'Traceback' in r.stderr and type(fault).__name__ in r.stderr and 'log.txt' in r.stderr.splitlines()[-1]

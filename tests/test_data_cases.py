@@ -151,7 +151,7 @@ UTF8 = """
 import warnings
 warnings.filterwarnings('error', category=EncodingWarning, module='fashion_bench')
 from fashion_bench.all import *
-from fashion_bench.cli import app
+from fashion_bench.cli.main import app
 import sys
 root, out = sys.argv[1:]
 table = load_table(root + '/é.csv', label='category')

@@ -2,7 +2,7 @@
 import re, subprocess, sys
 from pathlib import Path
 
-from fashion_bench.records import load_runs
+from fashion_bench.results.records import load_runs
 from test_cli import fashion_bench
 
 def test_demo_ranks_three_models_and_the_pretrained_ones_lead(tmp_path):

@@ -4,7 +4,7 @@ import json, os, signal, subprocess, sys
 import numpy as np
 import pandas as pd
 import pytest
-from fashion_bench.files import claim
+from fashion_bench.base.files import claim
 
 # One process imports everything once; each start of the benchmark is a fork of it, so that 30 kills take a minute.
 DRIVER = '''
@@ -76,7 +76,7 @@ def start(ask):
     "A command as a terminal starts it: one that Ctrl-C reaches, also where this test runs in the background of a shell, which ignores it"
     return subprocess.Popen(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
-def command(*args): return [sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, args)]
+def command(*args): return [sys.executable, '-c', 'from fashion_bench.cli.main import main; main()', *map(str, args)]
 
 def until(p, words):
     "Lines of `p`'s output until one holds `words`"

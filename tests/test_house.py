@@ -54,7 +54,7 @@ def test_results_plots_and_report_need_neither_torch_nor_fastai():
         assert not imports(ROOT/f'fashion_bench/{name}.py')[1] & {'torch', 'fastai', 'timm', 'torchvision'}, name
 
 def test_a_report_is_made_without_torch():
-    code = "import sys; from fashion_bench import report, compare, pictures; print(sorted({'torch', 'fastai', 'timm', 'torchvision'} & set(sys.modules)))"
+    code = "import sys; from fashion_bench.results import report, compare; from fashion_bench.data import pictures; print(sorted({'torch', 'fastai', 'timm', 'torchvision'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
 
 def test_no_module_is_too_long():
@@ -90,7 +90,7 @@ def test_every_public_function_is_shown_in_its_notebook():
     for path in NBS:
         code = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
         shown = '\n'.join(o for o in code if not re.match(r'#\|\s*(export|default_exp)', o))
-        if path.stem.endswith('_tools'): shown += '\n'.join(''.join(c['source']) for c in json.loads((ROOT/'nbs/14_cli.ipynb').read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code')
+        if path.stem.endswith('_tools'): shown += '\n'.join(''.join(c['source']) for c in json.loads((ROOT/'nbs/cli/02_main.ipynb').read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code')
         for o in code:
             if not re.match(r'#\|\s*export', o): continue
             for d in ast.parse(o).body:

@@ -52,7 +52,7 @@ def test_counts_do_not_depend_on_freezing():
 def test_weights_out_of_reach_are_refused_within_seconds(name, tmp_path, monkeypatch):
     for k in ('HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'): monkeypatch.setenv(k, 'http://127.0.0.1:9')
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    monkeypatch.setattr('fashion_bench.backbones._cached', lambda info: None)
+    monkeypatch.setattr('fashion_bench.models.backbones._cached', lambda info: None)
     start = time.perf_counter()
     with pytest.raises(WeightsUnavailable, match='cannot be reached.*once so that they are cached'): build_backbone(name)
     assert time.perf_counter() - start < 5
@@ -78,7 +78,7 @@ def test_a_pickle_that_runs_code_is_not_opened(tmp_path):
     assert not (tmp_path/'pwned').exists()
 
 def test_the_catalogue_answers_without_torch_or_network():
-    code = "import sys; from fashion_bench.cli import app; app(['models', 'timm/tf_efficientnet_lite*', '--max-params', '5M', '--json'], standalone_mode=False); print(sorted({'torch', 'timm', 'fastai'} & set(sys.modules)))"
+    code = "import sys; from fashion_bench.cli.main import app; app(['models', 'timm/tf_efficientnet_lite*', '--max-params', '5M', '--json'], standalone_mode=False); print(sorted({'torch', 'timm', 'fastai'} & set(sys.modules)))"
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert 'tf_efficientnet_lite1' in r.stdout and 'lite4' not in r.stdout and r.stdout.strip().endswith('[]'), r.stdout + r.stderr
 
@@ -106,7 +106,7 @@ def as_with_weights(name):
 def test_torchvisions_networks_are_what_their_weights_were_trained_in():
     "Its constructors take other arguments if they load the weights themselves; from a file, the network must be the same one"
     import torchvision
-    from fashion_bench.backbones import NETS
+    from fashion_bench.models.backbones import NETS
     names = [o for o in torchvision.models.list_models(module=torchvision.models) if 'regnet' not in o]
     assert len(names) > 50
     for name in [*names, 'regnet_x_400mf', 'regnet_y_400mf']: # all regnets are made by one function, which needs values

@@ -32,7 +32,7 @@ def test_wheel_and_sdist_hold_every_module(tmp_path):
     assert {f'fashion_bench/{o.name}' for o in (ROOT/'fashion_bench').glob('*.[pc]*')} <= names
     with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as f: packed = {o.partition('/')[2] for o in f.getnames()}
     assert {'settings.ini', 'README.md', 'setup.py', 'pyproject.toml', 'LICENSE', *(f'fashion_bench/{o.name}' for o in (ROOT/'fashion_bench').glob('*.[pc]*'))} <= packed
-    assert {'fashion_bench/py.typed', 'fashion_bench/model_facts.csv'} <= names
+    assert {'fashion_bench/py.typed', 'fashion_bench/models/model_facts.csv'} <= names
     assert not [o for o in names if o.startswith(('tests', 'tools', 'nbs'))]
 
 def test_it_runs_as_a_module():

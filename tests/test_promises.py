@@ -4,10 +4,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from fashion_bench.records import answers, load_runs
-from fashion_bench.results import board_text, caveats, leaderboard, summarize
-from fashion_bench.schedules import budgets
-from fashion_bench.verdict import verdict
+from fashion_bench.results.records import answers, load_runs
+from fashion_bench.results.board import board_text, caveats, leaderboard, summarize
+from fashion_bench.results.schedules import budgets
+from fashion_bench.results.verdict import verdict
 
 def write_runs(root, accuracies, n=400, seeds=1, targets=None, data='f00d', groups=None, figures=True, **spec):
     "A run folder per model and seed; `accuracies` is {model: (valid, test or None)}, met exactly; nested: who is better is right wherever the worse is"

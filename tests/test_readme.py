@@ -35,7 +35,7 @@ def commands(text):
 
 def test_every_command_in_the_docs_is_one_that_the_program_takes():
     from typer.main import get_command
-    from fashion_bench.cli import app
+    from fashion_bench.cli.main import app
     program, n = get_command(app), 0
     for file, text in texts():
         for args, whole in commands(text):
@@ -50,8 +50,8 @@ def test_every_command_in_the_docs_is_one_that_the_program_takes():
     assert n > 30
 
 def test_the_readme_block_on_your_own_photos_runs_as_it_stands(tmp_path, monkeypatch):
-    from fashion_bench.sources import load_table
-    from fashion_bench.table import image_paths
+    from fashion_bench.data.sources import load_table
+    from fashion_bench.data.table import image_paths
     table = load_table('wardrobe', subset='top=3,per_class=20')
     for i, (file, label) in enumerate(zip(image_paths(table), table.label)):
         (tmp_path/'photos'/label).mkdir(parents=True, exist_ok=True)

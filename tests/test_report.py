@@ -3,7 +3,7 @@ import json, re, shutil, subprocess, sys
 
 import numpy as np
 import pytest
-from fashion_bench.report import report_html
+from fashion_bench.results.report import report_html
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 
@@ -74,7 +74,7 @@ def test_the_page_asks_for_nothing_and_is_small(tmp_path):
 
 def test_report_and_compare_from_the_command_line(tmp_path):
     runs = make_runs(tmp_path/'runs', 3, 2)
-    def shell(*args): return subprocess.run([sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, args)], capture_output=True, text=True, cwd=tmp_path)
+    def shell(*args): return subprocess.run([sys.executable, '-c', 'from fashion_bench.cli.main import main; main()', *map(str, args)], capture_output=True, text=True, cwd=tmp_path)
     (tmp_path/'audit.json').write_text(json.dumps(dict(counts={'unreadable': 3})))
     r = shell('report', runs, '-o', 'report.html', '--audit', 'audit.json', '--price', 2)
     assert r.returncode == 0 and r.stderr == '' and 'came out first' in r.stdout, r.stderr

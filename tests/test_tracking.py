@@ -46,7 +46,7 @@ def env(tmp, **more):
     return {k: v for k,v in os.environ.items() if not k.startswith('WANDB')} | dict(NETRC=str(tmp/'none'), **more)
 
 def shell(tmp, *args, **more):
-    return subprocess.run([sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, args)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=280, cwd=tmp, env=env(tmp, **more))
+    return subprocess.run([sys.executable, '-c', 'from fashion_bench.cli.main import main; main()', *map(str, args)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=280, cwd=tmp, env=env(tmp, **more))
 
 GRID = ('schedules', 'wardrobe', '--model', 'xresnet18', '--allow-scratch', '--subset', 'top=4,per_class=16', '--size', 32, '--num-workers', 0)
 
@@ -107,7 +107,7 @@ def test_runs_are_sent_later_from_their_records_alone(tracked):
     assert r.returncode == 2 and 'cannot be reached' in r.stderr.splitlines()[-1], r.stderr
 
 def test_two_processes_that_share_a_grid_tell_each_run_once(tmp_path):
-    ask = [sys.executable, '-c', 'from fashion_bench.cli import main; main()', *map(str, GRID), '--schedules', 'ep1_bs8_lr1e-3,ep1_bs8_lr2e-3,ep1_bs8_lr3e-3', '--wandb', 'fashion', '--tensorboard', 'boards', '--out', 'shared']
+    ask = [sys.executable, '-c', 'from fashion_bench.cli.main import main; main()', *map(str, GRID), '--schedules', 'ep1_bs8_lr1e-3,ep1_bs8_lr2e-3,ep1_bs8_lr3e-3', '--wandb', 'fashion', '--tensorboard', 'boards', '--out', 'shared']
     both = [subprocess.Popen(ask, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=env(tmp_path)) for _ in range(2)]
     said = [o.communicate(timeout=280) for o in both]
     assert [o.returncode for o in both] == [0, 0] and all(len(e.splitlines()) == 1 for _,e in said), said
@@ -128,7 +128,7 @@ def test_without_a_network_it_goes_on_offline_and_says_so(tmp_path):
 def test_a_tracker_that_hangs_or_dies_costs_nothing(tmp_path):
     (tmp_path/'bad.py').write_text("""
 import os, time, warnings
-from fashion_bench.followers import Follower, Tracker
+from fashion_bench.follow.followers import Follower, Tracker
 class Hangs(Tracker):
     def log(self, *args): time.sleep(999)
     def follow(self, out): return Follower(self, out, patience=3)
@@ -154,11 +154,11 @@ def test_models_and_other_modules_do_not_know_of_it(tracked):
     for o in (tmp/'model').iterdir(): assert b'wandb' not in o.read_bytes().lower()
     home = Path(__file__).parent.parent/'fashion_bench'
     assert [o.name for o in home.glob('*.py') if 'import wandb' in o.read_text(encoding='utf-8')] == ['tracking.py']
-    code = f"import sys; sys.modules['wandb'] = None; from fashion_bench.predictor import load_model; load_model({str(tmp/'model')!r}); print('loaded')"
+    code = f"import sys; sys.modules['wandb'] = None; from fashion_bench.runs.predictor import load_model; load_model({str(tmp/'model')!r}); print('loaded')"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == 'loaded'
 
 def test_what_is_missing_is_said_before_anything_starts(tmp_path):
-    code = "import sys; sys.modules['wandb'] = None; import importlib.util as u; find = u.find_spec; u.find_spec = lambda n, *a: None if n in ('wandb', 'tensorboard') else find(n, *a); sys.argv = ['fashion-bench', 'run', 'wardrobe', '--models', 'xresnet18', '--out', 'runs', *sys.argv[1:]]; from fashion_bench.cli import main; main()"
+    code = "import sys; sys.modules['wandb'] = None; import importlib.util as u; find = u.find_spec; u.find_spec = lambda n, *a: None if n in ('wandb', 'tensorboard') else find(n, *a); sys.argv = ['fashion-bench', 'run', 'wardrobe', '--models', 'xresnet18', '--out', 'runs', *sys.argv[1:]]; from fashion_bench.cli.main import main; main()"
     for flag, extra in (('--wandb', 'wandb'), ('--tensorboard', 'tensorboard')):
         r = subprocess.run([sys.executable, '-c', code, flag, 'x'], capture_output=True, text=True, cwd=tmp_path, env=env(tmp_path))
         assert r.returncode == 2 and f"pip install 'fashion-bench[{extra}]'" in r.stderr and not (tmp_path/'runs').exists(), r.stderr

@@ -1,4 +1,4 @@
-"""Build every model that can be asked for, run it once, and write what it is to fashion_bench/model_facts.csv.
+"""Build every model that can be asked for, run it once, and write what it is to fashion_bench/models/model_facts.csv.
 
     python tools/model_facts.py [PATTERN]
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 warnings.filterwarnings('ignore')
 import pandas as pd, timm, torch, torchvision
-from fashion_bench.backbones import NETS, Backbone
-from fashion_bench.models import NAMES, model_info
-from fashion_bench.speed import multiply_adds
+from fashion_bench.models.backbones import NETS, Backbone
+from fashion_bench.models.registry import NAMES, model_info
+from fashion_bench.models.speed import multiply_adds
 
-DEST = Path(__file__).parent.parent/'fashion_bench/model_facts.csv'
+DEST = Path(__file__).parent.parent/'fashion_bench/models/model_facts.csv'
 
 def family(info):
     "The name under which a library groups a model: the module of its builder"

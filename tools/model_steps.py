@@ -1,4 +1,4 @@
-"""Train a real step of every torchvision network and of 60 of timm's, the smallest of as many families, and keep what happened in nbs/model_steps.csv.
+"""Train a real step of every torchvision network and of 60 of timm's, the smallest of as many families, and keep what happened in nbs/models/model_steps.csv.
 
     python tools/model_steps.py
 
@@ -10,11 +10,11 @@ from pathlib import Path
 warnings.filterwarnings('ignore')
 import pandas as pd, torch
 from torch import nn
-from fashion_bench.backbones import build_backbone
-from fashion_bench.catalogue import model_facts
-from fashion_bench.groups import even_groups
-from fashion_bench.learner import fastai_head
-from fashion_bench.splits import seeded_order
+from fashion_bench.models.backbones import build_backbone
+from fashion_bench.models.catalogue import model_facts
+from fashion_bench.models.groups import even_groups
+from fashion_bench.models.learner import fastai_head
+from fashion_bench.data.splits import seeded_order
 
 def sample(n=60):
     "A network per architecture of torchvision, and the smallest of each of `n` families of timm"
@@ -51,4 +51,4 @@ if __name__ == '__main__':
         if r.parameters == r.parameters and r.parameters > 320e6: rows.append((r.name, r.size, 'not tried: over 320 M parameters'))
         else: rows.append((r.name, *attempt(r.name, r.size)))
         print(*rows[-1], file=sys.stderr, flush=True)
-    pd.DataFrame(rows, columns=['name', 'size', 'problem']).to_csv(Path(__file__).parent.parent/'nbs/model_steps.csv', index=False, lineterminator='\n')
+    pd.DataFrame(rows, columns=['name', 'size', 'problem']).to_csv(Path(__file__).parent.parent/'nbs/models/model_steps.csv', index=False, lineterminator='\n')
