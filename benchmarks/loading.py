@@ -9,7 +9,17 @@ import argparse, os, statistics as st, tempfile, time, warnings
 
 warnings.filterwarnings('ignore')
 from fastai.vision.all import *
-from fashion_bench.all import *
+from fashion_bench.data.audit import audit
+from fashion_bench.data.cache import build_cache
+from fashion_bench.data.deepfashion import deepfashion_table
+from fashion_bench.data.loaders import fashion_dls
+from fashion_bench.data.pixels import read_rgb
+from fashion_bench.data.sources import load_table
+from fashion_bench.data.table import image_paths, summary
+from fashion_bench.models.learner import fashion_learner
+from fashion_bench.models.registry import model_inputs
+from fashion_bench.training.recipes import Recipe
+from fashion_bench.training.recorder import RunRecorder
 
 def rivals(table, size, bs):
     "Loaders by name, all in this process"

@@ -9,7 +9,10 @@ import argparse, statistics as st, subprocess, sys, time, warnings
 warnings.filterwarnings('ignore')
 import torchvision
 from fastai.vision.all import *
-from fashion_bench.all import *
+from fashion_bench.data.loaders import fashion_dls
+from fashion_bench.data.sources import load_table
+from fashion_bench.models.learner import fashion_learner
+from fashion_bench.models.registry import model_inputs
 
 def clock(f):
     start = time.perf_counter(); f()

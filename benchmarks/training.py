@@ -12,7 +12,21 @@ from dataclasses import replace
 
 warnings.filterwarnings('ignore')
 from fastai.vision.all import *
-from fashion_bench.all import *
+from fashion_bench.data.cache import build_cache
+from fashion_bench.data.loaders import split_dl
+from fashion_bench.data.sources import load_table
+from fashion_bench.data.table import image_paths, summary
+from fashion_bench.models.backbones import WeightsUnavailable, build_backbone
+from fashion_bench.models.registry import model_info, model_inputs
+from fashion_bench.models.speed import wait_for
+from fashion_bench.training.checkpoint import Checkpoint
+from fashion_bench.training.precision import best_precision, depthwise_in_fp32
+from fashion_bench.training.recipes import Recipe, train
+from fashion_bench.training.recorder import RunRecorder
+from fashion_bench.runs.environment import environment
+from fashion_bench.runs.grid import plan_bench
+from fashion_bench.runs.run import run_learner
+from fashion_bench.runs.engines.local import Processes
 
 def plain_learner(table, model, size, bs, seed):
     "What a fastai user types for `model`, from the same weights"

@@ -1,53 +1,28 @@
-"The public API in one import: `from fashion_bench.all import *`."
-from .errors import *
-from .table import *
-from .pixels import *
-from .splits import *
-from .subsets import *
-from .files import *
-from .deepfashion import *
-from .wardrobe import *
-from .attributes import *
-from .sources import *
-from .audit import *
-from .cache import *
-from .augment import *
-from .pictures import *
-from .loaders import *
-from .catalogue import *
-from .models import *
-from .backbones import *
-from .groups import *
-from .regularization import *
-from .learner import *
-from .speed import *
-from .precision import *
-from .clock import *
-from .recipes import *
-from .scores import *
-from .predictor import *
-from .checkpoint import *
-from .recorder import *
-from .environment import *
-from .lr_finder import *
-from .specs import *
-from .gridfile import *
-from .runs import *
-from .probe import *
-from .worker import *
-from .progress import *
-from .grid import *
-from .engines import *
-from .bench import *
-from .confidence import *
-from .reference import *
-from .records import *
-from .results import *
-from .compare import *
-from .details import *
-from .plots import *
-from .schedules import *
-from .verdict import *
-from .report import *
-from .followers import *
-from .tracking import *
+"What tutorials use, in one import: `from fashion_bench.all import *`; the rest has its room, such as `fashion_bench.results.confidence`."
+from .base.errors import InputError
+from .base.gridfile import grid_of, write_grid
+from .data.audit import audit, handle_bad
+from .data.loaders import fashion_dls
+from .data.pictures import plot_class_counts, plot_dataset, plot_examples
+from .data.sources import load_table
+from .data.splits import random_split, shared_products
+from .data.subsets import crop_to_boxes
+from .data.table import image_paths, summary
+from .models.catalogue import list_models
+from .models.learner import fashion_learner
+from .models.registry import model_info, model_inputs
+from .training.recipes import Recipe, schedule_rates
+from .results.board import leaderboard, summarize
+from .results.compare import compare_runs
+from .results.confidence import compare_models, seeds_needed
+from .results.details import image_results
+from .results.plots import look, plot_accuracy, plot_efficiency, plot_images, plot_pareto, plot_weights
+from .results.records import load_runs
+from .results.reference import efficiency, reference_2021
+from .results.report import report_html
+from .results.schedules import plot_rates, plot_schedules, schedule_verdict
+from .results.verdict import verdict
+from .follow.progress import BarProgress
+from .runs.bench import bench, estimate
+from .runs.grid import plan_bench
+from .runs.predictor import load_predictor

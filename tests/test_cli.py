@@ -7,8 +7,8 @@ from unittest.mock import patch
 
 import pytest
 from PIL import Image
-from fashion_bench.cli.main import main
 from fashion_bench.data.wardrobe import draw_wardrobe
+from fashion_bench.cli.main import main
 
 SHARED = Path(__file__).parent.parent.parent/'shared'/'data'
 

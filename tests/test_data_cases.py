@@ -7,7 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from fashion_bench.all import *
+from fashion_bench.data.audit import audit, look_at_images
+from fashion_bench.data.cache import PixelCache, build_cache, planes, shrink
+from fashion_bench.data.loaders import PixelReader, fashion_dls
+from fashion_bench.data.pixels import BACKGROUND, read_rgb
+from fashion_bench.data.sources import load_table
+from fashion_bench.data.splits import split_hash
+from fashion_bench.data.subsets import crop_to_boxes
+from fashion_bench.data.table import check_table, classes, fingerprint, image_paths, image_table
+from fashion_bench.results.records import load_runs
+from fashion_bench.runs.run import make_spec, run_model
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch): monkeypatch.setenv('FASHION_BENCH_CACHE', str(tmp_path/'cache'))

@@ -3,62 +3,63 @@ import ast, json, re, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-NBS = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))
-ORDER = [re.sub(r'^\d+[a-z]?_', '', o.stem) for o in NBS]
+NBS = sorted((ROOT/'nbs').rglob('[0-9]*.ipynb'))
+CODE = sorted(o for o in (ROOT/'fashion_bench').rglob('*.py') if not o.stem.startswith('_') and o.parent != ROOT/'fashion_bench')
 
-# Module: those it may import
-MAY = dict(
-    errors=[], table=[], pixels=[], splits=['table'], subsets=['table', 'splits'], files=[], deepfashion=['table', 'splits'],
-    wardrobe=['deepfashion'], attributes=['table', 'deepfashion'],
-    sources=['table', 'splits', 'subsets', 'deepfashion', 'attributes', 'wardrobe'], audit=['table', 'splits', 'pixels'],
-    pictures=['table', 'pixels', 'splits'], cache=['table', 'pixels', 'sources'], augment=[],
-    loaders=['table', 'pixels', 'cache', 'augment'], catalogue=[], models=[], backbones=['models'], groups=[], regularization=[],
-    learner=['models', 'backbones', 'groups', 'regularization'], speed=[], recipes=['precision'], scores=[], specs=[], gridfile=['files', 'specs'],
-    precision=[], clock=['speed'], checkpoint=['files', 'recipes'], recorder=['clock', 'files', 'recipes'],
-    predictor=['files', 'pixels', 'sources', 'loaders', 'models', 'backbones', 'learner'], environment=[], lr_finder=['checkpoint'],
-    runs=['table', 'files', 'environment', 'lr_finder', 'splits', 'loaders', 'models', 'backbones', 'groups', 'learner', 'precision', 'clock',
-          'specs', 'speed', 'recipes', 'scores', 'predictor', 'checkpoint', 'recorder'],
-    probe=['splits', 'cache', 'models', 'clock', 'speed', 'recipes', 'runs'],
-    worker=['cache', 'clock', 'recipes', 'runs', 'specs', 'probe'], engines=['files', 'cache', 'environment', 'runs', 'specs', 'probe', 'worker'], progress=['recipes', 'specs'],
-    grid=['table', 'loaders', 'models', 'backbones', 'recipes', 'runs'],
-    bench=['table', 'files', 'pixels', 'cache', 'models', 'recipes', 'runs', 'specs', 'engines', 'progress', 'grid'],
-    confidence=[], reference=[], records=['scores', 'specs'], results=['confidence', 'records', 'specs'],
-    compare=['confidence', 'records', 'reference', 'results'], details=['records', 'scores'], plots=['records', 'reference', 'results'],
-    schedules=['confidence', 'details', 'plots', 'records', 'results'],
-    verdict=['confidence', 'records', 'results'],
-    report=['confidence', 'verdict', 'gridfile', 'scores', 'records', 'results', 'compare', 'details', 'plots', 'schedules'],
-    followers=['files', 'details'], tracking=['files', 'followers', 'records', 'results', 'details', 'report'], options=None, tools=None, cli=None)
-EVERYBODY = {'errors', 'files'} # may be imported by all
+# Room: those that it may import
+ROOMS = dict(base=(), data=('base',), models=('base',), training=('base', 'data', 'models'), results=('base',), follow=('base', 'training', 'results'),
+             runs=('base', 'data', 'models', 'training', 'results', 'follow'), cli=('base', 'data', 'models', 'training', 'results', 'follow', 'runs'))
+
+def module(path): return path.relative_to(ROOT/'fashion_bench').with_suffix('').as_posix().replace('/', '.')
+def notebook(path): return path.relative_to(ROOT/'nbs').as_posix()
+
+def number(name):
+    "Where a module stands among those of its folder"
+    folder, _, stem = name.rpartition('.')
+    found = [o for o in NBS if re.sub(r'^\d+_', '', o.stem) == stem and o.parent == ROOT/'nbs'/folder.replace('.', '/')]
+    assert len(found) == 1, f'{name} has {len(found)} notebooks'
+    return int(found[0].stem.partition('_')[0])
 
 def imports(path):
     "Our modules and the foreign packages that the file at `path` imports, at any depth"
-    ours, others = set(), set()
+    ours, others, at = set(), set(), module(path).split('.')
     for o in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-        names = [a.name for a in o.names] if isinstance(o, ast.Import) else [o.module or ''] if isinstance(o, ast.ImportFrom) else []
-        for n in names:
-            if n == 'fashion_bench': ours |= {a.name for a in o.names}
-            elif n.startswith('fashion_bench.'): ours.add(n.split('.')[1])
-            else: others.add(n.split('.')[0])
+        if isinstance(o, ast.Import): others |= {a.name.partition('.')[0] for a in o.names}
+        elif isinstance(o, ast.ImportFrom):
+            full = (at[:len(at) - o.level] if o.level else []) + (o.module.split('.') if o.module else [])
+            if not o.level and full[0] != 'fashion_bench':
+                others.add(full[0])
+                continue
+            full = full if o.level else full[1:]
+            package = (ROOT/'fashion_bench').joinpath(*full).is_dir() # of which modules are imported
+            ours |= {'.'.join([*full, a.name]) for a in o.names} if package else {'.'.join(full)}
     return ours, others
 
-def test_a_module_imports_only_lower_ones_and_only_those_allowed():
-    assert len(ORDER) >= 7
-    for i,name in enumerate(ORDER):
-        ours, _ = imports(ROOT/f'fashion_bench/{name}.py')
-        higher = ours & set(ORDER[i:])
-        assert not higher, f'{name} imports {higher}, which are not lower'
-        if MAY[name] is not None: assert ours <= set(MAY[name]) | EVERYBODY, f'{name} imports {ours - set(MAY[name])}'
+def test_rooms_import_in_one_direction_and_notebooks_of_a_room_lower_numbers():
+    assert {o.parent.name for o in CODE} == {*ROOMS, 'engines'} and len(CODE) == len(NBS)
+    for path in CODE:
+        name = module(path)
+        room, folder = name.partition('.')[0], name.rpartition('.')[0]
+        for o in imports(path)[0]:
+            other, its_folder = o.partition('.')[0], o.rpartition('.')[0]
+            assert other in (room, *ROOMS[room]), f'{name} imports {o}, and {room} may import {ROOMS[room]}'
+            if its_folder == folder: assert number(o) < number(name), f'{name} imports {o}, which is not lower'
 
-def test_results_plots_and_report_need_neither_torch_nor_fastai():
-    for name in ('confidence', 'scores', 'specs', 'gridfile', 'reference', 'records', 'results', 'compare', 'details', 'plots', 'schedules', 'verdict', 'pictures', 'report'):
-        assert not imports(ROOT/f'fashion_bench/{name}.py')[1] & {'torch', 'fastai', 'timm', 'torchvision'}, name
+def test_nothing_imports_in_a_circle():
+    needs, done = {module(o): imports(o)[0] for o in CODE}, set()
+    while ready := {k for k,v in needs.items() if k not in done and v <= done}: done |= ready
+    assert done == set(needs), set(needs) - done
+
+def test_results_need_neither_torch_nor_fastai():
+    for path in CODE:
+        if module(path).startswith(('results', 'base')): assert not imports(path)[1] & {'torch', 'fastai', 'timm', 'torchvision'}, module(path)
 
 def test_a_report_is_made_without_torch():
     code = "import sys; from fashion_bench.results import report, compare; from fashion_bench.data import pictures; print(sorted({'torch', 'fastai', 'timm', 'torchvision'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
 
 def test_no_module_is_too_long():
-    for name in ORDER: assert len((ROOT/f'fashion_bench/{name}.py').read_text(encoding='utf-8').splitlines()) <= 300, name
+    for path in CODE: assert len(path.read_text(encoding='utf-8').splitlines()) <= 300, module(path)
 
 def test_notebooks_are_small_and_carry_no_warnings_or_paths():
     for path in (ROOT/'nbs').rglob('*.ipynb'):
@@ -67,18 +68,25 @@ def test_notebooks_are_small_and_carry_no_warnings_or_paths():
         for c in json.loads(text)['cells']:
             for o in c.get('outputs', []): assert o.get('name') != 'stderr' and not re.search(r'site-packages|/(?:tmp|root|home)/', json.dumps([o.get('text'), {k: v for k,v in o.get('data', {}).items() if k != 'image/png'}])), f'{path.name}: {"".join(c["source"])[:60]}'
 
-def test_the_public_api_is_all_of_it():
-    listed = re.findall(r'from \.(\w+) import', (ROOT/'fashion_bench/all.py').read_text(encoding='utf-8'))
-    assert listed == [o for o in ORDER if o not in ('options', 'tools', 'cli')]
+def exported(path):
+    "The names in `__all__` of the module at `path`"
+    for o in ast.parse(path.read_text(encoding='utf-8')).body:
+        if isinstance(o, ast.Assign) and getattr(o.targets[0], 'id', '') == '__all__': return ast.literal_eval(o.value)
+    return []
+
+def test_the_front_door_is_small_and_hides_nothing_of_fastai():
+    import fastai.vision.all as fastai
+    import fashion_bench.all as door
+    names = {k for k,v in vars(door).items() if not k.startswith('_') and getattr(v, '__module__', 'fashion_bench').startswith('fashion_bench') and not isinstance(v, type(door))}
+    assert 35 <= len(names) <= 50, len(names)
+    assert not names & {k for k in vars(fastai) if not k.startswith('_')}
 
 def test_no_two_modules_export_one_name():
-    "`from fashion_bench.all import *` must not hide one behind another; cli is not in it, and names commands after what they call"
+    "The command line's are not looked at: it names commands after what they call"
     homes = {}
-    for name in ORDER:
-        tree = ast.parse((ROOT/f'fashion_bench/{name}.py').read_text(encoding='utf-8'))
-        for o in tree.body:
-            if isinstance(o, ast.Assign) and getattr(o.targets[0], 'id', '') == '__all__' and name not in ('options', 'tools', 'cli'):
-                for n in ast.literal_eval(o.value): homes.setdefault(n, []).append(name)
+    for path in CODE:
+        if not module(path).startswith('cli'):
+            for n in exported(path): homes.setdefault(n, []).append(module(path))
     assert not {k: v for k,v in homes.items() if len(v) > 1} and len(homes) > 100
 
 # Entry points of other processes, which every test of those processes runs

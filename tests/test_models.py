@@ -3,7 +3,13 @@ import os, subprocess, sys, time
 
 import pytest, timm, torch
 from torch import nn
-from fashion_bench.all import *
+from fashion_bench.data.loaders import fashion_dls
+from fashion_bench.data.sources import load_table
+from fashion_bench.models.backbones import WeightsUnavailable, build_backbone
+from fashion_bench.models.catalogue import model_facts
+from fashion_bench.models.groups import even_groups, fastai_groups
+from fashion_bench.models.learner import describe_model, fashion_learner, fastai_head, learner_summary
+from fashion_bench.models.registry import NAMES, model_info, model_inputs
 
 @pytest.mark.parametrize('old,new', [('timm/xception', 'legacy_xception.tf_in1k'), ('timm/tv_densenet121', 'densenet121.tv_in1k'), ('timm/vit_base_patch16_224_in21k', 'vit_base_patch16_224.augreg_in21k')])
 def test_old_names_are_resolved_to_architecture_and_tag(old, new):

@@ -26,12 +26,13 @@ def test_everything_public_imports_in_one_line():
     assert r.stdout.strip() == 'True', r.stderr
 
 def test_wheel_and_sdist_hold_every_module(tmp_path):
-    source = shutil.copytree(ROOT, tmp_path/'source', symlinks=True, ignore=shutil.ignore_patterns('.git', '.venv', 'build', '*.egg-info', 'runs'))
+    source = shutil.copytree(ROOT, tmp_path/'source', symlinks=True, ignore=shutil.ignore_patterns('.git', '.venv', 'build', '*.egg-info'))
     subprocess.run([sys.executable, '-m', 'build', '--wheel', '--sdist', '--no-isolation', '--outdir', tmp_path, source], check=True, capture_output=True)
     names = set(zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist())
-    assert {f'fashion_bench/{o.name}' for o in (ROOT/'fashion_bench').glob('*.[pc]*')} <= names
+    ours = {o.relative_to(ROOT).as_posix() for o in (ROOT/'fashion_bench').rglob('*.[pc]*') if '__pycache__' not in o.parts}
+    assert ours <= names
     with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as f: packed = {o.partition('/')[2] for o in f.getnames()}
-    assert {'settings.ini', 'README.md', 'setup.py', 'pyproject.toml', 'LICENSE', *(f'fashion_bench/{o.name}' for o in (ROOT/'fashion_bench').glob('*.[pc]*'))} <= packed
+    assert {'settings.ini', 'README.md', 'setup.py', 'pyproject.toml', 'LICENSE', *ours} <= packed
     assert {'fashion_bench/py.typed', 'fashion_bench/models/model_facts.csv'} <= names
     assert not [o for o in names if o.startswith(('tests', 'tools', 'nbs'))]
 

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from fashion_bench.results.records import answers, load_runs
 from fashion_bench.results.board import board_text, caveats, leaderboard, summarize
+from fashion_bench.results.records import answers, load_runs
 from fashion_bench.results.schedules import budgets
 from fashion_bench.results.verdict import verdict
 

@@ -14,7 +14,7 @@ CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shuti
 def site(tmp_path_factory):
     "The folder of rendered pages"
     source = tmp_path_factory.mktemp('site')/'source'
-    shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns('.git', '.venv', 'build', '*.egg-info', 'runs', '_proc', '_docs'))
+    shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns('.git', '.venv', 'build', '*.egg-info', '_proc', '_docs'))
     code = 'from nbdev.serve import proc_nbs; proc_nbs(n_workers=2)'
     r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=source, capture_output=True, text=True)
     assert r.returncode == 0, r.stdout[-2000:] + r.stderr[-2000:]
@@ -46,13 +46,13 @@ def test_every_notebook_has_a_page_and_every_link_leads_somewhere(site):
             if link.startswith(HOST): # of a name in a text: the page by its module, as Quarto calls it
                 module, _, name_there = link.removeprefix(HOST).partition('.html#')
                 doc_links += 1
-                if name_there not in next((v.ids for k,v in pages.items() if re.fullmatch(rf'(\d+[a-z]?_)?{module}\.html', k)), ()): lost.append(f'{name}: {link}')
+                if name_there not in next((v.ids for k,v in pages.items() if re.sub(r'(^|/)\d+_', r'\1', k) == f'{module}.html'), ()): lost.append(f'{name}: {link}')
             if re.match(r'[a-z]+:|//', link) or link == '#': continue
             path = link.partition('#')[0].partition('?')[0]
             file = ((site/path.lstrip('/')) if path.startswith('/') else (site/name).parent/path) if path else site/name
             if not file.exists(): lost.append(f'{name}: {link}')
     assert not lost, lost[:10]
-    assert doc_links > 100 and (site/'07_recipes.html').read_text(encoding='utf-8').count('/fashion_bench/recipes.py#L') >= 8
+    assert doc_links > 100 and (site/'training/01_recipes.html').read_text(encoding='utf-8').count('/fashion_bench/training/recipes.py#L') >= 8
 
 PROBE = """<script>
 const errors = []; window.addEventListener('error', e => errors.push(e.message))
@@ -61,7 +61,7 @@ window.addEventListener('load', () => { document.title = 'PROBED' + JSON.stringi
 
 @pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
 @pytest.mark.parametrize('width', [1200, 390])
-@pytest.mark.parametrize('page', ['index', 'tutorials/post2021', '11a_schedules'])
+@pytest.mark.parametrize('page', ['index', 'tutorials/post2021', 'results/08_schedules'])
 def test_pages_open_in_a_browser(site, page, width, tmp_path):
     file = (site/f'{page}.html').with_name(f'{Path(page).name}-probed-{width}.html')
     file.write_text((site/f'{page}.html').read_text(encoding='utf-8').replace('<head>', '<head>' + PROBE, 1), encoding='utf-8')

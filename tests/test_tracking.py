@@ -138,7 +138,7 @@ class Fails(Tracker):
     def end(self, *args): raise RuntimeError('no room')
 """)
     code = """
-from fashion_bench.all import *
+
 import bad, pandas as pd
 table = load_table('wardrobe', subset='top=4,per_class=16')
 print([o['status'] for o in bench(table, 'xresnet18', 'runs', allow_scratch=True, recipe='ep1_bs8_lr1e-3', size=32, num_workers=0, track=[bad.Hangs(), bad.Dies(), bad.Fails()])])
@@ -153,8 +153,8 @@ def test_models_and_other_modules_do_not_know_of_it(tracked):
     assert shell(tmp, 'export', run, '--to', 'model').returncode == 0
     for o in (tmp/'model').iterdir(): assert b'wandb' not in o.read_bytes().lower()
     home = Path(__file__).parent.parent/'fashion_bench'
-    assert [o.name for o in home.glob('*.py') if 'import wandb' in o.read_text(encoding='utf-8')] == ['tracking.py']
-    code = f"import sys; sys.modules['wandb'] = None; from fashion_bench.runs.predictor import load_model; load_model({str(tmp/'model')!r}); print('loaded')"
+    assert [o.name for o in home.rglob('*.py') if 'import wandb' in o.read_text(encoding='utf-8')] == ['tracking.py']
+    code = f"import sys; sys.modules['wandb'] = None; from fashion_bench.runs.predictor import load_predictor; load_predictor({str(tmp/'model')!r}); print('loaded')"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == 'loaded'
 
 def test_what_is_missing_is_said_before_anything_starts(tmp_path):

@@ -10,11 +10,11 @@ from pathlib import Path
 warnings.filterwarnings('ignore')
 import pandas as pd, torch
 from torch import nn
+from fashion_bench.data.splits import seeded_order
 from fashion_bench.models.backbones import build_backbone
 from fashion_bench.models.catalogue import model_facts
 from fashion_bench.models.groups import even_groups
 from fashion_bench.models.learner import fastai_head
-from fashion_bench.data.splits import seeded_order
 
 def sample(n=60):
     "A network per architecture of torchvision, and the smallest of each of `n` families of timm"

@@ -1,0 +1,1 @@
+"`fashion-bench`: thin commands over all of it."

@@ -85,8 +85,8 @@ def predict(
     as_json:bool = Option(False, '--json', help='As JSON.'),
 ):
     "Name what is on images, with probabilities."
-    from fashion_bench.runs.predictor import load_model
-    df = load_model(model).predict(*images, top=top)
+    from fashion_bench.runs.predictor import load_predictor
+    df = load_predictor(model).predict(*images, top=top)
     unread = (df.problem != '').sum()
     if as_json:
         print(df.to_json(orient='records', indent=1))
@@ -105,10 +105,10 @@ def export(
 ):
     "Copy a trained model out of a run's folder, as files that hold no code."
     import shutil
-    from fashion_bench.runs.predictor import export_onnx, load_model
+    from fashion_bench.runs.predictor import export_onnx, load_predictor
     from fashion_bench.data.table import check_out
     if Path(to).resolve() == Path(run).resolve(): raise InputError(f"{run} is where the model is; export it --to another folder")
-    model, to = load_model(run), check_out(to)
+    model, to = load_predictor(run), check_out(to)
     for o in ('model.safetensors', 'model.json'): shutil.copy(Path(run)/o, to/o)
     if onnx: print(f'model.onnx differs from torch by at most {export_onnx(model, to/"model.onnx"):.1e}')
     print(f'{model.facts["model"]}, {len(model.classes)} classes: {to}')

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from .deepfashion import FINE_PARTS, deepfashion_table, find_fine, find_layout, list_lines, read_aligned, read_names
 from ..base.errors import InputError, InputNotFound, reading
+from .deepfashion import FINE_PARTS, deepfashion_table, find_fine, find_layout, list_lines, read_aligned, read_names
 
 # %% ../../nbs/data/06_attributes.ipynb #f2c4d77d
 ATTRIBUTE_TYPES = {'1': 'texture', '2': 'fabric', '3': 'shape', '4': 'part', '5': 'style'}

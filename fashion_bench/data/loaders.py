@@ -14,9 +14,9 @@ from textwrap import fill
 
 from PIL import Image
 from fastai.vision.all import *
+from ..base.errors import InputError
 from .augment import quick_augment
 from .cache import PixelCache, planes, shrink
-from ..base.errors import InputError
 from .pixels import read_rgb
 from .table import check_table, classes, image_paths, is_multilabel
 

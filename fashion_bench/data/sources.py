@@ -19,11 +19,11 @@ import gzip, os, warnings
 import numpy as np
 import pandas as pd
 from PIL import Image
+from ..base.errors import InputError, InputNotFound, reading
+from ..base.files import cache_dir, whole_folder
 from . import wardrobe
 from .attributes import attribute_table
 from .deepfashion import deepfashion_table, inshop_table, is_deepfashion, is_inshop
-from ..base.errors import InputError, InputNotFound, reading
-from ..base.files import cache_dir, whole_folder
 from .splits import RESPLITS, hold_out, resplit
 from .subsets import parse_subset, subset_table
 from .table import SPLITS, check_images, check_table, image_table, note_load

@@ -1,0 +1,1 @@
+"Who watches runs while they go on: a person, Weights & Biases, TensorBoard."

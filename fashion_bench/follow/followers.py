@@ -13,9 +13,9 @@ __all__ = ['flat_config', 'run_name', 'Tracker', 'track_runs', 'watch', 'Followe
 from pathlib import Path
 import json, os, pickle, subprocess, sys, threading, traceback, warnings
 
-from ..results.details import run_series
 from ..base.errors import InputError, InputNotFound
 from ..base.files import read_json
+from ..results.details import run_series
 
 # %% ../../nbs/follow/01_followers.ipynb #14bfb309
 def flat_config(

@@ -15,8 +15,8 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, track
-from ..training.recipes import parse_recipe, total_epochs
 from ..base.specs import BUSY, is_busy
+from ..training.recipes import parse_recipe, total_epochs
 
 # %% ../../nbs/follow/00_progress.ipynb #e0cf31cf
 def minutes_text(

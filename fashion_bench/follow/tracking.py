@@ -17,12 +17,12 @@ from pathlib import Path
 from urllib.parse import urlparse
 import os, re, shutil, socket, warnings
 
-from ..results.details import SERIES, read_classes
 from ..base.errors import InputError
 from ..base.files import claim, whole_file
-from .followers import Tracker, flat_config, run_name
-from ..results.records import by_data, load_runs, read_predictions
 from ..results.board import leaderboard
+from ..results.details import SERIES, read_classes
+from ..results.records import by_data, load_runs, read_predictions
+from .followers import Tracker, flat_config, run_name
 
 # %% ../../nbs/follow/02_tracking.ipynb #c00cd177
 def _needs(package):

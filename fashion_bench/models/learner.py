@@ -11,8 +11,8 @@ __all__ = ['HEADS', 'fastai_head', 'linear_head', 'EvenLearner', 'fashion_learne
 
 # %% ../../nbs/models/05_learner.ipynb #2d3f3018
 from fastai.vision.all import *
-from .backbones import build_backbone
 from ..base.errors import InputError
+from .backbones import build_backbone
 from .groups import GROUPS, param_layers
 from .registry import model_info
 from .regularization import decayed_parameters, no_dropout, norm_parameters, regularization, set_drop_path

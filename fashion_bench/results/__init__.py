@@ -1,0 +1,1 @@
+"Records to tables, intervals, places, pictures and the report; without torch."

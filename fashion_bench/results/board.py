@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
 from ..base.errors import InputError
 from ..base.files import whole_file
-from .records import answers, as_frame, distinct_runs, entry_columns, metric_names, name_entries, one_data
 from ..base.specs import BUSY
+from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
+from .records import answers, as_frame, distinct_runs, entry_columns, metric_names, name_entries, one_data
 
 # %% ../../nbs/results/03_board.ipynb #875b44f3
 WAITED = .1 # share of an epoch from which on a row says that it waited for data

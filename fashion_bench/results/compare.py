@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau, spearmanr
 from statsmodels.stats.multitest import multipletests
-from .confidence import compare_models
 from ..base.errors import InputError
+from .board import in_words, summarize
+from .confidence import compare_models
 from .records import answers, as_frame, entry_columns
 from .reference import reference_2021
-from .board import in_words, summarize
 
 # %% ../../nbs/results/05_compare.ipynb #1f5faf20
 def _causes(r):

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from ..base.errors import InputError
-from .reference import efficiency, z_scores
-from .records import as_frame, name_entries
 from .board import summarize
+from .records import as_frame, name_entries
+from .reference import efficiency, z_scores
 
 # %% ../../nbs/results/07_plots.ipynb #60a549df
 COLOURS = dict(good='#0072B2', bad='#D55E00') # from the Okabe-Ito palette, as the cycle

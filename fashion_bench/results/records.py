@@ -20,8 +20,8 @@ import json
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError, InputNotFound
-from .scores import METRICS, figures
 from ..base.specs import RunSpec, entry_hash, machine_of
+from .scores import METRICS, figures
 
 # %% ../../nbs/results/02_records.ipynb #4bbdf9f9
 _EARLIER = {f.name: f.default for f in fields(RunSpec) if f.name not in ('data', 'model')} | dict(protocol=1) # of records that lack a field

@@ -19,15 +19,15 @@ import json, math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from ..base.errors import InputError, reading
+from ..base.gridfile import rerun
+from .board import FEW_PRODUCTS, caveats, in_words, one_model, summarize
 from .compare import compare_reference
 from .confidence import SEED_SD
 from .details import class_table, image_results, read_classes, read_histories
-from ..base.errors import InputError, reading
-from ..base.gridfile import rerun
 from .plots import (COSTS, disagreements, look, plot_accuracy, plot_classes, plot_confusion, plot_efficiency, plot_histories,
                                  plot_images, plot_pareto, plot_weights)
 from .records import as_frame, distinct_runs, metric_names, name_entries, read_predictions
-from .board import FEW_PRODUCTS, caveats, in_words, one_model, summarize
 from .schedules import budgets, models_with_schedules, plot_schedules, schedule_verdict
 from .scores import METRICS, confusion, kind_scores
 from .verdict import verdict

@@ -13,12 +13,12 @@ __all__ = ['models_with_schedules', 'budgets', 'schedule_verdict', 'plot_schedul
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from ..base.errors import InputError
+from .board import in_words, score_text, standing, summarize
 from .confidence import rank_models
 from .details import SERIES, best_epochs, run_series
-from ..base.errors import InputError
 from .plots import CYCLE
 from .records import answers, as_frame, distinct_runs, name_entries, one_data
-from .board import in_words, score_text, standing, summarize
 
 # %% ../../nbs/results/08_schedules.ipynb #b162f343
 def _named(where):

@@ -10,9 +10,9 @@ Docs: https://fashion-bench.github.io/fashion_bench/results/verdict.html.md"""
 __all__ = ['verdict']
 
 # %% ../../nbs/results/09_verdict.ipynb #5751e61e
+from .board import in_words, one_model, percent, score_text, standing, summarize
 from .confidence import SEED_SD, seeds_needed
 from .records import answers, as_frame
-from .board import in_words, one_model, percent, score_text, standing, summarize
 
 # %% ../../nbs/results/09_verdict.ipynb #1b2840fc
 def verdict(

@@ -17,17 +17,17 @@ import errno, json, threading, time
 from fastcore.foundation import L
 from fastcore.meta import delegates
 import pandas as pd
-from ..data.cache import build_cache
-from .engines.local import InProcess, Processes
 from ..base.errors import DiskError, InputError
 from ..base.files import claim, write_json
-from .grid import parse_minutes, plan_bench
-from ..models.registry import model_inputs
-from ..data.pixels import BadImage
-from ..follow.progress import BenchProgress, minutes_text
-from .run import read_record, tidy
 from ..base.specs import is_busy
+from ..data.cache import build_cache
+from ..data.pixels import BadImage
 from ..data.table import check_out
+from ..models.registry import model_inputs
+from ..follow.progress import BenchProgress, minutes_text
+from .grid import parse_minutes, plan_bench
+from .run import read_record, tidy
+from .engines.local import InProcess, Processes
 
 # %% ../../nbs/runs/05_bench.ipynb #bc7d3639
 def _cost_key(spec): return spec.model, spec.recipe, spec.size

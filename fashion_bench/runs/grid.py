@@ -14,13 +14,13 @@ from dataclasses import replace
 import re
 
 from fastcore.meta import delegates
-from ..models.backbones import build_backbone
 from ..base.errors import InputError
 from ..data.loaders import check_batch
+from ..data.table import check_images, check_table, fingerprint, is_multilabel
+from ..models.backbones import build_backbone
 from ..models.registry import expand_models
 from ..training.recipes import Recipe, expand_recipes, recipe_parts
 from .run import make_spec
-from ..data.table import check_images, check_table, fingerprint, is_multilabel
 
 # %% ../../nbs/runs/04_grid.ipynb #172562a8
 def _listed(o): return list(o) if isinstance(o, (list, tuple, range)) else [o]

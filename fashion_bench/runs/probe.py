@@ -15,12 +15,12 @@ import shutil, time
 import pandas as pd
 from fastai.vision.all import *
 from ..data.cache import build_cache
-from ..training.clock import BusyMeter, peak_memory
+from ..data.splits import seeded_order
 from ..models.registry import model_inputs
+from ..models.speed import wait_for
+from ..training.clock import BusyMeter, peak_memory
 from ..training.recipes import parse_recipe, total_epochs
 from .run import run_learner
-from ..models.speed import wait_for
-from ..data.splits import seeded_order
 
 # %% ../../nbs/runs/03_probe.ipynb #b7393929
 def _sample(table, n):

@@ -18,26 +18,26 @@ import gc, re, time, traceback
 from fastai.vision.all import *
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.training import GradientAccumulation
-from ..models.backbones import weights_digest
-from ..training.checkpoint import Checkpoint, read_checkpoint
-from ..training.clock import EnergyMeter, peak_memory
-from .environment import environment, only_deterministic
 from ..base.errors import InputError, InputNotFound
 from ..base.files import drop_parts, read_json, whole_file, write_json
+from ..base.specs import RunSpec, machine_of
+from ..data.loaders import fashion_dls, split_dl
+from ..data.splits import shared_products, split_hash
+from ..data.table import classes, is_multilabel, rows_hash
+from ..models.backbones import weights_digest
 from ..models.groups import GROUPS
 from ..models.learner import HEADS, describe_model, fashion_learner, learner_summary
-from ..data.loaders import fashion_dls, split_dl
-from ..training.lr_finder import suggest_lr
 from ..models.registry import model_info, model_inputs
+from ..models.speed import multiply_adds
+from ..training.checkpoint import Checkpoint, read_checkpoint
+from ..training.clock import EnergyMeter, peak_memory
+from ..training.lr_finder import suggest_lr
 from ..training.precision import Autocast, best_precision
-from .predictor import save_model
 from ..training.recipes import Recipe, parse_recipe, recipe_parts, total_epochs, train
 from ..training.recorder import RunRecorder
 from ..results.scores import scores
-from ..base.specs import RunSpec, machine_of
-from ..models.speed import multiply_adds
-from ..data.splits import shared_products, split_hash
-from ..data.table import classes, is_multilabel, rows_hash
+from .environment import environment, only_deterministic
+from .predictor import save_model
 
 # %% ../../nbs/runs/02_run.ipynb #19dffbe4
 def make_spec(

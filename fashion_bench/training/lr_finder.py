@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 import math
 
 import pandas as pd
-from .checkpoint import learner_state, restore_learner
 from ..base.errors import InputError
+from .checkpoint import learner_state, restore_learner
 
 # %% ../../nbs/training/05_lr_finder.ipynb #818ac4bd
 def suggest_lr(

@@ -11,8 +11,8 @@ __all__ = ['DeviceSmoothLoss', 'RunRecorder']
 
 # %% ../../nbs/training/03_recorder.ipynb #eb2d0b10
 from fastai.vision.all import *
-from .clock import Clock, gpu_sharers
 from ..base.files import whole_file
+from .clock import Clock, gpu_sharers
 from .recipes import is_training, phases
 
 # %% ../../nbs/training/03_recorder.ipynb #f6ee6bbf

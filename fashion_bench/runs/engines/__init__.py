@@ -1,0 +1,1 @@
+"Where runs execute: a class for each kind of place."

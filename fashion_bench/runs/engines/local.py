@@ -16,13 +16,13 @@ import os, sys, time
 
 import torch
 from fastai.vision.all import L
-from ...data.cache import PixelCache
-from ..environment import environment
 from ...base.errors import InputError
 from ...base.files import write_json
+from ...base.specs import RunSpec
+from ...data.cache import PixelCache
+from ..environment import environment
 from ..probe import probe_model
 from ..run import describe_table, read_record, run_model
-from ...base.specs import RunSpec
 from .worker import Teller, Worker
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #a246432e

@@ -16,12 +16,12 @@ import json, os, pickle, select, signal, subprocess, sys, tempfile, threading, t
 
 import torch
 from fastai.vision.all import Callback
+from ...base.specs import RunSpec
 from ...data.cache import PixelCache
 from ...training.clock import DRIVER
-from ..probe import probe_model
 from ...training.recipes import is_training
+from ..probe import probe_model
 from ..run import run_model
-from ...base.specs import RunSpec
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #9e46d0fc
 class Teller(Callback):
