@@ -44,7 +44,8 @@ Modules:
 - `fashion_bench.results.scores`: From probabilities and targets to figures, the same for every model.
 - `fashion_bench.results.verdict`: What the runs say in three sentences: which model, how sure, at what cost.
 - `fashion_bench.runs.bench`: Many models on one table: checked before anything starts, each in a process of its own, failures as rows, and nothing lost.
-- `fashion_bench.runs.engines.local`: Where runs execute, and a record of each, whatever became of it.
+- `fashion_bench.runs.engines.in_process`: One run after the other in this process, where one can look on.
+- `fashion_bench.runs.engines.local`: Each run in a process of its own on this machine, and a record of it, whatever became of it.
 - `fashion_bench.runs.engines.worker`: A process of its own for each run, so that whatever happens to it happens to it alone.
 - `fashion_bench.runs.grid`: Models by sizes by recipes by seeds, checked before anything starts.
 - `fashion_bench.runs.predictor`: A trained model as two files that anyone may open, and predictions from nothing but them.

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fashion_bench.results.board import board_text, caveats, leaderboard, summarize
-from fashion_bench.results.records import answers, load_runs
+from fashion_bench.results.records import correct_answers, load_runs
 from fashion_bench.results.schedules import budgets
 from fashion_bench.results.verdict import verdict
 
@@ -116,5 +116,5 @@ def test_what_differs_in_nothing_but_the_seed_is_one_entry(tmp_path):
         out = write_runs(tmp_path/str(i), dict(one=(.9, .9)))
         write_runs(out/'more', dict(one=(.5, .5)), **extra)
         runs = load_runs([out, out/'more'])
-        assert len(leaderboard(runs)) == 2 and len(set(answers(runs))) == 2, extra
+        assert len(leaderboard(runs)) == 2 and len(set(correct_answers(runs))) == 2, extra
         assert not any('counted once' in o for o in caveats(runs)), extra

@@ -17,10 +17,10 @@ def make_runs(root, models, seeds, images=400, classes=8, recipe=FINE_TUNE):
         for seed in range(seeds):
             d = root/f'timm-model{m}-{recipe[:16]}-seed{seed}'
             d.mkdir(parents=True)
-            right = hard + .5*rng.standard_normal(images) < np.quantile(hard, .5 + .02*m)
-            probs = .3*rng.dirichlet([1]*classes, images) + .7*np.eye(classes)[np.where(right, truth, (truth + 1) % classes)]
+            correct = hard + .5*rng.standard_normal(images) < np.quantile(hard, .5 + .02*m)
+            probs = .3*rng.dirichlet([1]*classes, images) + .7*np.eye(classes)[np.where(correct, truth, (truth + 1) % classes)]
             np.savez(d/'predictions.npz', image=np.array([f'{i}.jpg' for i in range(images)]), split=np.where(np.arange(images) % 2, 'test', 'valid'), target=truth, probs=probs)
-            figures = dict(valid_accuracy=right[::2].mean(), test_accuracy=right[1::2].mean(), minutes_per_epoch=1. + .3*((m*7) % 5), compute_minutes_per_epoch=1., wait_share=.05, parameters=5e6*(m+1), multiply_adds=1e9*(m+1))
+            figures = dict(valid_accuracy=correct[::2].mean(), test_accuracy=correct[1::2].mean(), minutes_per_epoch=1. + .3*((m*7) % 5), compute_minutes_per_epoch=1., wait_share=.05, parameters=5e6*(m+1), multiply_adds=1e9*(m+1))
             (d/'run.json').write_text(json.dumps(dict(id=d.name, folder=d.name, status='finished', spec=dict(data='f00d', model=f'timm/model{m}', weights='pretrained', recipe=recipe, size=96, seed=seed),
                 data=dict(source='a shop', load=dict(data='photos'), classes=[f'class {i}' for i in range(classes)], images=dict(train=900, valid=images//2, test=images//2)), source=dict(weights='pretrained'), environment=dict(device='cpu'), figures=figures)))
             (d/'history.csv').write_text('epoch,phase,train_loss,valid_loss,valid_accuracy\n1,frozen,1,1,.4\n2,unfrozen,.8,.9,.5\n')

@@ -34,11 +34,11 @@ class Forecast:
     def __init__(self,
         specs, # A `RunSpec` per run
         table, # The image table
-        places:int=1, # How many run at once
+        workers:int=1, # How many run at once
         now=time.perf_counter # Gives seconds
     ):
         n = int((table.split == 'train').sum())
-        self.places, self.now, self.specs = places, now, {o.id: o for o in specs}
+        self.workers, self.now, self.specs = workers, now, {o.id: o for o in specs}
         self.bs = {o.id: parse_recipe(o.recipe).bs for o in specs}
         self.per_epoch = {o.id: n//self.bs[o.id] for o in specs}
         self.steps = {o.id: self.per_epoch[o.id]*total_epochs(parse_recipe(o.recipe)) for o in specs}
@@ -47,7 +47,7 @@ class Forecast:
     def _kind(self, spec): return spec.model, spec.size
     def begin(self, spec): "`spec` starts"; self.running[spec.id] = [self.now(), 0]
 
-    def hear(self, spec, event):
+    def on_event(self, spec, event):
         "What `worker.Teller` tells of the run of `spec`"
         if event['event'] == 'epoch' and event['nth'] > 1 and not self.running[spec.id][1]: self.at[spec.id] = (event['nth']-1)*self.per_epoch[spec.id] # it was resumed
         if event['event'] == 'batches':
@@ -83,7 +83,7 @@ class Forecast:
         left = {k: self.run(o) for k,o in self.specs.items() if self.at[k] < self.steps[k]}
         known = [o for o in left.values() if o is not None]
         if left and not known: return None
-        return (sum(known) + median(known)*(len(left) - len(known)) if left else 0.)/min(self.places, max(len(left), 1))
+        return (sum(known) + median(known)*(len(left) - len(known)) if left else 0.)/min(self.workers, max(len(left), 1))
 
 # %% ../../nbs/follow/00_progress.ipynb #6d82831d
 def describe_run(
@@ -108,8 +108,8 @@ class BenchProgress:
     def before_bench(self,
         specs, # The plan: a `RunSpec` per run
         table, # The image table
-        places=1 # How many run at once
-    ): self.forecast, self.numbers = Forecast(specs, table, places), {}
+        workers=1 # How many run at once
+    ): self.forecast, self.numbers = Forecast(specs, table, workers), {}
 
     def decoding(self,
         images, # What `cache.build_cache` makes of each image, as it comes
@@ -125,10 +125,10 @@ class BenchProgress:
         self.forecast.begin(spec)
         self.say(self.name(spec))
 
-    def hear(self,
+    def on_event(self,
         spec, # Of which run
         event # What `worker.Teller` tells: a dictionary
-    ): self.forecast.hear(spec, event)
+    ): self.forecast.on_event(spec, event)
 
     def after_run(self,
         spec, # Which run
@@ -165,8 +165,8 @@ class BarProgress(BenchProgress):
         console=None # A rich `Console`; standard output by default
     ): self.console = console or Console()
 
-    def before_bench(self, specs, table, places=1):
-        super().before_bench(specs, table, places)
+    def before_bench(self, specs, table, workers=1):
+        super().before_bench(specs, table, workers)
         self.bar = Progress(TextColumn('{task.description}'), BarColumn(), TextColumn('{task.fields[left]}'), console=self.console, transient=True, disable=not self.console.is_terminal)
         self.grid = self.bar.add_task('', total=sum(self.forecast.steps.values()), left='')
         self.tasks, self.accs, self.epochs = {}, {}, {}
@@ -182,13 +182,13 @@ class BarProgress(BenchProgress):
         self.tasks[spec.id] = self.bar.add_task(f'{self.name(spec)}: loading', total=self.forecast.steps[spec.id], left='')
         if not self.console.is_terminal: self.say(self.name(spec))
 
-    def hear(self, spec, event):
-        super().hear(spec, event)
+    def on_event(self, spec, event):
+        super().on_event(spec, event)
         total = total_epochs(parse_recipe(spec.recipe))
         if event['event'] == 'epoch': self.epochs[spec.id] = event['nth']
         if event['event'] == 'accuracy':
             self.accs[spec.id] = event['value']
-            if not self.console.is_terminal: self.say(f"{self.number(spec) if self.forecast.places > 1 else '     '} epoch {self.epochs[spec.id]}/{total}: valid accuracy {event['value']:.3f} - {minutes_text(self.forecast.run(spec))} left for it, {minutes_text(self.forecast.all())} for all")
+            if not self.console.is_terminal: self.say(f"{self.number(spec) if self.forecast.workers > 1 else '     '} epoch {self.epochs[spec.id]}/{total}: valid accuracy {event['value']:.3f} - {minutes_text(self.forecast.run(spec))} left for it, {minutes_text(self.forecast.all())} for all")
         acc = f', valid accuracy {self.accs[spec.id]:.3f}' if spec.id in self.accs else ''
         self.bar.update(self.tasks[spec.id], completed=self.forecast.at[spec.id], description=f'{self.name(spec)}: epoch {self.epochs[spec.id]}/{total}{acc}', left=minutes_text(self.forecast.run(spec)))
         self._grid()

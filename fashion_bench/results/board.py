@@ -19,7 +19,7 @@ from ..base.errors import InputError
 from ..base.files import whole_file
 from ..base.specs import BUSY
 from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
-from .records import answers, as_frame, distinct_runs, entry_columns, metric_names, name_entries, one_data
+from .records import correct_answers, as_frame, distinct_runs, entry_columns, metric_names, name_entries, one_data
 
 # %% ../../nbs/results/03_board.ipynb #875b44f3
 WAITED = .1 # share of an epoch from which on a row says that it waited for data
@@ -96,7 +96,7 @@ def summarize(
     split = 'test' if len(done) and done.test_accuracy.notna().all() else 'valid'
     shown = {o: df[f'{split}_{o}'] for o in metric_names() if f'{split}_{o}' in df}
     df = _order(df.assign(split=np.where(df.finished, split, ''), rank_by=rank_by, **shown), f'valid_{rank_by}')
-    chosen, reported = (answers(runs, o) for o in ('valid', split))
+    chosen, reported = (correct_answers(runs, o) for o in ('valid', split))
     ends = _intervals(df, reported)
     df['rank'] = _places(df, chosen)
     for k in ('low', 'high', 'images', 'products'): df[k] = [ends.get(e, {}).get(k, np.nan) for e in df.entry]

@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from ..base.errors import InputError
 from .board import in_words, summarize
 from .confidence import compare_models
-from .records import answers, as_frame, entry_columns
+from .records import correct_answers, as_frame, entry_columns
 from .reference import reference_2021
 
 # %% ../../nbs/results/05_compare.ipynb #1f5faf20
@@ -83,12 +83,12 @@ def compare_runs(
     frames = [as_frame(o) for o in (before, after)]
     first, second = (summarize(o).dropna(subset=['accuracy']) for o in frames)
     if any('test' not in set(o.split) for o in (first, second)): split = 'valid'
-    right, how, rows = [answers(o, split) for o in frames], _how(pd.concat(frames)), []
+    correct, how, rows = [correct_answers(o, split) for o in frames], _how(pd.concat(frames)), []
     for a in first.itertuples():
         if (b := _partner(a, second, how)) is None: continue
         changed = [f'{k} {getattr(a, k, "?")} -> {getattr(b, k, "?")}' for k in (*how, 'machine', 'fingerprint') if getattr(a, k, None) != getattr(b, k, None)]
         changed += [f'minutes {when} are those of a busy machine' for when,o in (('before', a), ('after', b)) if o.busy]
-        rows.append(dict(model=a.entry, before=getattr(a, f'{split}_accuracy'), after=getattr(b, f'{split}_accuracy'), **_tested(a, b, *right),
+        rows.append(dict(model=a.entry, before=getattr(a, f'{split}_accuracy'), after=getattr(b, f'{split}_accuracy'), **_tested(a, b, *correct),
                          minutes=b.minutes_per_epoch/a.minutes_per_epoch, changed=', '.join(changed)))
     both = sorted(set(first.model) & set(second.model))
     if not rows and both: raise InputError(f"{in_words(both)} {'is' if len(both) == 1 else 'are'} in both in several ways, of which none is the same")

@@ -53,14 +53,14 @@ SEED_SD = .01 # of a seed's accuracy, where no model has shown it: between what 
 SEED_DOF = 5  # degrees of freedom that this counts for
 _ROOM = .03   # p(1-p) from which on there is room for all of it: accuracies from 0.03 to 0.97
 
-def _room(right): return min(1., right.mean()*(1 - right.mean())/_ROOM)
+def _room(correct): return min(1., correct.mean()*(1 - correct.mean())/_ROOM)
 
-def _shown(right, groups):
+def _shown(correct, groups):
     "What seeds add to the variance of a single seed's mean, from several seeds; and its degrees of freedom"
-    s = len(right)
+    s = len(correct)
     if s < 2: return 0., 0
-    chance = np.mean([_mean_variance(o, groups)[0] for o in right - right.mean(0)])*s/(s - 1)
-    return right.mean(1).var(ddof=1) - chance, s - 1
+    chance = np.mean([_mean_variance(o, groups)[0] for o in correct - correct.mean(0)])*s/(s - 1)
+    return correct.mean(1).var(ddof=1) - chance, s - 1
 
 @dataclass
 class SeedSpread:
@@ -70,7 +70,7 @@ class SeedSpread:
     known:bool           # Did some model run with several seeds? Else all is assumed
 
 def seed_spread(
-    tables, # Right answers (seeds, photos) of each model
+    tables, # Correct answers (seeds, photos) of each model
     groups=None # Product of each photo
 )->SeedSpread: # In the order of `tables`
     "What seeds add to each model's variance: as its own seeds show it, at least as all models' do together with what is assumed."
@@ -104,13 +104,13 @@ def _interval(x, level, groups, of_a_seed, seeds_dof):
                 se_seeds=np.sqrt(parts[1]), se_images=np.sqrt(images))
 
 def accuracy_interval(
-    right, # Right answers, shape (seeds, photos)
+    correct, # Correct answers, shape (seeds, photos)
     level:float=.95, # Of confidence
     groups=None, # Product of each photo, where several may show the same
-    others=() # Right answers of further models on the same photos, whose seeds tell how much seeds matter
+    others=() # Correct answers of further models on the same photos, whose seeds tell how much seeds matter
 )->dict: # `mean`, `low`, `high`, `seeds`, `images`, `products` (as many as photos without `groups`), the standard errors `se_seeds` and `se_images`, and `seeds_known`
     "Accuracy over seeds, photos and products, and between which values it lies. With one seed a spread of seeds is assumed."
-    x, *others = (np.atleast_2d(np.asarray(o, float)) for o in (right, *others))
+    x, *others = (np.atleast_2d(np.asarray(o, float)) for o in (correct, *others))
     spread = seed_spread([x, *others], groups)
     return dict(_interval(x, level, groups, spread.variances[0], spread.dof), seeds_known=spread.known)
 
@@ -134,10 +134,10 @@ def _paired(difference, groups, seeds, seeds_dof):
     return se, dof, float(p), images
 
 def compare_models(
-    a, # Right answers of one model, shape (seeds, photos)
+    a, # Correct answers of one model, shape (seeds, photos)
     b, # Of the other, on the same photos; another number of seeds is fine
     level:float=.95, # Of confidence of the interval
-    others=(), # Right answers of further models, whose seeds tell how much seeds matter
+    others=(), # Correct answers of further models, whose seeds tell how much seeds matter
     groups=None # Product of each photo
 )->dict: # `difference` of accuracies, `low` and `high`, `p` for a difference of none, `se_images`, `se_seeds`, `seeds_known`
     "Do two models differ? Paired over photos or products, with a part for the seeds of each. Raises `InputError` for other photos."
@@ -152,13 +152,13 @@ def compare_models(
 
 # %% ../../nbs/results/01_confidence.ipynb #14101fe5
 def rank_models(
-    answers:dict, # Right answers (seeds, photos) by model, all on the same photos
+    correct_answers:dict, # Correct answers (seeds, photos) by model, all on the same photos
     level:float=.95, # Of confidence of the whole table
     groups=None, # Product of each photo
     unknown:int=0 # Further models of the table, whose answers are not known
 )->pd.DataFrame: # A row per model, best first: `model`, `accuracy`, `low`, `high`, `seeds`, `rank` as text such as `1-3`, `best`, `worst`
     "Models by accuracy, with the places that each of them may have."
-    tables = {k: np.atleast_2d(np.asarray(v, float)) for k,v in answers.items()}
+    tables = {k: np.atleast_2d(np.asarray(v, float)) for k,v in correct_answers.items()}
     names, spread = list(tables), seed_spread(tables.values(), groups) if tables else None
     means = [tables[o].mean(0) for o in names]
     seeds = [v/len(tables[o]) for v,o in zip(spread.variances, names)] if names else []
@@ -194,13 +194,13 @@ def _posterior(means, covariance, spread):
     return centre, spread**2*np.eye(k) - spread**4*inverse + np.outer(rest, rest)/total, likely
 
 def chances(
-    answers:dict, # Right answers (seeds, photos) by model, all on the same photos
+    correct_answers:dict, # Correct answers (seeds, photos) by model, all on the same photos
     groups=None, # Product of each photo
     within:float=.01, # How near to the best is near
     draws:int=4000 # Of the accuracies that there may be
 )->pd.DataFrame: # A row per model, in the order of `answers`: `model`, `chance_best`, `chance_near`
     "How likely each model is the best, and how likely it is within a point of the best."
-    tables = [np.atleast_2d(np.asarray(o, float)) for o in answers.values()]
+    tables = [np.atleast_2d(np.asarray(o, float)) for o in correct_answers.values()]
     spread, rng = seed_spread(tables, groups), np.random.default_rng(0)
     covariance = mean_covariance([o.mean(0) for o in tables], groups)[0]
     covariance += np.diag([v/len(o) + 1e-12 for v,o in zip(spread.variances, tables)])
@@ -210,15 +210,15 @@ def chances(
     drawn = np.concatenate([rng.multivariate_normal(m, c, n, method='eigh') for (m,c,_),n in zip(found, times)])
     best = np.bincount(drawn.argmax(1), minlength=len(tables))/draws
     near = (drawn >= drawn.max(1, keepdims=True) - within).mean(0)
-    return pd.DataFrame(dict(model=list(answers), chance_best=best, chance_near=near))
+    return pd.DataFrame(dict(model=list(correct_answers), chance_best=best, chance_near=near))
 
 # %% ../../nbs/results/01_confidence.ipynb #cce436dd
 def seeds_needed(
-    a, # Right answers of one model, shape (seeds, photos)
+    a, # Correct answers of one model, shape (seeds, photos)
     b, # Of the other
     power:float=.8, # How likely the difference is to be seen then, if it is as large as it looks now
     most:int=50, # Seeds that one would run
-    others=(), # Right answers of further models, whose seeds tell how much seeds matter
+    others=(), # Correct answers of further models, whose seeds tell how much seeds matter
     groups=None # Product of each photo
 )->int|None: # Seeds of each model, as many as there are if they do already; `None` if `most` are not enough, or nothing is known of how seeds vary
     "How many seeds would show that two models differ."

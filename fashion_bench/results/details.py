@@ -94,10 +94,10 @@ def image_results(
     runs = distinct_runs(as_frame(where)).query("status == 'finished'")
     kept = [(r.path, p) for r in runs.itertuples() if (p := read_predictions(r.path, split)) and p['target'].ndim == 1]
     asked = {(p['image'].tobytes(), p['target'].tobytes(), p['probs'].shape) for _,p in kept}
-    if len(asked) != 1: return pd.DataFrame(columns=['image', 'true', 'right', 'said', 'share_said', 'sure'])
+    if len(asked) != 1: return pd.DataFrame(columns=['image', 'true', 'correct', 'said', 'share_said', 'sure'])
     classes, kept = np.array(read_classes(kept[0][0])), [p for _,p in kept]
     target = kept[0]['target']
     said, probs = np.array([o['probs'].argmax(1) for o in kept]), np.mean([o['probs'] for o in kept], 0)
     votes = np.array([np.bincount(o, minlength=len(classes)) for o in said.T])
-    df = pd.DataFrame(dict(image=kept[0]['image'], true=classes[target], right=(said == target).mean(0), said=classes[votes.argmax(1)], share_said=votes.max(1)/len(said), sure=probs[np.arange(len(target)), target]))
-    return df.sort_values(['right', 'sure'], ignore_index=True)
+    df = pd.DataFrame(dict(image=kept[0]['image'], true=classes[target], correct=(said == target).mean(0), said=classes[votes.argmax(1)], share_said=votes.max(1)/len(said), sure=probs[np.arange(len(target)), target]))
+    return df.sort_values(['correct', 'sure'], ignore_index=True)

@@ -275,7 +275,7 @@ def plot_images(
                 im.thumbnail((256, 256))
                 ax.imshow(im.convert('RGB'))
         except (OSError, ValueError): ax.text(.5, .5, 'not there', ha='center', va='center', transform=ax.transAxes, fontsize=8)
-        ax.set_title(f'{shorten(str(r.true), 18, placeholder="…")}\n→ {shorten(str(r.said), 16, placeholder="…")}' + ('' if r.right == 0 else f' {r.share_said:.0%}'), fontsize=7)
+        ax.set_title(f'{shorten(str(r.true), 18, placeholder="…")}\n→ {shorten(str(r.said), 16, placeholder="…")}' + ('' if r.correct == 0 else f' {r.share_said:.0%}'), fontsize=7)
     return axs
 
 # %% ../../nbs/results/07_plots.ipynb #678bebf1
@@ -283,4 +283,4 @@ def disagreements(
     frame:pd.DataFrame # As `details.image_results` gives it
 )->pd.DataFrame: # Its rows in another order
     "The images on which the models are least of one mind first."
-    return frame.assign(split=(frame.right - .5).abs()).sort_values(['split', 'share_said'], kind='stable', ignore_index=True).drop(columns='split')
+    return frame.assign(split=(frame.correct - .5).abs()).sort_values(['split', 'share_said'], kind='stable', ignore_index=True).drop(columns='split')

@@ -1,6 +1,6 @@
 """What a folder of runs holds: a row per run, and which images each model got right.
 
-Everything after a benchmark works on plain records with pandas: no model is loaded, so that a folder of runs from another machine is read in a moment. `load_runs` reads folders into one frame with a row per run, `name_entries` says which runs are one entry of the leaderboard, `by_data` keeps apart what is on other data, and `answers` collects which images each entry got right.
+Everything after a benchmark works on plain records with pandas: no model is loaded, so that a folder of runs from another machine is read in a moment. `load_runs` reads folders into one frame with a row per run, `name_entries` says which runs are one entry of the leaderboard, `by_data` keeps apart what is on other data, and `correct_answers` collects which images each entry got right.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/records.html.md"""
 
@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/results/records.html.md"""
 
 # %% auto #0
 __all__ = ['metric_names', 'runs_frame', 'read_predictions', 'load_runs', 'as_frame', 'entry_columns', 'name_entries',
-           'distinct_runs', 'by_data', 'one_data', 'Answers', 'answers']
+           'distinct_runs', 'by_data', 'one_data', 'CorrectAnswers', 'correct_answers']
 
 # %% ../../nbs/results/02_records.ipynb #7252fba3
 from collections import Counter
@@ -226,16 +226,16 @@ def one_data(
                      "Look at one at a time: `by_data(where)[...]` in Python, --data on the command line, or a folder for each")
 
 # %% ../../nbs/results/02_records.ipynb #80bb5f70
-def _right(p):
-    "Right answers; where an image has several classes, the share of them"
+def _correct(p):
+    "Correct answers; where an image has several classes, the share of them"
     return p['probs'].argmax(1) == p['target'] if p['target'].ndim == 1 else ((p['probs'] > .5) == p['target']).mean(1)
 
 def _asked(p):
     "What was to be answered: a hash of images and targets"
     return blake2b(json.dumps([p['image'].tolist(), p['target'].tolist()]).encode(), digest_size=8).hexdigest()
 
-class Answers(dict):
-    "Arrays (seeds, images) of right answers by entry. `groups` is the product of each image, or `None`; `unknown` says of entries why they are not here."
+class CorrectAnswers(dict):
+    "Arrays (seeds, images) of correct answers by entry. `groups` is the product of each image, or `None`; `unknown` says of entries why they are not here."
     def __init__(self): self.groups, self.unknown, self.asked, self.multilabel = None, {}, '', False
 
 def _nothing_known(found, what):
@@ -243,12 +243,12 @@ def _nothing_known(found, what):
     found.unknown |= {o: f'its predictions are of one {what}, which tells nothing of chance' for o in found}
     found.clear()
 
-def answers(
+def correct_answers(
     where, # As `as_frame` takes it; the runs' folders must be there
     split:str='test' # Or `valid`
-)->Answers: # On the same images under the same labels
+)->CorrectAnswers: # On the same images under the same labels
     "Which images each entry got right."
-    df, found = name_entries(distinct_runs(as_frame(where))), Answers()
+    df, found = name_entries(distinct_runs(as_frame(where))), CorrectAnswers()
     done = df[df.status == 'finished'].sort_values('seed')
     kept = {r.Index: p for r in done.itertuples() if r.path and (p := read_predictions(r.path, split))}
     asked = {k: _asked(p) for k,p in kept.items()}
@@ -257,7 +257,7 @@ def answers(
         lost, odd = [o for o in rows.index if o not in kept], [o for o in rows.index if asked.get(o, found.asked) != found.asked]
         if lost: found.unknown[entry] = f"its predictions are missing: {rows.folder[lost[0]] or entry}/predictions.npz"
         elif odd: found.unknown[entry] = f"its predictions are of other images or labels: {rows.folder[odd[0]] or entry}/predictions.npz"
-        else: found[entry] = np.array([_right(kept[o]) for o in rows.index])
+        else: found[entry] = np.array([_correct(kept[o]) for o in rows.index])
     same = [p for k,p in kept.items() if asked[k] == found.asked]
     found.groups = next((p['group'] for p in same if 'group' in p), None)
     n = len(set(found.groups.tolist())) if found.groups is not None else len(same[0]['target']) if same else 0

@@ -201,7 +201,7 @@ def _image_part(runs, records, split):
     "The images that all get wrong, and those on which models disagree"
     hard, root = image_results(runs, split), next((o['data']['root'] for o in records if o.get('data', {}).get('root')), None)
     if not len(hard) or not root or not (Path(root)/str(hard.image[0])).is_file(): return ''
-    wrong = hard[hard.right == 0]
+    wrong = hard[hard.correct == 0]
     return ((figure_html(lambda: plot_images(wrong, root), f'{len(wrong):,} of {len(hard):,} images are taken wrongly by every model and seed; look here for wrong labels. Above each its label, and what most take it for.', False) if len(wrong) else '')
             + figure_html(lambda: plot_images(disagreements(hard), root), 'The images on which models and seeds disagree most.', False))
 

@@ -18,7 +18,7 @@ from .board import in_words, score_text, standing, summarize
 from .confidence import rank_models
 from .details import SERIES, best_epochs, run_series
 from .plots import CYCLE
-from .records import answers, as_frame, distinct_runs, name_entries, one_data
+from .records import correct_answers, as_frame, distinct_runs, name_entries, one_data
 
 # %% ../../nbs/results/08_schedules.ipynb #b162f343
 def _named(where):
@@ -44,15 +44,15 @@ def budgets(
     "Schedules by length; raises `InputError` if no run is finished, or they are on several sets of data."
     runs = _named(where)
     if not len(runs): raise InputError("no run is finished: there are no schedules to compare")
-    ends, right = best_epochs(runs, frozen=False), answers(runs, 'valid')
+    ends, correct = best_epochs(runs, frozen=False), correct_answers(runs, 'valid')
     ends = ends.groupby('entry')[['epochs', 'last', 'best', 'epoch']].mean().set_axis(['epochs', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch'], axis=1)
     df = summarize(runs).merge(ends, how='left', left_on='entry', right_index=True)
     if (lost := df.entry[df.epochs.isna()].tolist()): raise InputError(f"the history of {in_words(lost)} is not there, or cannot be read")
     df['schedule'] = df.entry.map(_short(df))
     df['rank'] = ''
     for _, rows in df.groupby('epochs'):
-        known = {o: right[o] for o in rows.entry if o in right}
-        places = rank_models(known, groups=right.groups, unknown=len(rows) - len(known)).set_index('model')['rank'] if known and not right.multilabel else {}
+        known = {o: correct[o] for o in rows.entry if o in correct}
+        places = rank_models(known, groups=correct.groups, unknown=len(rows) - len(known)).set_index('model')['rank'] if known and not correct.multilabel else {}
         df.loc[rows.index, 'rank'] = ['1' if len(rows) == 1 else places.get(o, '?') for o in rows.entry]
     df['epochs'] = df.epochs.round().astype(int)
     return df.sort_values(['epochs', 'valid_accuracy'], ascending=[True, False], ignore_index=True)[['schedule', 'epochs', 'rank', 'seeds', 'seed_spread', 'accuracy', 'low', 'high', 'split', 'valid_accuracy', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch']]

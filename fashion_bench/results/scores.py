@@ -60,9 +60,9 @@ def calibration_error(
     "Mean distance between how sure the answers of a bin are and how many of them are right, weighted by their number."
     probs, targets = np.asarray(probs), np.asarray(targets)
     if np.isnan(probs).any(): return float('nan')
-    sure, right = probs.max(1), probs.argmax(1) == targets
+    sure, correct = probs.max(1), probs.argmax(1) == targets
     which = np.minimum((sure*bins).astype(int), bins-1)
-    return float(sum(abs(sure[o].mean() - right[o].mean())*o.mean() for b in range(bins) if (o := which == b).any()))
+    return float(sum(abs(sure[o].mean() - correct[o].mean())*o.mean() for b in range(bins) if (o := which == b).any()))
 
 # %% ../../nbs/results/00_scores.ipynb #03b7334f
 @metric('accuracy')

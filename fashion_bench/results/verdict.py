@@ -12,7 +12,7 @@ __all__ = ['verdict']
 # %% ../../nbs/results/09_verdict.ipynb #5751e61e
 from .board import in_words, one_model, percent, score_text, standing, summarize
 from .confidence import SEED_SD, seeds_needed
-from .records import answers, as_frame
+from .records import correct_answers, as_frame
 
 # %% ../../nbs/results/09_verdict.ipynb #1b2840fc
 def verdict(
@@ -52,10 +52,10 @@ def _seeds(done):
 
 def _what_would(done, tied, runs):
     "What would part the first two, in a sentence"
-    right = answers(runs, 'valid')
-    others = [v for k,v in right.items() if k not in (done.entry[0], tied[0])]
+    correct = correct_answers(runs, 'valid')
+    others = [v for k,v in correct.items() if k not in (done.entry[0], tied[0])]
     if (done.seed_spread == 'assumed').any(): return ''
-    n = seeds_needed(right[done.entry[0]], right[tied[0]], others=others, groups=right.groups)
+    n = seeds_needed(correct[done.entry[0]], correct[tied[0]], others=others, groups=correct.groups)
     if n and n <= done.seeds[:2].max(): return '' # there are as many; it is the correction for all pairs that leaves it open
     return f" About {n} seeds each would part the first two." if n else " More seeds would not part the first two; more photos might."
 

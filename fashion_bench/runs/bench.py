@@ -27,7 +27,8 @@ from ..models.registry import model_inputs
 from ..follow.progress import BenchProgress, minutes_text
 from .grid import parse_minutes, plan_bench
 from .run import read_record, tidy
-from .engines.local import InProcess, Processes
+from .engines.local import Processes
+from .engines.in_process import InProcess
 
 # %% ../../nbs/runs/05_bench.ipynb #bc7d3639
 def _cost_key(spec): return spec.model, spec.recipe, spec.size
@@ -79,7 +80,7 @@ def _is_outcome(record):
     return record.get('status') == 'finished' and asked and isinstance(record.get('source'), dict) and 'seconds' in record
 
 class _Work:
-    "The runs of a grid, shared out among the places of an engine"
+    "The runs of a grid, shared out among the workers of an engine"
     def __init__(self, specs, table, out, engine, progress, budget, caches, followers=(), **kwargs):
         self.specs, self.table, self.out, self.engine, self.progress, self.caches, self.followers, self.kwargs = specs, table, out, engine, progress, caches, followers, kwargs
         self.lock, self.left, self.elsewhere, self.records, self.stopped = threading.RLock(), list(specs), [], {}, False
@@ -115,9 +116,9 @@ class _Work:
             if not busy or self.costs.get(_cost_key(spec), (0., True))[1]: self.costs[_cost_key(spec)] = record['seconds']/60, busy
         self._told('after_run', spec, record, known)
 
-    def _run(self, spec, place, more):
+    def _run(self, spec, worker, more):
         "What the engine gives back; what it raises is a failure of this run, and not the end of all"
-        try: return self.engine.run(spec, self.table, self.out, lambda e: self._told('hear', spec, e), cache=self.caches.get(_pixels(spec)), place=place, more=more, **self.kwargs)
+        try: return self.engine.run(spec, self.table, self.out, lambda e: self._told('on_event', spec, e), cache=self.caches.get(_pixels(spec)), worker=worker, more=more, **self.kwargs)
         except (OSError, InterruptedError): raise # of the disk, or of a benchmark that is over
         except Exception as e: return dict(status='failed', failure=dict(type=type(e).__name__, phase='engine', message=str(e)[:500]))
 
@@ -132,7 +133,7 @@ class _Work:
         if read_record(self.out/spec.folder) != whole: write_json(self.out/spec.folder/'run.json', whole)
         return whole
 
-    def do(self, spec, place=0, before=None):
+    def do(self, spec, worker=0, before=None):
         "Do `spec`, unless it is done; `False` if another process has it. `before` is what it had on disk when the benchmark began to wait for it"
         with claim(self.out/spec.folder) as ours:
             if not ours: return False
@@ -145,23 +146,23 @@ class _Work:
                 with self.lock:
                     more = bool(self.left)
                     for o in self.followers: o.look_at(spec.folder)
-                self._settle(spec, self._keep(spec, self._run(spec, place, more)))
+                self._settle(spec, self._keep(spec, self._run(spec, worker, more)))
         return True
 
-    def place(self, nth):
-        "What one place does: run after run"
+    def work(self, nth):
+        "What one worker does: run after run"
         while spec := self._next():
             before = read_record(self.out/spec.folder) or {}
             if not self.do(spec, nth): self.elsewhere.append((spec, before))
 
     def all(self):
         "The records of all runs"
-        places = min(self.engine.places, len(self.specs))
-        if places == 1: self.place(0) # in this thread, where Ctrl-C arrives
+        workers = min(self.engine.workers, len(self.specs))
+        if workers == 1: self.work(0) # in this thread, where Ctrl-C arrives
         else:
-            with ThreadPoolExecutor(places) as pool:
+            with ThreadPoolExecutor(workers) as pool:
                 try:
-                    for o in [pool.submit(self.place, i) for i in range(places)]: o.result()
+                    for o in [pool.submit(self.work, i) for i in range(workers)]: o.result()
                 except BaseException:
                     self.stopped = True
                     self.engine.close()
@@ -205,7 +206,7 @@ def bench(
     engine = engine or (Processes(jobs, parse_minutes(time_limit) if time_limit else None) if isolate else InProcess(cbs, bars))
     specs = plan_bench(table, models, **kwargs)
     out, progress = check_out(out, table), progress or BenchProgress()
-    progress.before_bench(specs, table, min(engine.places, len(specs)))
+    progress.before_bench(specs, table, min(engine.workers, len(specs)))
     followers = []
     try:
         todo = [o for o in specs if (read_record(out/o.folder) or {}).get('status') != 'finished']

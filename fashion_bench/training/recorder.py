@@ -24,7 +24,7 @@ class DeviceSmoothLoss(AvgSmoothLoss):
         self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
 
 # %% ../../nbs/training/03_recorder.ipynb #f4a02414
-def _right(pred, y):
+def _correct(pred, y):
     "How many answers in a batch are right; where an image has several classes, each counts for its share of the image"
     if y.ndim == 1: return (pred.argmax(1) == y).sum()
     return ((pred > 0) == (y > .5)).float().mean(1).sum()
@@ -51,7 +51,7 @@ class RunRecorder(Callback):
         if not isinstance(self.recorder.smooth_loss, DeviceSmoothLoss): self.recorder.smooth_loss = DeviceSmoothLoss(self.recorder.smooth_loss.beta)
 
     def before_train(self):
-        self.seen, self.right, self.trained = 0, 0, True
+        self.seen, self.correct, self.trained = 0, 0, True
         self.clock.start()
 
     def before_validate(self): self.clock.start()
@@ -62,7 +62,7 @@ class RunRecorder(Callback):
 
     def after_batch(self):
         if self.training:
-            self.seen, self.right = self.seen + len(self.yb[0]), self.right + _right(self.pred.detach(), self.yb[0])
+            self.seen, self.correct = self.seen + len(self.yb[0]), self.correct + _correct(self.pred.detach(), self.yb[0])
             self.losses.append((len(self.steps), self.loss.detach()))
             if len(self.losses) % self.every == 0: self._check(self.losses[-self.every:]) # a GPU is asked once in a while
         self.clock.done()
@@ -88,7 +88,7 @@ class RunRecorder(Callback):
         self.trained = False
         losses = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1]))
         figures = {'valid_accuracy' if k.startswith('accuracy') else k: float(o) for k,o in losses.items()}
-        figures['train_accuracy'] = float(self.right)/max(self.seen, 1)
+        figures['train_accuracy'] = float(self.correct)/max(self.seen, 1)
         self.history.append(dict(epoch=len(self.history)+1, phase=self.phase, **figures, images=self.seen, **self._costs()))
         self.write()
 
