@@ -48,7 +48,7 @@ class Forecast:
     def begin(self, spec): "`spec` starts"; self.running[spec.id] = [self.now(), 0]
 
     def on_event(self, spec, event):
-        "What `worker.Teller` tells of the run of `spec`"
+        "What `EmitEvents` tells of the run of `spec`"
         if event['event'] == 'epoch' and event['nth'] > 1 and not self.running[spec.id][1]: self.at[spec.id] = (event['nth']-1)*self.per_epoch[spec.id] # it was resumed
         if event['event'] == 'batches':
             self.at[spec.id] += event['n']
@@ -127,7 +127,7 @@ class BenchProgress:
 
     def on_event(self,
         spec, # Of which run
-        event # What `worker.Teller` tells: a dictionary
+        event # An event of `EmitEvents`, a dictionary
     ): self.forecast.on_event(spec, event)
 
     def after_run(self,

@@ -70,14 +70,14 @@ def _places(df, found):
     "A place for each row of `df`, which are in order: a range, `?` where nothing is known, `-` for what failed"
     n = int(df.finished.sum())
     if n == 1: return ['1' if f else '-' for f in df.finished]
-    known = {} if found.multilabel or not found else rank_models(found, groups=found.groups, unknown=n - len(found)).set_index('model')['rank'].to_dict()
+    known = {} if found.multilabel or not found else rank_models(found, clusters=found.clusters, unknown=n - len(found)).set_index('model')['rank'].to_dict()
     return [known.get(e, '?') if f else '-' for e,f in zip(df.entry, df.finished)]
 
 def _intervals(df, found):
     "Of each row the ends of its interval, and what they rest on"
     if found.multilabel: return {}
     others = {e: [v for k,v in found.items() if k != e] for e in found}
-    return {e: accuracy_interval(v, groups=found.groups, others=others[e]) for e,v in found.items()}
+    return {e: accuracy_interval(v, clusters=found.clusters, others=others[e]) for e,v in found.items()}
 
 def _spread(seeds, known):
     "Where it is known from how much seeds vary"
@@ -100,10 +100,10 @@ def summarize(
     ends = _intervals(df, reported)
     df['rank'] = _places(df, chosen)
     for k in ('low', 'high', 'images', 'products'): df[k] = [ends.get(e, {}).get(k, np.nan) for e in df.entry]
-    known = bool(chosen) and seed_spread(chosen.values(), chosen.groups).known
+    known = bool(chosen) and seed_spread(chosen.values(), chosen.clusters).known
     tested = set() if chosen.multilabel or reported.multilabel else set(chosen) | set(reported)
     df['seed_spread'] = [_spread(s, known) if e in tested else '' for s,e in zip(df.seeds, df.entry)]
-    likely = chances(chosen, chosen.groups).set_index('model') if len(chosen) == len(done) > 1 and not chosen.multilabel else pd.DataFrame()
+    likely = chances(chosen, chosen.clusters).set_index('model') if len(chosen) == len(done) > 1 and not chosen.multilabel else pd.DataFrame()
     for k in ('chance_best', 'chance_near'): df[k] = df.entry.map(likely[k]) if k in likely else np.nan
     why = chosen.unknown | reported.unknown
     df['note'] = ['; '.join(o for o in (n, why.get(e, '') if any(r.path) else '') if o) for e,n,r in zip(df.entry, df.note, (runs[runs.entry == e] for e in df.entry))]

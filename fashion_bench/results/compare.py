@@ -70,8 +70,8 @@ def _tested(a, b, before, after):
     same = a.fingerprint == b.fingerprint and before.asked == after.asked
     if not same or a.entry not in before or b.entry not in after: return dict.fromkeys(('difference', 'low', 'high', 'p'), np.nan)
     others = [v for side,e in ((before, a.entry), (after, b.entry)) for k,v in side.items() if k != e]
-    groups = after.groups if after.groups is not None else before.groups
-    found = compare_models(after[b.entry], before[a.entry], others=others, groups=groups)
+    clusters = after.clusters if after.clusters is not None else before.clusters
+    found = compare_models(after[b.entry], before[a.entry], others=others, clusters=clusters)
     return {k: found[k] for k in ('difference', 'low', 'high', 'p')}
 
 def compare_runs(

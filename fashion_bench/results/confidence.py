@@ -22,20 +22,20 @@ from statsmodels.stats.proportion import proportion_confint
 from ..base.errors import InputError
 
 # %% ../../nbs/results/01_confidence.ipynb #abf174da
-def _units(n, groups):
+def _units(n, clusters):
     "Number and size of the independent observations among `n` photos: the photos, or the products that they show"
-    codes = np.arange(n) if groups is None else pd.factorize(np.asarray(groups))[0]
+    codes = np.arange(n) if clusters is None else pd.factorize(np.asarray(clusters))[0]
     if len(codes) != n: raise InputError(f"{n} photos need as many products, and {len(codes)} were given")
     return codes, np.bincount(codes)
 
 def mean_covariance(
     values, # Shape (rows, photos)
-    groups=None # Product of each photo, where several may show the same
+    clusters=None # Product of each photo, where several may show the same
 )->tuple: # Covariances of the rows' means, of shape (rows, rows); and their degrees of freedom
     "How much means over photos vary, and vary together, because others might have been photographed."
     v = np.atleast_2d(np.asarray(values, float))
     n = v.shape[1]
-    codes, sizes = _units(n, groups)
+    codes, sizes = _units(n, clusters)
     if len(sizes) < 2: raise InputError(f"an interval needs photos of at least 2 products, or 2 photos, and there {'is' if len(sizes) == 1 else 'are'} {len(sizes)}")
     sums = np.array([np.bincount(codes, row) for row in v - v.mean(1, keepdims=True)])/n/np.sqrt(1 - sizes/n)
     terms = (sums**2).sum(0)
@@ -43,9 +43,9 @@ def mean_covariance(
     worth = 2*terms.sum()**2/uneven if uneven > 1e-12*terms.sum()**2 else np.inf
     return sums@sums.T, max(min(n*n/(sizes**2).sum() - 1, worth), 1.)
 
-def _mean_variance(values, groups=None):
+def _mean_variance(values, clusters=None):
     "Variance of the mean of one row, and its degrees of freedom"
-    found, dof = mean_covariance(values, groups)
+    found, dof = mean_covariance(values, clusters)
     return found[0, 0], dof
 
 # %% ../../nbs/results/01_confidence.ipynb #63088a9f
@@ -55,11 +55,11 @@ _ROOM = .03   # p(1-p) from which on there is room for all of it: accuracies fro
 
 def _room(correct): return min(1., correct.mean()*(1 - correct.mean())/_ROOM)
 
-def _shown(correct, groups):
+def _shown(correct, clusters):
     "What seeds add to the variance of a single seed's mean, from several seeds; and its degrees of freedom"
     s = len(correct)
     if s < 2: return 0., 0
-    chance = np.mean([_mean_variance(o, groups)[0] for o in correct - correct.mean(0)])*s/(s - 1)
+    chance = np.mean([_mean_variance(o, clusters)[0] for o in correct - correct.mean(0)])*s/(s - 1)
     return correct.mean(1).var(ddof=1) - chance, s - 1
 
 @dataclass
@@ -71,10 +71,10 @@ class SeedSpread:
 
 def seed_spread(
     tables, # Correct answers (seeds, photos) of each model
-    groups=None # Product of each photo
+    clusters=None # Product of each photo
 )->SeedSpread: # In the order of `tables`
     "What seeds add to each model's variance: as its own seeds show it, at least as all models' do together with what is assumed."
-    shown, dofs = (np.array(o, float) for o in zip(*[_shown(x, groups) for x in tables]))
+    shown, dofs = (np.array(o, float) for o in zip(*[_shown(x, clusters) for x in tables]))
     room = np.array([_room(x) for x in tables])
     unit = np.divide(shown, room**2, out=np.full(len(room), SEED_SD**2), where=room > 0)
     n = dofs.sum()
@@ -90,11 +90,11 @@ def _satterthwaite(parts, dofs):
     total, spread = sum(parts), sum(p*p/d for p,d in zip(parts, dofs) if p > 0)
     return max(total*total/spread, 1.) if spread > 0 else np.inf
 
-def _interval(x, level, groups, of_a_seed, seeds_dof):
+def _interval(x, level, clusters, of_a_seed, seeds_dof):
     "What `accuracy_interval` gives, by the variance of a single seed"
     (s, n), mean = x.shape, x.mean()
-    images, dof = _mean_variance(x.mean(0), groups)
-    parts, products = (images, of_a_seed/s), len(_units(n, groups)[1])
+    images, dof = _mean_variance(x.mean(0), clusters)
+    parts, products = (images, of_a_seed/s), len(_units(n, clusters)[1])
     if s == 1 and products == n: dof = n - 1 # the variance of single answers is known from their mean
     var = sum(parts)
     worth = mean*(1 - mean)/var if var > 0 else products # independent photos that tell as much
@@ -106,29 +106,29 @@ def _interval(x, level, groups, of_a_seed, seeds_dof):
 def accuracy_interval(
     correct, # Correct answers, shape (seeds, photos)
     level:float=.95, # Of confidence
-    groups=None, # Product of each photo, where several may show the same
+    clusters=None, # Product of each photo, where several may show the same
     others=() # Correct answers of further models on the same photos, whose seeds tell how much seeds matter
 )->dict: # `mean`, `low`, `high`, `seeds`, `images`, `products` (as many as photos without `groups`), the standard errors `se_seeds` and `se_images`, and `seeds_known`
     "Accuracy over seeds, photos and products, and between which values it lies. With one seed a spread of seeds is assumed."
     x, *others = (np.atleast_2d(np.asarray(o, float)) for o in (correct, *others))
-    spread = seed_spread([x, *others], groups)
-    return dict(_interval(x, level, groups, spread.variances[0], spread.dof), seeds_known=spread.known)
+    spread = seed_spread([x, *others], clusters)
+    return dict(_interval(x, level, clusters, spread.variances[0], spread.dof), seeds_known=spread.known)
 
 # %% ../../nbs/results/01_confidence.ipynb #9a4f7b11
 FEW = 25 # photos, or products, on which models differ, below which a t-test is not enough
 
-def _sign_test(difference, groups):
+def _sign_test(difference, clusters):
     "p of the exact sign test; `None` if the photos or products that differ are not few"
-    sums = np.bincount(_units(len(difference), groups)[0], difference).round(9)
+    sums = np.bincount(_units(len(difference), clusters)[0], difference).round(9)
     ahead, differ = int((sums > 0).sum()), int((sums != 0).sum())
     return None if differ >= FEW else stats.binomtest(ahead, differ).pvalue if differ else 1.
 
-def _paired(difference, groups, seeds, seeds_dof):
+def _paired(difference, clusters, seeds, seeds_dof):
     "Standard error of a mean difference, its degrees of freedom, and p for none; `seeds` is the variance that seeds add"
-    (images, dof), size = _mean_variance(difference, groups), abs(difference.mean())
+    (images, dof), size = _mean_variance(difference, clusters), abs(difference.mean())
     se = np.sqrt(images + seeds)
-    dof = _satterthwaite((images, seeds), (dof, seeds_dof)) if se > 0 else len(_units(len(difference), groups)[1]) - 1
-    p, exact = 2*special.stdtr(dof, -size/se) if se > 0 else 0., _sign_test(difference, groups)
+    dof = _satterthwaite((images, seeds), (dof, seeds_dof)) if se > 0 else len(_units(len(difference), clusters)[1]) - 1
+    p, exact = 2*special.stdtr(dof, -size/se) if se > 0 else 0., _sign_test(difference, clusters)
     if exact is not None and exact > p: # and the standard error that goes with it
         p, se = exact, size/max(-special.stdtrit(dof, exact/2), 1e-9)
     return se, dof, float(p), images
@@ -138,15 +138,15 @@ def compare_models(
     b, # Of the other, on the same photos; another number of seeds is fine
     level:float=.95, # Of confidence of the interval
     others=(), # Correct answers of further models, whose seeds tell how much seeds matter
-    groups=None # Product of each photo
+    clusters=None # Product of each photo
 )->dict: # `difference` of accuracies, `low` and `high`, `p` for a difference of none, `se_images`, `se_seeds`, `seeds_known`
     "Do two models differ? Paired over photos or products, with a part for the seeds of each. Raises `InputError` for other photos."
     a, b, *others = (np.atleast_2d(np.asarray(o, float)) for o in (a, b, *others))
     if a.shape[1] != b.shape[1]: raise InputError(f"models are compared on the same photos, and these have {a.shape[1]} and {b.shape[1]}")
-    d, spread = a.mean(0) - b.mean(0), seed_spread([a, b, *others], groups)
+    d, spread = a.mean(0) - b.mean(0), seed_spread([a, b, *others], clusters)
     seeds = spread.variances[0]/len(a) + spread.variances[1]/len(b)
-    se, dof, p, images = _paired(d, groups, seeds, spread.dof)
-    half = se*special.stdtrit(dof, .5 + level/2) or 1 - ((1-level)/2)**(1/len(_units(len(d), groups)[1])) # alike: the rule of three
+    se, dof, p, images = _paired(d, clusters, seeds, spread.dof)
+    half = se*special.stdtrit(dof, .5 + level/2) or 1 - ((1-level)/2)**(1/len(_units(len(d), clusters)[1])) # alike: the rule of three
     low, high = max(d.mean() - half, -1.), min(d.mean() + half, 1.)
     return dict(difference=d.mean(), low=low, high=high, p=p, se_images=np.sqrt(images), se_seeds=np.sqrt(seeds), seeds_known=spread.known)
 
@@ -154,16 +154,16 @@ def compare_models(
 def rank_models(
     correct_answers:dict, # Correct answers (seeds, photos) by model, all on the same photos
     level:float=.95, # Of confidence of the whole table
-    groups=None, # Product of each photo
+    clusters=None, # Product of each photo
     unknown:int=0 # Further models of the table, whose answers are not known
 )->pd.DataFrame: # A row per model, best first: `model`, `accuracy`, `low`, `high`, `seeds`, `rank` as text such as `1-3`, `best`, `worst`
     "Models by accuracy, with the places that each of them may have."
     tables = {k: np.atleast_2d(np.asarray(v, float)) for k,v in correct_answers.items()}
-    names, spread = list(tables), seed_spread(tables.values(), groups) if tables else None
+    names, spread = list(tables), seed_spread(tables.values(), clusters) if tables else None
     means = [tables[o].mean(0) for o in names]
     seeds = [v/len(tables[o]) for v,o in zip(spread.variances, names)] if names else []
     pairs = list(combinations(range(len(names)), 2))
-    ps = [_paired(means[i] - means[j], groups, seeds[i] + seeds[j], spread.dof)[2] for i,j in pairs]
+    ps = [_paired(means[i] - means[j], clusters, seeds[i] + seeds[j], spread.dof)[2] for i,j in pairs]
     sure = multipletests(ps, 1 - level, method='holm')[0] if pairs else []
     ahead, behind = np.zeros(len(names), int), np.zeros(len(names), int) # of each, those surely better and surely worse
     for (i, j), differ in zip(pairs, sure):
@@ -173,7 +173,7 @@ def rank_models(
         behind[better] += 1
     rows = []
     for k,n in enumerate(names):
-        found = _interval(tables[n], level, groups, spread.variances[k], spread.dof)
+        found = _interval(tables[n], level, clusters, spread.variances[k], spread.dof)
         rows.append((n, found['mean'], found['low'], found['high'], found['seeds'], ahead[k] + 1, len(names) + unknown - behind[k]))
     df = pd.DataFrame(rows, columns=['model', 'accuracy', 'low', 'high', 'seeds', 'best', 'worst'])
     df['rank'] = [str(b) if b == w else f'{b}-{w}' for b,w in zip(df.best, df.worst)]
@@ -195,14 +195,14 @@ def _posterior(means, covariance, spread):
 
 def chances(
     correct_answers:dict, # Correct answers (seeds, photos) by model, all on the same photos
-    groups=None, # Product of each photo
+    clusters=None, # Product of each photo
     within:float=.01, # How near to the best is near
     draws:int=4000 # Of the accuracies that there may be
 )->pd.DataFrame: # A row per model, in the order of `answers`: `model`, `chance_best`, `chance_near`
     "How likely each model is the best, and how likely it is within a point of the best."
     tables = [np.atleast_2d(np.asarray(o, float)) for o in correct_answers.values()]
-    spread, rng = seed_spread(tables, groups), np.random.default_rng(0)
-    covariance = mean_covariance([o.mean(0) for o in tables], groups)[0]
+    spread, rng = seed_spread(tables, clusters), np.random.default_rng(0)
+    covariance = mean_covariance([o.mean(0) for o in tables], clusters)[0]
     covariance += np.diag([v/len(o) + 1e-12 for v,o in zip(spread.variances, tables)])
     found = [_posterior(np.array([o.mean() for o in tables]), covariance, o) for o in _SPREADS]
     weights = special.softmax([likely + np.log(o) for (_,_,likely),o in zip(found, _SPREADS)]) # flat in the spread
@@ -219,14 +219,14 @@ def seeds_needed(
     power:float=.8, # How likely the difference is to be seen then, if it is as large as it looks now
     most:int=50, # Seeds that one would run
     others=(), # Correct answers of further models, whose seeds tell how much seeds matter
-    groups=None # Product of each photo
+    clusters=None # Product of each photo
 )->int|None: # Seeds of each model, as many as there are if they do already; `None` if `most` are not enough, or nothing is known of how seeds vary
     "How many seeds would show that two models differ."
     a, b = (np.atleast_2d(np.asarray(o, float)) for o in (a, b))
-    found, spread = compare_models(a, b, others=others, groups=groups), seed_spread([a, b, *map(np.atleast_2d, others)], groups)
+    found, spread = compare_models(a, b, others=others, clusters=clusters), seed_spread([a, b, *map(np.atleast_2d, others)], clusters)
     if not found['seeds_known'] or found['difference'] == 0: return None
     if found['p'] < .05: return max(len(a), len(b))
-    dof = _mean_variance(a.mean(0) - b.mean(0), groups)[1]
+    dof = _mean_variance(a.mean(0) - b.mean(0), clusters)[1]
     for s in range(2, most+1):
         parts = found['se_images']**2, spread.variances[:2].sum()/s
         dofs = _satterthwaite(parts, (dof, spread.dof + 2*(s-1)))

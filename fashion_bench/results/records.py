@@ -235,8 +235,8 @@ def _asked(p):
     return blake2b(json.dumps([p['image'].tolist(), p['target'].tolist()]).encode(), digest_size=8).hexdigest()
 
 class CorrectAnswers(dict):
-    "Arrays (seeds, images) of correct answers by entry. `groups` is the product of each image, or `None`; `unknown` says of entries why they are not here."
-    def __init__(self): self.groups, self.unknown, self.asked, self.multilabel = None, {}, '', False
+    "Arrays (seeds, images) of correct answers by entry. `clusters` is the product of each image, or `None`; `unknown` says of entries why they are not here."
+    def __init__(self): self.clusters, self.unknown, self.asked, self.multilabel = None, {}, '', False
 
 def _nothing_known(found, what):
     "Of one image, or images of one product, nothing can be said of chance"
@@ -259,8 +259,8 @@ def correct_answers(
         elif odd: found.unknown[entry] = f"its predictions are of other images or labels: {rows.folder[odd[0]] or entry}/predictions.npz"
         else: found[entry] = np.array([_correct(kept[o]) for o in rows.index])
     same = [p for k,p in kept.items() if asked[k] == found.asked]
-    found.groups = next((p['group'] for p in same if 'group' in p), None)
-    n = len(set(found.groups.tolist())) if found.groups is not None else len(same[0]['target']) if same else 0
-    if n == 1: _nothing_known(found, 'product' if found.groups is not None else 'image')
+    found.clusters = next((p['group'] for p in same if 'group' in p), None)
+    n = len(set(found.clusters.tolist())) if found.clusters is not None else len(same[0]['target']) if same else 0
+    if n == 1: _nothing_known(found, 'product' if found.clusters is not None else 'image')
     found.multilabel = bool(same) and same[0]['target'].ndim > 1
     return found

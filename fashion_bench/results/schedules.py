@@ -52,7 +52,7 @@ def budgets(
     df['rank'] = ''
     for _, rows in df.groupby('epochs'):
         known = {o: correct[o] for o in rows.entry if o in correct}
-        places = rank_models(known, groups=correct.groups, unknown=len(rows) - len(known)).set_index('model')['rank'] if known and not correct.multilabel else {}
+        places = rank_models(known, clusters=correct.clusters, unknown=len(rows) - len(known)).set_index('model')['rank'] if known and not correct.multilabel else {}
         df.loc[rows.index, 'rank'] = ['1' if len(rows) == 1 else places.get(o, '?') for o in rows.entry]
     df['epochs'] = df.epochs.round().astype(int)
     return df.sort_values(['epochs', 'valid_accuracy'], ascending=[True, False], ignore_index=True)[['schedule', 'epochs', 'rank', 'seeds', 'seed_spread', 'accuracy', 'low', 'high', 'split', 'valid_accuracy', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch']]

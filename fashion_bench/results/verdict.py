@@ -55,7 +55,7 @@ def _what_would(done, tied, runs):
     correct = correct_answers(runs, 'valid')
     others = [v for k,v in correct.items() if k not in (done.entry[0], tied[0])]
     if (done.seed_spread == 'assumed').any(): return ''
-    n = seeds_needed(correct[done.entry[0]], correct[tied[0]], others=others, groups=correct.groups)
+    n = seeds_needed(correct[done.entry[0]], correct[tied[0]], others=others, clusters=correct.clusters)
     if n and n <= done.seeds[:2].max(): return '' # there are as many; it is the correction for all pairs that leaves it open
     return f" About {n} seeds each would part the first two." if n else " More seeds would not part the first two; more photos might."
 
