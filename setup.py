@@ -11,15 +11,21 @@ cfg = cfg['DEFAULT']
 
 def lines(key): return [o.strip() for o in cfg[key].splitlines() if o.strip()]
 
+def read(path): return (HERE/path).read_text(encoding='utf-8')
+
+lib = cfg['lib_path']
+extras = 'demo', 'energy', 'wandb', 'tensorboard', 'onnx', 'dev'
+pythons = [f'Programming Language :: Python :: 3.{o}' for o in range(10, 14)]
+
 setup(
-    version=re.search(r"__version__ = ['\"](.+)['\"]", (HERE/cfg['lib_path']/'__init__.py').read_text(encoding='utf-8'))[1],
+    version=re.search(r"__version__ = ['\"](.+)['\"]", read(f'{lib}/__init__.py'))[1],
     description=cfg['description'],
-    long_description=(HERE/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
+    long_description=read('README.md'), long_description_content_type='text/markdown',
     author=cfg['author'], license=cfg['license'], keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}", install_requires=lines('requirements'),
-    extras_require={o: lines(f'{o}_requirements') for o in ('demo', 'energy', 'wandb', 'tensorboard', 'onnx', 'dev')},
-    packages=find_packages(include=[f"{cfg['lib_path']}*"]), package_data={'': ['*.csv', 'py.typed']},
-    entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f"{cfg['lib_path']} = {cfg['lib_path']}._modidx:d"]},
+    extras_require={o: lines(f'{o}_requirements') for o in extras},
+    packages=find_packages(include=[f'{lib}*']), package_data={'': ['*.csv', 'py.typed']},
+    entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f'{lib} = {lib}._modidx:d']},
     classifiers=['Development Status :: 4 - Beta', 'Intended Audience :: Science/Research',
-                 'Programming Language :: Python :: 3 :: Only', *(f'Programming Language :: Python :: 3.{o}' for o in range(10, 14)), 'Typing :: Typed',
+                 'Programming Language :: Python :: 3 :: Only', *pythons, 'Typing :: Typed',
                  'Topic :: Scientific/Engineering :: Image Recognition'])

@@ -1,11 +1,11 @@
 """What training costs here: against plain fastai, against the pure arithmetic, and what isolation and records add.
 
-    python benchmarks/training.py FOLDER [--models timm/tf_efficientnet_lite0,torchvision/resnet34] [--size 96] [--per-class 60] [--repeats 5]
-                                         [--parts plain,compute,isolation,accuracy]
+    python benchmarks/training.py FOLDER [--models timm/tf_efficientnet_lite0,torchvision/resnet34] [--size 96]
+                                         [--per-class 60] [--repeats 5] [--parts plain,compute,isolation,accuracy]
 
-Both sides of every comparison take turns in one run on the same photos; what is printed is the median of the ratios of neighbours,
-with the least and the most. `plain` is what a fastai user types: `vision_learner(...)` on fastai's own loaders, in fp32. On a GPU
-the same script runs there; name torchvision/resnet50 and --size 224.
+Both sides of every comparison take turns in one run on the same photos; what is printed is the median of the ratios of
+neighbours, with the least and the most. `plain` is what a fastai user types: `vision_learner(...)` on fastai's own
+loaders, in fp32. On a GPU the same script runs there; name torchvision/resnet50 and --size 224.
 """
 import argparse, statistics as st, tempfile, time, warnings
 from dataclasses import replace
@@ -28,16 +28,25 @@ from fashion_bench.runs.grid import plan_bench
 from fashion_bench.runs.run import run_learner
 from fashion_bench.runs.engines.local import Processes
 
-def plain_learner(table, model, size, bs, seed):
+def plain_block(table:pd.DataFrame, size:int, mean:tuple, std:tuple):
+    "How a fastai user loads the same photos"
+    files, labels = image_paths(table), table.label.tolist()
+    return DataBlock(blocks=(ImageBlock, CategoryBlock), get_items=lambda t: list(range(len(t))),
+                     get_x=lambda i: files[i], get_y=lambda i: labels[i],
+                     splitter=lambda _: [np.flatnonzero(table.split == o).tolist() for o in ('train', 'valid')],
+                     item_tfms=Resize(size), batch_tfms=[*aug_transforms(), Normalize.from_stats(mean, std)])
+
+def fastai_arch(info):
+    "What `vision_learner` takes for a model: timm's name, or a function"
+    if info.library == 'timm': return info.arch
+    return getattr(xresnet if info.library == 'fastai' else models, info.arch)
+
+def plain_learner(table:pd.DataFrame, model:str, size:int, bs:int, seed:int):
     "What a fastai user types for `model`, from the same weights"
     info = model_info(model)
-    files, labels = image_paths(table), table.label.tolist()
     set_seed(seed)
-    block = DataBlock(blocks=(ImageBlock, CategoryBlock), get_items=lambda t: list(range(len(t))), get_x=lambda i: files[i], get_y=lambda i: labels[i],
-                      splitter=lambda _: [np.flatnonzero(table.split == o).tolist() for o in ('train', 'valid')],
-                      item_tfms=Resize(size), batch_tfms=[*aug_transforms(), Normalize.from_stats(info.mean, info.std)])
-    arch = info.arch if info.library == 'timm' else getattr(xresnet if info.library == 'fastai' else models, info.arch)
-    learn = vision_learner(block.dataloaders(table, bs=bs), arch, pretrained=False, normalize=False, metrics=accuracy)
+    dls = plain_block(table, size, info.mean, info.std).dataloaders(table, bs=bs)
+    learn = vision_learner(dls, fastai_arch(info), pretrained=False, normalize=False, metrics=accuracy)
     weights = pretrained(model)
     if weights == 'pretrained':
         tensors = list(build_backbone(model, weights, size).body.state_dict().values())
@@ -46,16 +55,22 @@ def plain_learner(table, model, size, bs, seed):
         learn.model[0].load_state_dict(dict(zip(own, tensors)))
     return learn
 
-def pretrained(model):
+def pretrained(model:str):
     "`pretrained` if weights can be had here, else `scratch`, for both sides"
     try: build_backbone(model)
     except WeightsUnavailable: return 'scratch'
     return 'pretrained'
 
-def ours(table, model, size, recipe, seed, cbs=()):
-    spec = plan_bench(table, model, recipe, size, [seed], weights=pretrained(model))[0]
+def spec_and_cache(table:pd.DataFrame, model:str, size:int, recipe:Recipe, seeds):
+    "The first run that is planned, and the decoded pixels that it reads"
+    spec = plan_bench(table, model, recipe, size, seeds, weights=pretrained(model))[0]
     inputs = model_inputs(spec.model, spec.size)
-    return run_learner(spec, table, build_cache(table, inputs['size'], inputs['interpolation']), cbs=cbs)
+    return spec, build_cache(table, inputs['size'], inputs['interpolation'])
+
+def ours(table:pd.DataFrame, model:str, size:int, recipe:Recipe, seed:int, cbs=()):
+    "The learner of a run"
+    spec, cache = spec_and_cache(table, model, size, recipe, [seed])
+    return run_learner(spec, table, cache, cbs=cbs)
 
 def quietly(f, *args):
     "Seconds that `f` takes"
@@ -64,38 +79,54 @@ def quietly(f, *args):
     wait_for(default_device())
     return time.perf_counter() - start
 
-def turns(sides, repeats):
+def turns(sides:dict, repeats:int):
     "Seconds of each of `sides`, one after the other, `repeats` times after a warm-up"
     for f in sides.values(): f()
-    return dict(zip(sides, zip(*[[quietly(f) for f in sides.values()] for _ in range(repeats)])))
+    rounds = [[quietly(f) for f in sides.values()] for _ in range(repeats)]
+    return dict(zip(sides, zip(*rounds)))
 
-def ratio(a, b):
+def ratio(a:list, b:list):
+    "The median of the ratios of neighbours, with the least and the most"
     r = [x/y for x,y in zip(a, b)]
     return f'{st.median(r):.2f} ({min(r):.2f} to {max(r):.2f})'
 
-def epoch(learn):
+def epoch(learn:Learner):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3)
 
-def against_plain(table, model, args):
+def against_plain(table:pd.DataFrame, model:str, args):
     "Seconds of an epoch, validation included, and images per second"
-    recipe = Recipe(bs=args.bs)
-    sides = dict(plain=plain_learner(table, model, args.size, args.bs, 0), ours=ours(table, model, args.size, recipe, 0))
+    sides = dict(plain=plain_learner(table, model, args.size, args.bs, 0),
+                 ours=ours(table, model, args.size, Recipe(bs=args.bs), 0))
     for o in sides.values(): o.unfreeze()
     got = turns({k: partial(epoch, o) for k,o in sides.items()}, args.repeats)
     n = len(sides['ours'].dls.train)*args.bs
-    print(f"{model}: plain fastai {st.median(got['plain']):.1f} s an epoch, here {st.median(got['ours']):.1f} s: {ratio(got['plain'], got['ours'])} times as fast; "
-          f"{n/st.median(got['plain']):.0f} and {n/st.median(got['ours']):.0f} images trained on per second of epoch")
+    plain, here = st.median(got['plain']), st.median(got['ours'])
+    print(f'{model}: plain fastai {plain:.1f} s an epoch, here {here:.1f} s: '
+          f"{ratio(got['plain'], got['ours'])} times as fast; "
+          f'{n/plain:.0f} and {n/here:.0f} images trained on per second of epoch')
 
-def against_compute(table, model, args):
-    "A training epoch of the run's own loop, records and all, against the same steps on one batch in memory"
-    recipe, folder = Recipe(1, 0, bs=args.bs), Path(tempfile.mkdtemp())
-    learn = ours(table, model, args.size, recipe, 0, cbs=[RunRecorder(folder, Recipe(999, 0, bs=args.bs)), Checkpoint(folder/'checkpoint.pt')])
+def recorded_learner(table:pd.DataFrame, model:str, args):
+    "The learner of a run with its recorder and its checkpoints, after an epoch"
+    folder = Path(tempfile.mkdtemp())
+    cbs = [RunRecorder(folder, Recipe(999, 0, bs=args.bs)), Checkpoint(folder/'checkpoint.pt')]
+    learn = ours(table, model, args.size, Recipe(1, 0, bs=args.bs), 0, cbs=cbs)
     learn.unfreeze()
     epoch(learn)
-    net, loss_func, opt, steps = learn.model.train(), learn.loss_func, learn.opt, len(learn.dls.train)
+    return learn
+
+def train_seconds(learn:Learner):
+    "What the recorder notes of another epoch"
+    before = len(learn.run_recorder.history)
+    epoch(learn)
+    return learn.run_recorder.history[before]['train_seconds']
+
+def bare_steps(learn:Learner, steps:int):
+    "A function that does an epoch's `steps` on one batch, in the precision of the run"
+    net, loss_func, opt = learn.model.train(), learn.loss_func, learn.opt
     xb, yb = learn.dls.train.one_batch()
     xb = xb.as_subclass(torch.Tensor)
-    kind, dtype = torch.device(learn.dls.device).type, dict(bf16=torch.bfloat16, fp16=torch.float16).get(best_precision('auto', learn.dls.device))
+    kind, precision = torch.device(learn.dls.device).type, best_precision('auto', learn.dls.device)
+    dtype = dict(bf16=torch.bfloat16, fp16=torch.float16).get(precision)
     def compute():
         net.train()
         hooks = depthwise_in_fp32(net) if kind == 'cpu' and dtype else []
@@ -105,45 +136,60 @@ def against_compute(table, model, args):
             opt.step()
             opt.zero_grad()
         for o in hooks: o.remove()
-    def train_epoch():
-        before = len(learn.run_recorder.history)
-        epoch(learn)
-        row = learn.run_recorder.history[before]
-        return row['train_seconds']
-    compute()
-    pairs = [(train_epoch(), quietly(compute)) for _ in range(args.repeats)]
-    print(f'{model}: a training epoch takes {ratio(*zip(*pairs))} times as long as its {steps} steps on a batch in memory')
+    return compute
 
-def isolation(table, model, args):
+def against_compute(table:pd.DataFrame, model:str, args):
+    "A training epoch of the run's own loop, records and all, against the same steps on one batch in memory"
+    learn = recorded_learner(table, model, args)
+    steps = len(learn.dls.train)
+    compute = bare_steps(learn, steps)
+    compute()
+    pairs = [(train_seconds(learn), quietly(compute)) for _ in range(args.repeats)]
+    times = ratio(*zip(*pairs))
+    print(f'{model}: a training epoch takes {times} times as long as its {steps} steps on a batch in memory')
+
+def bare_run(spec, table:pd.DataFrame, cache, recipe:Recipe):
+    "Train and predict in this process, and keep nothing"
+    learn = run_learner(spec, table, cache)
+    with learn.no_bar(), learn.no_logging():
+        train(learn, recipe)
+        for o in ('valid', 'test'):
+            if (table.split == o).any(): learn.get_preds(dl=split_dl(learn.dls, table, o))
+
+def isolation(table:pd.DataFrame, model:str, args):
     "What a process of its own, records and checkpoints add to a run"
     recipe, engine, out = Recipe(3, 1, bs=args.bs), Processes(), Path(tempfile.mkdtemp())
-    spec = plan_bench(table, model, recipe, args.size, 1, weights=pretrained(model))[0]
-    inputs = model_inputs(spec.model, spec.size)
-    cache = build_cache(table, inputs['size'], inputs['interpolation'])
-    def isolated(seed): assert engine.run(replace(spec, seed=seed), table, out, cache=cache, more=True, allow_scratch=True)['status'] == 'finished'
-    def bare(seed):
-        learn = run_learner(replace(spec, seed=seed), table, cache)
-        with learn.no_bar(), learn.no_logging():
-            train(learn, recipe)
-            for o in ('valid', 'test'):
-                if (table.split == o).any(): learn.get_preds(dl=split_dl(learn.dls, table, o))
-    isolated(1), bare(1)
+    spec, cache = spec_and_cache(table, model, args.size, recipe, 1)
+    def isolated(seed):
+        record = engine.run(replace(spec, seed=seed), table, out, cache=cache, more=True, allow_scratch=True)
+        assert record['status'] == 'finished'
+    def bare(seed): bare_run(replace(spec, seed=seed), table, cache, recipe)
+    isolated(1)
+    bare(1)
     pairs = [(quietly(isolated, i), quietly(bare, i)) for i in range(2, 2 + args.repeats)]
     engine.close()
     extra = [a - b for a,b in pairs]
-    print(f'{model}: a run of {st.median(b for _,b in pairs):.0f} s takes {st.median(extra):+.1f} s more in its own process with records and checkpoints ({min(extra):+.1f} to {max(extra):+.1f}): '
+    print(f'{model}: a run of {st.median(b for _,b in pairs):.0f} s takes {st.median(extra):+.1f} s more '
+          f'in its own process with records and checkpoints ({min(extra):+.1f} to {max(extra):+.1f}): '
           f'{st.median(extra)/120:.1%} of a run of 2 minutes')
 
-def accuracies(table, model, args):
+def fine_tuned(learn:Learner, recipe:Recipe):
+    "The last metric after fastai's own `fine_tune`"
+    with learn.no_bar(), learn.no_logging():
+        learn.fine_tune(recipe.epochs, base_lr=recipe.lr, freeze_epochs=recipe.freeze_epochs)
+    return float(learn.recorder.values[-1][-1])
+
+def accuracies(table:pd.DataFrame, model:str, args):
     "Validation accuracy over three seeds, each side by the same recipe"
     recipe = Recipe(bs=args.bs)
     got = dict(plain=[], ours=[])
     for seed in (1, 2, 3):
-        for k, learn in (('plain', plain_learner(table, model, args.size, args.bs, seed)), ('ours', ours(table, model, args.size, recipe, seed))):
-            with learn.no_bar(), learn.no_logging():
-                learn.fine_tune(recipe.epochs, base_lr=recipe.lr, freeze_epochs=recipe.freeze_epochs)
-            got[k].append(float(learn.recorder.values[-1][-1]))
-    print(f'{model} ({pretrained(model)}): valid accuracy ' + ', '.join(f"{k} {' '.join(f'{o:.3f}' for o in v)} (mean {st.mean(v):.3f})" for k,v in got.items()))
+        # both are made before either is trained
+        sides = dict(plain=plain_learner(table, model, args.size, args.bs, seed),
+                     ours=ours(table, model, args.size, recipe, seed))
+        for k, learn in sides.items(): got[k].append(fine_tuned(learn, recipe))
+    parts = [f"{k} {' '.join(f'{o:.3f}' for o in v)} (mean {st.mean(v):.3f})" for k,v in got.items()]
+    print(f'{model} ({pretrained(model)}): valid accuracy ' + ', '.join(parts))
 
 PARTS = dict(plain=against_plain, compute=against_compute, isolation=isolation, accuracy=accuracies)
 
@@ -158,8 +204,9 @@ if __name__ == '__main__':
     p.add_argument('--parts', default=','.join(PARTS))
     args = p.parse_args()
     table = load_table(args.folder, subset=f'per_class={args.per_class}')
-    env = environment()
-    print(f"{summary(table)}\n{env['device']}, {env['threads']} threads, {best_precision('auto', default_device())}, {args.size} px, torch {env['torch']}")
+    env, precision = environment(), best_precision('auto', default_device())
+    print(summary(table))
+    print(f"{env['device']}, {env['threads']} threads, {precision}, {args.size} px, torch {env['torch']}")
     for part in args.parts.split(','):
         print(f'\n{PARTS[part].__doc__}')
         for model in args.models.split(','): PARTS[part](table, model, args)

@@ -18,11 +18,20 @@ def fashion_bench(*args, timeout=600, **kwargs):
 
 def here(*args):
     "The same in this process, for what is refused before anything starts: imports would take most of the time"
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings(), patch.dict(os.environ), patch.object(sys, 'argv', ['fashion-bench', *map(str, args)]):
+    out, err, argv = io.StringIO(), io.StringIO(), ['fashion-bench', *map(str, args)]
+    with (redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings(),
+          patch.dict(os.environ), patch.object(sys, 'argv', argv)):
         try: main()
         except SystemExit as e: return SimpleNamespace(returncode=e.code, stdout=out.getvalue(), stderr=err.getvalue())
     raise AssertionError('it did not exit')
+
+def run(data, out, *more, models='resnet34'):
+    "The words of a `run` command"
+    return 'run', data, '--models', models, '--out', out, *more
+
+def record(out):
+    "What the first run in `out` left in its run.json"
+    return json.loads(next(Path(out).glob('*/run.json')).read_text())
 
 def photos(root, classes=('dress', 'jeans'), n=12):
     for k,c in enumerate(classes):
@@ -41,29 +50,36 @@ def refused(r, *words):
     assert 'Traceback' not in r.stderr and len(r.stderr.strip().splitlines()) <= 2, r.stderr
     for o in words: assert o in r.stderr, r.stderr
 
+IMPORTED = """
+import sys
+from fashion_bench.cli.main import app
+print(sorted({'torch', 'fastai', 'timm', 'pandas', 'matplotlib'} & set(sys.modules)))
+"""
+
 def test_help_needs_no_heavy_import():
-    code = "import sys; from fashion_bench.cli.main import app; print(sorted({'torch', 'fastai', 'timm', 'pandas', 'matplotlib'} & set(sys.modules)))"
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    r = subprocess.run([sys.executable, '-c', IMPORTED], capture_output=True, text=True)
     assert r.stdout.strip() == '[]', r.stdout + r.stderr
     assert 'demo' in fashion_bench('--help').stdout
 
 def test_data_that_is_not_there(tmp_path):
-    refused(fashion_bench('run', tmp_path/'none', '--models', 'resnet34', '--out', tmp_path/'runs'), 'there is no file or folder', 'none')
+    refused(fashion_bench(*run(tmp_path/'none', tmp_path/'runs')), 'there is no file or folder', 'none')
     assert not (tmp_path/'runs').exists()
 
 def test_folder_without_images(tmp_path):
     (tmp_path/'photos').mkdir()
-    refused(here('run', tmp_path/'photos', '--models', 'resnet34', '--out', tmp_path/'runs'), 'holds no images')
+    refused(here(*run(tmp_path/'photos', tmp_path/'runs')), 'holds no images')
     assert not (tmp_path/'runs').exists()
 
 def test_one_class_only(tmp_path):
-    refused(here('run', photos(tmp_path/'photos', ['dress']), '--models', 'resnet34', '--out', tmp_path/'runs'), 'one class', 'dress')
+    refused(here(*run(photos(tmp_path/'photos', ['dress']), tmp_path/'runs')), 'one class', 'dress')
     assert not (tmp_path/'runs').exists()
 
-@pytest.mark.parametrize('name', ['Anno_coarse/list_category_cloth.txt', 'Anno_coarse/list_category_img.txt', 'Eval/list_eval_partition.txt', 'Anno_coarse/list_bbox.txt'])
+@pytest.mark.parametrize('name', [
+    'Anno_coarse/list_category_cloth.txt', 'Anno_coarse/list_category_img.txt',
+    'Eval/list_eval_partition.txt', 'Anno_coarse/list_bbox.txt'])
 def test_deepfashion_with_a_list_missing(deepfashion, tmp_path, name):
     moved = (deepfashion/name).rename(tmp_path/'kept')
-    try: refused(here('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), Path(name).name, 'Expected the lists in')
+    try: refused(here(*run(deepfashion, tmp_path/'runs')), Path(name).name, 'Expected the lists in')
     finally: moved.rename(deepfashion/name)
     assert not (tmp_path/'runs').exists()
 
@@ -71,51 +87,62 @@ def test_deepfashion_with_a_wrong_count(deepfashion, tmp_path):
     file = deepfashion/'Anno_coarse/list_category_img.txt'
     text = file.read_text()
     file.write_text(text.replace('600\n', '599\n', 1))
-    try: refused(here('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), 'list_category_img.txt, line 1', '599', '600')
+    try: refused(here(*run(deepfashion, tmp_path/'runs')), 'list_category_img.txt, line 1', '599', '600')
     finally: file.write_text(text)
 
 def test_deepfashion_with_images_absent(deepfashion, tmp_path):
     img = next((deepfashion/'Img/img').glob('*/*.jpg'))
     moved = img.rename(tmp_path/'kept.jpg')
-    try: refused(here('run', deepfashion, '--models', 'resnet34', '--out', tmp_path/'runs'), '1 of 600 listed images', img.name)
+    try: refused(here(*run(deepfashion, tmp_path/'runs')), '1 of 600 listed images', img.name)
     finally: moved.rename(img)
 
 def test_unknown_model(tmp_path):
-    refused(here('run', photos(tmp_path/'photos'), '--models', 'timm/effcientnet_b0', '--out', tmp_path/'runs'), 'did you mean timm/efficientnet_b0')
+    ask = run(photos(tmp_path/'photos'), tmp_path/'runs', models='timm/effcientnet_b0')
+    refused(here(*ask), 'did you mean timm/efficientnet_b0')
     assert not (tmp_path/'runs').exists()
 
 def test_weights_of_another_architecture(tmp_path):
     import timm, torch
     torch.save(timm.create_model('resnet18').state_dict(), tmp_path/'resnet18.pth')
-    ask = 'run', photos(tmp_path/'photos'), '--models', 'timm/resnet34', '--weights', tmp_path/'resnet18.pth', '--bs', 8, '--out', tmp_path/'runs'
+    weights = '--weights', tmp_path/'resnet18.pth'
+    ask = run(photos(tmp_path/'photos'), tmp_path/'runs', *weights, '--bs', 8, models='timm/resnet34')
     refused(here(*ask), 'does not hold weights of timm/resnet34')
     assert not (tmp_path/'runs').exists()
 
 def test_out_that_cannot_be_written(tmp_path):
     (tmp_path/'file').write_text('kept')
     data = photos(tmp_path/'photos')
-    refused(here('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', tmp_path/'file'), 'cannot write to')
+    lite0 = dict(models='timm/tf_efficientnet_lite0')
+    refused(here(*run(data, tmp_path/'file', '--bs', 8, **lite0)), 'cannot write to')
     assert (tmp_path/'file').read_text() == 'kept'
-    refused(here('run', data, '--models', 'timm/tf_efficientnet_lite0', '--bs', 8, '--out', data/'runs'), "inside the data's folder")
+    refused(here(*run(data, data/'runs', '--bs', 8, **lite0)), "inside the data's folder")
 
 def test_recipe_that_makes_no_sense(tmp_path):
-    refused(here('run', photos(tmp_path/'photos'), '--models', 'resnet34', '--epochs', 0), 'at least 1 epoch')
-    refused(here('run', tmp_path/'photos', '--models', 'resnet34', '--bs', 500, '--out', tmp_path/'runs'), 'batch size 500 does not fit')
-    refused(here('run', tmp_path/'photos', '--models', 'resnet34', '--recipe', 'ep1_bs8_lr1e-3', '--lr', 'auto', '--freeze-epochs', 2), '--recipe says it all', 'leave out --freeze-epochs, --lr')
-    for text, says in (('', 'names no recipe'), ('ep1_bs8', 'has no lr'), ('ep1_bsx_lr1', "'bsx' at character 5")): refused(here('schedules', tmp_path/'photos', '--model', 'resnet34', '--schedules', text), says)
-    refused(here('schedules', tmp_path/'photos', '--model', 'resnet34', '--seeds', 0), '--seeds takes how many')
-    for flag, text in (('--wandb', ''), ('--wandb', 'a/b/c'), ('--tensorboard', tmp_path/'photos/a.txt')):
-        (tmp_path/'photos/a.txt').touch()
-        refused(here('schedules', tmp_path/'photos', '--model', 'resnet34', flag, text, '--out', tmp_path/'runs'), 'a project is a name' if flag == '--wandb' else 'cannot write to the folder')
+    data = photos(tmp_path/'photos')
+    one_model = 'run', data, '--models', 'resnet34'
+    refused(here(*one_model, '--epochs', 0), 'at least 1 epoch')
+    refused(here(*one_model, '--bs', 500, '--out', tmp_path/'runs'), 'batch size 500 does not fit')
+    twice = '--recipe', 'ep1_bs8_lr1e-3', '--lr', 'auto', '--freeze-epochs', 2
+    refused(here(*one_model, *twice), '--recipe says it all', 'leave out --freeze-epochs, --lr')
+    schedules = 'schedules', data, '--model', 'resnet34'
+    refused(here(*schedules, '--schedules', ''), 'names no recipe')
+    refused(here(*schedules, '--schedules', 'ep1_bs8'), 'has no lr')
+    refused(here(*schedules, '--schedules', 'ep1_bsx_lr1'), "'bsx' at character 5")
+    refused(here(*schedules, '--seeds', 0), '--seeds takes how many')
+    (data/'a.txt').touch()
+    refused(here(*schedules, '--wandb', '', '--out', tmp_path/'runs'), 'a project is a name')
+    refused(here(*schedules, '--wandb', 'a/b/c', '--out', tmp_path/'runs'), 'a project is a name')
+    refused(here(*schedules, '--tensorboard', data/'a.txt', '--out', tmp_path/'runs'), 'cannot write to the folder')
 
 def test_grid_files_with_mistakes(tmp_path):
     (tmp_path/'g.toml').write_text('data = "wardrobe"\nmodels = "xresnet18"\nseedz = 3\n')
     refused(here('run', tmp_path/'g.toml', '--out', tmp_path/'runs'), "unknown setting 'seedz'", 'did you mean seed')
     refused(here('run', tmp_path/'none.toml'), 'there is no grid file')
     refused(here('run', 'wardrobe'), 'say which models')
-    refused(here('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--budget', 'soon', '--out', tmp_path/'runs'), "'soon' is no time")
-    refused(here('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--jobs', 'many', '--out', tmp_path/'runs'), 'a number of runs at once')
-    refused(here('run', 'wardrobe', '--models', 'xresnet18', '--bs', 8, '--precision', 'int8', '--out', tmp_path/'runs'), 'there are auto, fp32, bf16, fp16')
+    ask = run('wardrobe', tmp_path/'runs', '--bs', 8, models='xresnet18')
+    refused(here(*ask, '--budget', 'soon'), "'soon' is no time")
+    refused(here(*ask, '--jobs', 'many'), 'a number of runs at once')
+    refused(here(*ask, '--precision', 'int8'), 'there are auto, fp32, bf16, fp16')
     assert not (tmp_path/'runs').exists()
 
 def test_show_without_runs(tmp_path):
@@ -135,12 +162,13 @@ def test_a_model_is_timed_and_the_cache_is_dropped(tmp_path):
     assert '3 MB freed' in fashion_bench('cache', '--drop', env=env).stdout and not (tmp_path/'decoded').exists()
     tmp_path.mkdir(exist_ok=True)
     (tmp_path/'mine.txt').write_text('mine')
-    with patch.dict(os.environ, FASHION_BENCH_CACHE=str(tmp_path/'mine.txt')): refused(here('cache', '--drop'), 'mine.txt is a file')
+    with patch.dict(os.environ, FASHION_BENCH_CACHE=str(tmp_path/'mine.txt')):
+        refused(here('cache', '--drop'), 'mine.txt is a file')
     assert (tmp_path/'mine.txt').read_text() == 'mine'
     refused(here('weights', 'fetch', 'timm/tf_efficientnet_lite0', '--to', tmp_path/'mine.txt'), 'mine.txt is a file')
 
 def test_sizes_groups_and_heads_that_are_none(tmp_path):
-    ask = 'run', photos(tmp_path/'photos'), '--models', 'resnet34', '--bs', 8, '--out', tmp_path/'runs'
+    ask = run(photos(tmp_path/'photos'), tmp_path/'runs', '--bs', 8)
     refused(here(*ask, '--size', 'big'), "numbers of pixels or 'native'")
     refused(here(*ask, '--groups', 'two'), 'there are even, fastai, layerwise')
     refused(here(*ask, '--head', 'mlp'), 'there are fastai, linear')
@@ -151,48 +179,65 @@ def test_sizes_groups_and_heads_that_are_none(tmp_path):
 def test_weights_are_fetched_and_found_without_a_network(tmp_path):
     r = fashion_bench('weights', 'fetch', 'timm/tf_efficientnet_lite0', '--to', tmp_path/'w')
     assert r.returncode == 0 and 'timm-tf_efficientnet_lite0.in1k.safetensors' in r.stdout, r.stderr
-    r = fashion_bench('run', photos(tmp_path/'photos'), '--models', 'timm/tf_efficientnet_lite0', '--weights-dir', tmp_path/'w', '--size', 32, '--epochs', 1, '--bs', 8, '--drop-models', '--out', tmp_path/'runs')
+    how = '--weights-dir', tmp_path/'w', '--size', 32, '--epochs', 1, '--bs', 8, '--drop-models'
+    ask = run(photos(tmp_path/'photos'), tmp_path/'runs', *how, models='timm/tf_efficientnet_lite0')
+    r = fashion_bench(*ask)
     assert r.returncode == 0, r.stdout + r.stderr
-    record = json.loads(next((tmp_path/'runs').glob('*/run.json')).read_text())
-    assert record['source']['source'].startswith(str(tmp_path/'w')) and record['source']['weights'] == 'pretrained' and len(record['source']['digest']) == 16
+    found = record(tmp_path/'runs')['source']
+    assert found['source'].startswith(str(tmp_path/'w')) and found['weights'] == 'pretrained'
+    assert len(found['digest']) == 16
     assert not list((tmp_path/'runs').glob('*/model.safetensors'))
 
 def test_a_run_twice_trains_once_and_leaves_the_data_alone(tmp_path):
-    data = photos(tmp_path/'photos')
+    data, out = photos(tmp_path/'photos'), tmp_path/'runs'
     before = tree(data)
-    ask = 'run', data, '--models', 'timm/tf_efficientnet_lite0,fastai/xresnet18', '--size', 64, '--epochs', 1, '--bs', 8, '--allow-scratch', '--num-workers', 0, '--out', tmp_path/'runs'
+    def records(): return {o: o.read_bytes() for o in out.glob('*/run.json')}
+
+    how = '--size', 64, '--epochs', 1, '--bs', 8, '--allow-scratch', '--num-workers', 0
+    ask = run(data, out, *how, models='timm/tf_efficientnet_lite0,fastai/xresnet18')
     first = fashion_bench(*ask)
     assert first.returncode == 0, first.stdout + first.stderr
     assert 'few images' in first.stdout # the audit that needs no decoding
-    assert 'scratch' in first.stdout and (tmp_path/'runs/efficiency.png').stat().st_size > 10_000
-    records = {o: o.read_bytes() for o in (tmp_path/'runs').glob('*/run.json')}
+    assert 'scratch' in first.stdout and (out/'efficiency.png').stat().st_size > 10_000
+    once = records()
     second = fashion_bench(*ask)
     assert second.returncode == 0 and second.stdout.count('on disk already') == 2
-    assert {o: o.read_bytes() for o in records} == records and len(records) == 2
+    assert records() == once and len(once) == 2
     assert tree(data) == before
-    assert fashion_bench('grid', tmp_path/'runs', '--to', tmp_path/'grid.toml').returncode == 0
-    third = fashion_bench('run', tmp_path/'grid.toml', '--num-workers', 0, '--out', tmp_path/'runs') # the records, turned into a file, are the same grid
+
+    # the records, turned into a file, are the same grid
+    assert fashion_bench('grid', out, '--to', tmp_path/'grid.toml').returncode == 0
+    ask = 'run', tmp_path/'grid.toml', '--num-workers', 0, '--out', out
+    third = fashion_bench(*ask)
     assert third.returncode == 0 and third.stdout.count('on disk already') == 2, third.stdout + third.stderr
-    plan = fashion_bench('run', tmp_path/'grid.toml', '--num-workers', 0, '--seeds', 2, '--dry-run', '--out', tmp_path/'runs')
-    assert plan.returncode == 0 and '4 runs, 2 of them on disk already' in plan.stdout and 'in all' in plan.stdout, plan.stdout + plan.stderr
-    assert {o: o.read_bytes() for o in records} == records and len(list((tmp_path/'runs').glob('*/run.json'))) == 2
-    run = next((tmp_path/'runs').glob('timm-*'))
-    said = json.loads(fashion_bench('predict', run, data/'dress', '--top', 1, '--json').stdout)
-    assert len(said) == 12 and {o['class'] for o in said} <= {'dress', 'jeans'} and all(.5 <= o['probability'] <= 1 for o in said)
+    plan = fashion_bench(*ask, '--seeds', 2, '--dry-run')
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    assert '4 runs, 2 of them on disk already' in plan.stdout and 'in all' in plan.stdout, plan.stdout + plan.stderr
+    assert records() == once
+
+    # a run predicts
+    folder, dress = next(out.glob('timm-*')), (data/'dress', '--top', 1, '--json')
+    said = json.loads(fashion_bench('predict', folder, *dress).stdout)
+    assert len(said) == 12 and {o['class'] for o in said} <= {'dress', 'jeans'}
+    assert all(.5 <= o['probability'] <= 1 for o in said)
     (tmp_path/'bad.jpg').write_text('<html>')
-    r = fashion_bench('predict', run, data/'dress/1.jpg', tmp_path/'bad.jpg')
+    r = fashion_bench('predict', folder, data/'dress/1.jpg', tmp_path/'bad.jpg')
     assert r.returncode == 0 and 'not an image' in r.stdout and '1 image(s) cannot be read' in r.stderr
-    assert fashion_bench('export', run, '--to', tmp_path/'model').returncode == 0
+
+    # and so does its model in another place
+    assert fashion_bench('export', folder, '--to', tmp_path/'model').returncode == 0
     assert sorted(o.name for o in (tmp_path/'model').iterdir()) == ['model.json', 'model.safetensors']
-    moved = json.loads(fashion_bench('predict', tmp_path/'model', data/'dress', '--top', 1, '--json', cwd=tmp_path).stdout)
+    moved = json.loads(fashion_bench('predict', tmp_path/'model', *dress, cwd=tmp_path).stdout)
     assert moved == said
     refused(here('predict', tmp_path, data/'dress'), 'has no model.json')
-    refused(here('predict', run, tmp_path/'none.jpg'), 'there is no file, folder or image that matches')
+    refused(here('predict', folder, tmp_path/'none.jpg'), 'there is no file, folder or image that matches')
 
 @pytest.mark.skipif(not SHARED.exists(), reason='needs the real photos beside the repository')
 def test_weights_out_of_reach_are_a_failed_row_within_seconds(tmp_path):
-    ask = 'run', SHARED/'deepfashion-mini', '--models', 'torchvision/resnet18', '--size', 96, '--epochs', 1, '--out', tmp_path/'runs'
-    r = fashion_bench(*ask, env=os.environ | dict(TORCH_HOME=str(tmp_path/'torch'), HTTPS_PROXY='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9'), timeout=90)
+    nowhere, how = 'http://127.0.0.1:9', ('--size', 96, '--epochs', 1)
+    ask = run(SHARED/'deepfashion-mini', tmp_path/'runs', *how, models='torchvision/resnet18')
+    env = os.environ | dict(TORCH_HOME=str(tmp_path/'torch'), HTTPS_PROXY=nowhere, https_proxy=nowhere)
+    r = fashion_bench(*ask, env=env, timeout=90)
     assert r.returncode == 1 and 'cannot be reached' in r.stdout, r.stdout + r.stderr
     from fashion_bench.results.records import load_runs
     assert load_runs(tmp_path/'runs').status.tolist() == ['failed']
@@ -219,11 +264,12 @@ def test_an_audit_finds_every_kind_of_bad_file_and_changes_nothing(tmp_path):
 def test_bad_files_are_left_out_or_refused(tmp_path):
     data = photos(tmp_path/'photos')
     (data/'dress/0.jpg').write_bytes(b'')
-    ask = 'run', data, '--models', 'timm/tf_efficientnet_lite0', '--size', 64, '--epochs', 1, '--bs', 8, '--num-workers', 0, '--out', tmp_path/'runs', '--audit'
+    how = '--size', 64, '--epochs', 1, '--bs', 8, '--num-workers', 0, '--audit'
+    ask = run(data, tmp_path/'runs', *how, models='timm/tf_efficientnet_lite0')
     refused(here(*ask), '1 image(s) cannot be read', '0.jpg', '--on-bad skip')
     r = fashion_bench(*ask, '--on-bad', 'skip')
     assert r.returncode == 0, r.stdout + r.stderr
-    assert json.loads(next((tmp_path/'runs').glob('*/run.json')).read_text())['data']['images']['train'] == 19
+    assert record(tmp_path/'runs')['data']['images']['train'] == 19
 
 @pytest.mark.skipif(not SHARED.exists(), reason='needs the real photos beside the repository')
 def test_the_audit_of_real_photos_counts_the_products_that_straddle_the_splits(tmp_path):
@@ -234,39 +280,54 @@ def listed(root, absent=2):
     "A CSV of photos of which some are not there, in a folder with files that are called as Python's own modules are"
     photos(root/'photos', n=12)
     names = [o.relative_to(root/'photos').as_posix() for o in sorted((root/'photos').rglob('*.jpg'))]
-    rows = [f'{o},{o.split("/")[0]}' for o in [*names, *(f'dress/gone{i}.jpg' for i in range(absent))]]
+    names += [f'dress/gone{i}.jpg' for i in range(absent)]
+    rows = [f'{o},{o.split("/")[0]}' for o in names]
     (root/'photos.csv').write_text('\n'.join(['image,label', *rows]))
-    for o in ('statistics', 'random', 'json'): (root/f'{o}.py').write_text('raise SystemExit("this is not Python\'s own")')
+    for o in ('statistics', 'random', 'json'):
+        (root/f'{o}.py').write_text('raise SystemExit("this is not Python\'s own")')
     return root
 
 def test_photos_that_are_missing_are_found_left_out_and_named_in_a_folder_with_any_files(tmp_path):
     listed(tmp_path)
     script = Path(sys.executable).parent/'fashion-bench'
-    def typed(*args): return subprocess.run([script, *map(str, args)], capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL, timeout=600)
+    def typed(*args):
+        return subprocess.run([script, *map(str, args)], capture_output=True, text=True, cwd=tmp_path,
+                              stdin=subprocess.DEVNULL, timeout=600)
     data = ('photos.csv', '--root', 'photos')
     r = typed('audit', *data)
     assert r.returncode == 0 and '2 unreadable' in r.stdout and 'dress/gone0.jpg' in r.stdout, r.stdout + r.stderr
-    how = ('--models', 'fastai/xresnet18', '--weights', 'scratch', '--size', 32, '--bs', 4, '--epochs', 1, '--freeze-epochs', 0, '--num-workers', 0, '--seed', 7)
+    how = ('--models', 'fastai/xresnet18', '--weights', 'scratch', '--size', 32, '--bs', 4,
+           '--epochs', 1, '--freeze-epochs', 0, '--num-workers', 0, '--seed', 7)
     refused(typed('run', *data, *how), '2 of 26 listed images are not on disk', '--on-bad skip')
     assert not (tmp_path/'runs').exists()
     r = typed('run', *data, *how, '--on-bad', 'skip')
-    assert r.returncode == 0 and '2 of 26 images are left out' in r.stdout and 'were left out; run.json names them' in r.stdout, r.stdout + r.stderr
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert '2 of 26 images are left out' in r.stdout and 'were left out; run.json names them' in r.stdout, r.stdout
     assert 'No test split' in r.stdout and '--split random' in r.stdout
-    record = json.loads(next((tmp_path/'runs').glob('*/run.json')).read_text())
-    assert record['data']['left_out'] == dict(count=2, images={'dress/gone0.jpg': 'missing', 'dress/gone1.jpg': 'missing'})
-    assert record['environment']['cpu'] and record['environment']['threads'] >= 1 and record['environment']['jobs'] == 1
-    assert record['inputs']['size'] == 32 and record['network']['dropout'] == 0 and 0 <= record['figures']['busy_share'] <= 1
+    found = record(tmp_path/'runs')
+    gone = {'dress/gone0.jpg': 'missing', 'dress/gone1.jpg': 'missing'}
+    assert found['data']['left_out'] == dict(count=2, images=gone)
+    machine = found['environment']
+    assert machine['cpu'] and machine['threads'] >= 1 and machine['jobs'] == 1
+    assert found['inputs']['size'] == 32 and found['network']['dropout'] == 0
+    assert 0 <= found['figures']['busy_share'] <= 1
     # the records as a grid file run the same again: there is nothing left to do
     assert typed('grid', 'runs').returncode == 0
     r = typed('run', 'grid.toml', '--num-workers', 0)
     assert r.returncode == 0 and r.stdout.count('(on disk already)') == 1, r.stdout + r.stderr
 
 def test_settings_that_say_one_thing_twice(tmp_path):
-    (tmp_path/'grid.toml').write_text('data = "wardrobe"\nmodels = "small"\nrecipe = "ep10_bs64_lr2e-3"\nbs = 8\n')
-    refused(here('run', tmp_path/'grid.toml', '--out', tmp_path/'runs'), 'grid.toml: recipe says it all', 'leave out bs')
+    grid = 'data = "wardrobe"\nmodels = "small"\nrecipe = "ep10_bs64_lr2e-3"\nbs = 8\n'
+    (tmp_path/'grid.toml').write_text(grid)
+    ask = 'run', tmp_path/'grid.toml', '--out', tmp_path/'runs'
+    refused(here(*ask), 'grid.toml: recipe says it all', 'leave out bs')
     assert not (tmp_path/'runs').exists()
 
-@pytest.mark.parametrize('fault', [ValueError('operands could not be broadcast together'), KeyError('label'), FileNotFoundError(2, 'No such file', '/tmp/ours')])
+@pytest.mark.parametrize('fault', [
+    ValueError('operands could not be broadcast together'), KeyError('label'),
+    FileNotFoundError(2, 'No such file', '/tmp/ours')])
 def test_a_fault_of_ours_keeps_its_traceback(fault):
-    with patch('fashion_bench.data.sources.load_table', side_effect=fault): r = here('run', 'wardrobe', '--models', 'resnet18')
-    assert r.returncode == 1 and 'Traceback' in r.stderr and type(fault).__name__ in r.stderr and 'log.txt' in r.stderr.splitlines()[-1]
+    with patch('fashion_bench.data.sources.load_table', side_effect=fault):
+        r = here('run', 'wardrobe', '--models', 'resnet18')
+    assert r.returncode == 1 and 'Traceback' in r.stderr and type(fault).__name__ in r.stderr
+    assert 'log.txt' in r.stderr.splitlines()[-1]

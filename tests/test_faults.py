@@ -1,4 +1,5 @@
-"Kills a benchmark at random moments, interrupts it, fills its disk: nothing that was finished is lost, and the outcome is that of a benchmark that nobody disturbed."
+"""Kills a benchmark at random moments, interrupts it, fills its disk: nothing that was finished is lost, and the
+outcome is that of a benchmark that nobody disturbed."""
 import json, os, signal, subprocess, sys
 
 import numpy as np
@@ -21,7 +22,8 @@ class Trace(Callback):
     "A line for every epoch that begins"
     order = 72
     def before_train(self):
-        with open(home/'trace.txt', 'a') as f: f.write(f'{self.run_recorder.folder.parent.name} {self.run_recorder.folder.name} {len(self.run_recorder.history)+1}\\n')
+        folder, epoch = self.run_recorder.folder, len(self.run_recorder.history) + 1
+        with open(home/'trace.txt', 'a') as f: print(folder.parent.name, folder.name, epoch, file=f)
 
 class Silent(BenchProgress):
     def say(self, text): pass
@@ -29,7 +31,8 @@ class Silent(BenchProgress):
 def start(out):
     "A process that runs the benchmark in `out`"
     if pid := os.fork(): return pid
-    try: bench(table, 'fastai/xresnet18', home/out, weights='scratch', recipe=Recipe(3, 1, bs=8), size=32, seeds=6, num_workers=0, isolate=False, keep_model=False, progress=Silent(), cbs=Trace())
+    how = dict(recipe=Recipe(3, 1, bs=8), size=32, seeds=6, num_workers=0, isolate=False, keep_model=False)
+    try: bench(table, 'fastai/xresnet18', home/out, weights='scratch', progress=Silent(), cbs=Trace(), **how)
     finally: os._exit(0)
 
 rng, n, begun = random.Random(4), 0, time.perf_counter()
@@ -40,8 +43,8 @@ while n < kills:
     time.sleep(rng.uniform(.05, longest))
     os.kill(pid, signal.SIGKILL)
     n += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
-    for f in (home/'killed').glob('*/run.json'): json.loads(f.read_text()) # whole at every moment
-    done = sum(json.loads(f.read_text())['status'] == 'finished' for f in (home/'killed').glob('*/run.json'))
+    records = [json.loads(f.read_text()) for f in (home/'killed').glob('*/run.json')] # whole at every moment
+    done = sum(o['status'] == 'finished' for o in records)
     if done == 6: break
 print(n, done, flush=True)
 os.waitpid(start('killed'), 0)
@@ -55,28 +58,40 @@ def test_thirty_kills_lose_nothing_but_the_epoch_in_progress(tmp_path):
     assert kills == 30, f'the benchmark was over after {kills} kills'
     runs = sorted(o.parent.name for o in (tmp_path/'whole').glob('*/run.json'))
     assert len(runs) == 6
-    for name in runs:
-        killed, whole = (json.loads((tmp_path/o/name/'run.json').read_text()) for o in ('killed', 'whole'))
-        assert killed['status'] == whole['status'] == 'finished'
-        a, b = (np.load(tmp_path/o/name/'predictions.npz') for o in ('killed', 'whole'))
-        assert (a['image'] == b['image']).all() and (a['probs'] == b['probs']).all(), name
-        ha, hb = (pd.read_csv(tmp_path/o/name/'history.csv') for o in ('killed', 'whole'))
-        cols = ['epoch', 'phase', 'train_loss', 'valid_loss', 'valid_accuracy', 'train_accuracy', 'images']
-        assert ha[cols].equals(hb[cols]), name
-        sa, sb = (pd.read_csv(tmp_path/o/name/'steps.csv') for o in ('killed', 'whole'))
-        assert sa.equals(sb), name
-        assert not (tmp_path/'killed'/name/'checkpoint.pt').exists()
+    for name in runs: assert_same(tmp_path/'killed'/name, tmp_path/'whole'/name)
     begun = [o.split() for o in (tmp_path/'trace.txt').read_text().splitlines()]
     begun = pd.DataFrame(begun, columns=['out', 'run', 'epoch']).astype(dict(epoch=int)).query("out == 'killed'")
-    assert all(g.epoch.is_monotonic_increasing for _,g in begun.groupby('run')) # no epoch before the one in progress was trained again
+    # no epoch before the one in progress was trained again
+    assert all(g.epoch.is_monotonic_increasing for _,g in begun.groupby('run'))
     assert 24 < len(begun) <= 24 + kills
-    assert sum(len(json.loads((tmp_path/'killed'/o/'run.json').read_text())['resumed']) for o in runs) >= 3 # the kills did hit runs in their middle
+    resumed = [len(record(tmp_path/'killed'/o)['resumed']) for o in runs]
+    assert sum(resumed) >= 3 # the kills did hit runs in their middle
+
+def record(folder): return json.loads((folder/'run.json').read_text())
+
+def assert_same(killed, whole):
+    "Two folders of a run: figures, predictions and curves are the same, and no checkpoint is left"
+    assert record(killed)['status'] == record(whole)['status'] == 'finished'
+    a, b = (np.load(o/'predictions.npz') for o in (killed, whole))
+    assert (a['image'] == b['image']).all() and (a['probs'] == b['probs']).all(), killed.name
+    a, b = (pd.read_csv(o/'history.csv') for o in (killed, whole))
+    cols = ['epoch', 'phase', 'train_loss', 'valid_loss', 'valid_accuracy', 'train_accuracy', 'images']
+    assert a[cols].equals(b[cols]), killed.name
+    a, b = (pd.read_csv(o/'steps.csv') for o in (killed, whole))
+    assert a.equals(b), killed.name
+    assert not (killed/'checkpoint.pt').exists()
 
 def start(ask):
-    "A command as a terminal starts it: one that Ctrl-C reaches, also where this test runs in the background of a shell, which ignores it"
-    return subprocess.Popen(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    """A command as a terminal starts it: one that Ctrl-C reaches, also where this test runs in the background of a
+    shell, which ignores it"""
+    def heed_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(ask, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
 
-def command(*args): return [sys.executable, '-c', 'from fashion_bench.cli.main import main; main()', *map(str, args)]
+def command(out, photos, *args):
+    "A benchmark of a small network on so many photos a class"
+    ask = ('run', 'wardrobe', '--subset', f'top=4,per_class={photos}', '--models', 'fastai/xresnet18',
+           '--allow-scratch', '--bs', 8, '--num-workers', 0, '--out', out, *args)
+    return [sys.executable, '-c', 'from fashion_bench.cli.main import main; main()', *map(str, ask)]
 
 def until(p, words):
     "Lines of `p`'s output until one holds `words`"
@@ -85,7 +100,7 @@ def until(p, words):
     raise AssertionError(f'{words} was not said: {p.stderr.read()}')
 
 def test_ctrl_c_and_kill_end_cleanly_and_the_same_command_goes_on(tmp_path):
-    ask = command('run', 'wardrobe', '--subset', 'top=4,per_class=30', '--models', 'fastai/xresnet18', '--allow-scratch', '--size', 64, '--bs', 8, '--epochs', 3, '--num-workers', 0, '--out', tmp_path/'runs')
+    ask = command(tmp_path/'runs', 30, '--size', 64, '--epochs', 3)
     p = start(ask)
     until(p, 'epoch 1/4')
     p.send_signal(signal.SIGINT)
@@ -95,24 +110,28 @@ def test_ctrl_c_and_kill_end_cleanly_and_the_same_command_goes_on(tmp_path):
     assert 'epoch 2/4' in until(p, 'valid accuracy') # the first is not trained again
     p.kill()
     p.communicate()
-    r = subprocess.run(ask, capture_output=True, text=True, timeout=300) # its worker went with it, else it would wait for the claim
+    # its worker went with it, else it would wait for the claim
+    r = subprocess.run(ask, capture_output=True, text=True, timeout=300)
     assert r.returncode == 0 and 'being done by another process' not in r.stdout, r.stdout + r.stderr
-    record = json.loads(next((tmp_path/'runs').glob('*/run.json')).read_text())
-    assert record['status'] == 'finished' and record['resumed'][0] >= 1 and record['resumed'] == sorted(record['resumed'])
-    assert pd.read_csv(next((tmp_path/'runs').glob('*/history.csv'))).epoch.tolist() == [1, 2, 3, 4]
+    folder = next((tmp_path/'runs').glob('*/run.json')).parent
+    status, resumed = record(folder)['status'], record(folder)['resumed']
+    assert status == 'finished' and resumed[0] >= 1 and resumed == sorted(resumed)
+    assert pd.read_csv(folder/'history.csv').epoch.tolist() == [1, 2, 3, 4]
 
 def test_ctrl_c_ends_several_runs_at_once_and_calls_none_of_them_failed(tmp_path):
-    ask = command('run', 'wardrobe', '--subset', 'top=4,per_class=30', '--models', 'fastai/xresnet18', '--allow-scratch', '--size', 64, '--bs', 8, '--epochs', 50, '--seeds', 3, '--jobs', 2, '--num-workers', 0, '--out', tmp_path/'runs')
+    ask = command(tmp_path/'runs', 30, '--size', 64, '--epochs', 50, '--seeds', 3, '--jobs', 2)
     p = start(ask)
     seen = {until(p, 'epoch 1/51').count('epoch') for _ in range(2)} # of both
     p.send_signal(signal.SIGINT)
     _, err = p.communicate(timeout=60)
     assert seen == {1} and p.returncode == 130 and 'Traceback' not in err, err
-    assert [json.loads(o.read_text())['status'] for o in (tmp_path/'runs').glob('*/run.json')] == ['running']*2
-    with claim(next((tmp_path/'runs').glob('*/run.json')).parent) as ours: assert ours
+    folders = [o.parent for o in (tmp_path/'runs').glob('*/run.json')]
+    assert [record(o)['status'] for o in folders] == ['running']*2
+    with claim(folders[0]) as ours: assert ours
 
 def test_two_commands_on_one_folder_share_the_work(tmp_path):
-    ask = command('run', 'wardrobe', '--subset', 'top=4,per_class=20', '--models', 'fastai/xresnet18', '--allow-scratch', '--size', 32, '--bs', 8, '--epochs', 2, '--seeds', 3, '--num-workers', 0, '--drop-models', '--in-process', '--out', tmp_path/'runs')
+    how = '--size', 32, '--epochs', 2, '--seeds', 3, '--drop-models', '--in-process'
+    ask = command(tmp_path/'runs', 20, *how)
     both = [start(ask) for _ in range(2)]
     said = [p.communicate(timeout=300) for p in both]
     assert [p.returncode for p in both] == [0, 0], said

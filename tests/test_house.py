@@ -4,14 +4,30 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 NBS = sorted((ROOT/'nbs').rglob('[0-9]*.ipynb'))
-CODE = sorted(o for o in (ROOT/'fashion_bench').rglob('*.py') if not o.stem.startswith('_') and o.parent != ROOT/'fashion_bench')
+MODULES = [o for o in (ROOT/'fashion_bench').rglob('*.py') if not o.stem.startswith('_')]
+CODE = sorted(o for o in MODULES if o.parent != ROOT/'fashion_bench')
 
 # Room: those that it may import
-ROOMS = dict(base=(), data=('base',), models=('base',), training=('base', 'data', 'models'), results=('base',), follow=('base', 'training', 'results'),
-             runs=('base', 'data', 'models', 'training', 'results', 'follow'), cli=('base', 'data', 'models', 'training', 'results', 'follow', 'runs'))
+ROOMS = dict(
+    base=(),
+    data=('base',),
+    models=('base',),
+    training=('base', 'data', 'models'),
+    results=('base',),
+    follow=('base', 'training', 'results'),
+    runs=('base', 'data', 'models', 'training', 'results', 'follow'),
+    cli=('base', 'data', 'models', 'training', 'results', 'follow', 'runs'))
 
 def module(path): return path.relative_to(ROOT/'fashion_bench').with_suffix('').as_posix().replace('/', '.')
 def notebook(path): return path.relative_to(ROOT/'nbs').as_posix()
+
+def cells(path):
+    "The cells of the notebook at `path`"
+    return json.loads(path.read_text(encoding='utf-8'))['cells']
+
+def code_cells(path):
+    "The text of its code cells"
+    return [''.join(c['source']) for c in cells(path) if c['cell_type'] == 'code']
 
 def number(name):
     "Where a module stands among those of its folder"
@@ -50,23 +66,39 @@ def test_nothing_imports_in_a_circle():
     while ready := {k for k,v in needs.items() if k not in done and v <= done}: done |= ready
     assert done == set(needs), set(needs) - done
 
+HEAVY = {'torch', 'fastai', 'timm', 'torchvision'}
+
 def test_results_need_neither_torch_nor_fastai():
     for path in CODE:
-        if module(path).startswith(('results', 'base')): assert not imports(path)[1] & {'torch', 'fastai', 'timm', 'torchvision'}, module(path)
+        if module(path).startswith(('results', 'base')): assert not imports(path)[1] & HEAVY, module(path)
+
+REPORT = f"""
+import sys
+from fashion_bench.results import report, compare
+from fashion_bench.data import pictures
+print(sorted({HEAVY} & set(sys.modules)))
+"""
 
 def test_a_report_is_made_without_torch():
-    code = "import sys; from fashion_bench.results import report, compare; from fashion_bench.data import pictures; print(sorted({'torch', 'fastai', 'timm', 'torchvision'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+    r = subprocess.run([sys.executable, '-c', REPORT], capture_output=True, text=True)
+    assert r.stdout.strip() == '[]'
 
 def test_no_module_is_too_long():
     for path in CODE: assert len(path.read_text(encoding='utf-8').splitlines()) <= 300, module(path)
 
+def words(output):
+    "What a stored output says, without its pictures"
+    data = {k: v for k,v in output.get('data', {}).items() if k != 'image/png'}
+    return json.dumps([output.get('text'), data])
+
 def test_notebooks_are_small_and_carry_no_warnings_or_paths():
     for path in (ROOT/'nbs').rglob('*.ipynb'):
-        text = path.read_text(encoding='utf-8')
-        assert len(text) < 150*1024 and len(json.loads(text)['cells']) < 80, path.name
-        for c in json.loads(text)['cells']:
-            for o in c.get('outputs', []): assert o.get('name') != 'stderr' and not re.search(r'site-packages|/(?:tmp|root|home)/', json.dumps([o.get('text'), {k: v for k,v in o.get('data', {}).items() if k != 'image/png'}])), f'{path.name}: {"".join(c["source"])[:60]}'
+        assert len(path.read_text(encoding='utf-8')) < 150*1024 and len(cells(path)) < 80, path.name
+        for c in cells(path):
+            where = f'{path.name}: {"".join(c["source"])[:60]}'
+            for o in c.get('outputs', []):
+                assert o.get('name') != 'stderr', where
+                assert not re.search(r'site-packages|/(?:tmp|root|home)/', words(o)), where
 
 def exported(path):
     "The names in `__all__` of the module at `path`"
@@ -77,7 +109,9 @@ def exported(path):
 def test_the_front_door_is_small_and_hides_nothing_of_fastai():
     import fastai.vision.all as fastai
     import fashion_bench.all as door
-    names = {k for k,v in vars(door).items() if not k.startswith('_') and getattr(v, '__module__', 'fashion_bench').startswith('fashion_bench') and not isinstance(v, type(door))}
+    def ours(o): return getattr(o, '__module__', 'fashion_bench').startswith('fashion_bench')
+    public = {k: v for k,v in vars(door).items() if not k.startswith('_')}
+    names = {k for k,v in public.items() if ours(v) and not isinstance(v, type(door))}
     assert 35 <= len(names) <= 50, len(names)
     assert not names & {k for k in vars(fastai) if not k.startswith('_')}
 
@@ -92,27 +126,31 @@ def test_no_two_modules_export_one_name():
 # Entry points of other processes, which every test of those processes runs
 NOT_SHOWN = {'serve', 'watch'}
 
+def public_names(path):
+    "The public functions and classes that a notebook exports"
+    for o in code_cells(path):
+        if not re.match(r'#\|\s*export', o): continue
+        for d in ast.parse(o).body:
+            if isinstance(d, (ast.FunctionDef, ast.ClassDef)) and not d.name.startswith('_'): yield d.name
+
 def test_every_public_function_is_shown_in_its_notebook():
     "In a cell that is run and seen; a command by its name on a command line"
     missing = []
     for path in NBS:
-        code = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
-        shown = '\n'.join(o for o in code if not re.match(r'#\|\s*(export|default_exp)', o))
-        if path.stem.endswith('_tools'): shown += '\n'.join(''.join(c['source']) for c in json.loads((ROOT/'nbs/cli/02_main.ipynb').read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code')
-        for o in code:
-            if not re.match(r'#\|\s*export', o): continue
-            for d in ast.parse(o).body:
-                if isinstance(d, (ast.FunctionDef, ast.ClassDef)) and not d.name.startswith('_') and d.name not in NOT_SHOWN:
-                    names = rf"\b{d.name}\b|'{d.name.replace('_', '-')}'"
-                    if not re.search(names, shown): missing.append(f'{path.stem}: {d.name}')
+        shown = '\n'.join(o for o in code_cells(path) if not re.match(r'#\|\s*(export|default_exp)', o))
+        if path.stem.endswith('_tools'): shown += '\n'.join(code_cells(ROOT/'nbs/cli/02_main.ipynb'))
+        for name in public_names(path):
+            either = rf"\b{name}\b|'{name.replace('_', '-')}'"
+            if name not in NOT_SHOWN and not re.search(either, shown): missing.append(f'{path.stem}: {name}')
     assert not missing, missing
 
 def test_imports_stand_in_the_first_cells():
     "The site's builder runs cells that import, and no others; a cell that does more may lack what cells before it made"
     for path in NBS:
-        code = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
+        code = code_cells(path)
         setup = next(i for i,o in enumerate(code) if o.startswith('#| hide'))
         for o in code[setup+1:]:
             if re.match(r'#\|\s*export', o): continue
-            kinds = {isinstance(d, (ast.Import, ast.ImportFrom)) for d in ast.parse(re.sub(r'(?m)^[!%].*', '', o)).body}
+            python = re.sub(r'(?m)^[!%].*', '', o)
+            kinds = {isinstance(d, (ast.Import, ast.ImportFrom)) for d in ast.parse(python).body}
             assert kinds != {True, False}, f'{path.name}: {o[:80]}'

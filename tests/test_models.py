@@ -1,4 +1,5 @@
-"What goes wrong with models, a test of each kind: old names, odd networks, sizes that do not fit, weights out of reach, counts that change."
+"""What goes wrong with models, a test of each kind: old names, odd networks, sizes that do not fit, weights out of
+reach, counts that change."""
 import os, subprocess, sys, time
 
 import pytest, timm, torch
@@ -11,16 +12,34 @@ from fashion_bench.models.groups import even_groups, fastai_groups
 from fashion_bench.models.learner import describe_model, fashion_learner, fastai_head, learner_summary
 from fashion_bench.models.registry import NAMES, model_info, model_inputs
 
-@pytest.mark.parametrize('old,new', [('timm/xception', 'legacy_xception.tf_in1k'), ('timm/tv_densenet121', 'densenet121.tv_in1k'), ('timm/vit_base_patch16_224_in21k', 'vit_base_patch16_224.augreg_in21k')])
+def small_table(): return load_table('wardrobe', subset='top=2,per_class=20')
+
+def scratch_learner(table, name, size=64, **kwargs):
+    "A learner of a network without pretrained weights, on images of its own size and statistics"
+    dls = fashion_dls(table, **model_inputs(name, size), bs=4, num_workers=0)
+    return fashion_learner(dls, name, 'scratch', **kwargs)
+
+@pytest.mark.parametrize('old,new', [
+    ('timm/xception', 'legacy_xception.tf_in1k'),
+    ('timm/tv_densenet121', 'densenet121.tv_in1k'),
+    ('timm/vit_base_patch16_224_in21k', 'vit_base_patch16_224.augreg_in21k')])
 def test_old_names_are_resolved_to_architecture_and_tag(old, new):
     assert model_info(old).name.startswith(f'timm/{new}')
 
-@pytest.mark.parametrize('name,near', [('timm/gluon_xception65', 'xception65'), ('timm/efficientnet_b0.nope', 'ra_in1k'), ('timm/effcientnet_b0', 'did you mean timm/efficientnet_b0'), ('torchvision/resnet34.NOPE', 'IMAGENET1K_V1'), ('keras/vgg16', 'unknown model')])
+@pytest.mark.parametrize('name,near', [
+    ('timm/gluon_xception65', 'xception65'),
+    ('timm/efficientnet_b0.nope', 'ra_in1k'),
+    ('timm/effcientnet_b0', 'did you mean timm/efficientnet_b0'),
+    ('torchvision/resnet34.NOPE', 'IMAGENET1K_V1'),
+    ('keras/vgg16', 'unknown model')])
 def test_unknown_names_get_near_matches(name, near):
     with pytest.raises(ValueError, match=near): model_info(name)
 
-ODD = [('torchvision/vit_b_32', 224), ('torchvision/mnasnet0_5', 64), ('torchvision/inception_v3', 96), ('torchvision/googlenet', 64), ('torchvision/maxvit_t', 224), ('torchvision/mobilenet_v2', 64), ('torchvision/swin_t', 64),
-       ('timm/swin_tiny_patch4_window7_224', 96), ('timm/vit_tiny_patch16_224', 64), ('timm/xcit_nano_12_p8_224', 64), ('timm/convnext_atto', 64), ('timm/resnet50_clip.openai', 64), ('timm/mixer_s32_224', 224), ('fastai/xse_resnet18', 64)]
+ODD = [('torchvision/vit_b_32', 224), ('torchvision/mnasnet0_5', 64), ('torchvision/inception_v3', 96),
+       ('torchvision/googlenet', 64), ('torchvision/maxvit_t', 224), ('torchvision/mobilenet_v2', 64),
+       ('torchvision/swin_t', 64), ('timm/swin_tiny_patch4_window7_224', 96), ('timm/vit_tiny_patch16_224', 64),
+       ('timm/xcit_nano_12_p8_224', 64), ('timm/convnext_atto', 64), ('timm/resnet50_clip.openai', 64),
+       ('timm/mixer_s32_224', 224), ('fastai/xse_resnet18', 64)]
 
 @pytest.mark.parametrize('name,size', ODD)
 def test_networks_of_every_make_give_logits_in_training_mode(name, size):
@@ -34,21 +53,30 @@ def test_networks_of_every_make_give_logits_in_training_mode(name, size):
 
 @pytest.mark.parametrize('name,size', [('torchvision/vit_b_32', 96), ('timm/inception_v4', 32)])
 def test_a_size_that_does_not_fit_is_refused_at_build(name, size):
-    with pytest.raises(ValueError, match=f'cannot take images of size {size}.*its own size is'): build_backbone(name, 'scratch', size)
+    with pytest.raises(ValueError, match=f'cannot take images of size {size}.*its own size is'):
+        build_backbone(name, 'scratch', size)
 
-@pytest.mark.parametrize('name', ['torchvision/resnet34', 'torchvision/densenet121', 'torchvision/vgg11', 'torchvision/alexnet', 'torchvision/squeezenet1_0', 'fastai/xresnet34', 'fastai/xresnext34', 'timm/resnet18'])
-def test_fastai_groups_are_those_of_vision_learner(name):
-    from fastai.vision.all import DataLoaders, vision_learner
+def fastai_arch(name):
+    "What `vision_learner` takes for a network of ours: timm's name, or a function"
     from fastai.vision import models
     library, arch = name.split('/')
-    plain = vision_learner(DataLoaders([], []), arch if library == 'timm' else getattr(models.xresnet if library == 'fastai' else models, arch), pretrained=False, normalize=False, n_out=5, loss_func=nn.CrossEntropyLoss())
+    if library == 'timm': return arch
+    return getattr(models.xresnet if library == 'fastai' else models, arch)
+
+@pytest.mark.parametrize('name', [
+    'torchvision/resnet34', 'torchvision/densenet121', 'torchvision/vgg11', 'torchvision/alexnet',
+    'torchvision/squeezenet1_0', 'fastai/xresnet34', 'fastai/xresnext34', 'timm/resnet18'])
+def test_fastai_groups_are_those_of_vision_learner(name):
+    from fastai.vision.all import DataLoaders, vision_learner
+    plain = vision_learner(DataLoaders([], []), fastai_arch(name), pretrained=False, normalize=False, n_out=5,
+                           loss_func=nn.CrossEntropyLoss())
     bb = build_backbone(name, 'scratch', 64)
     ours = fastai_groups(nn.Sequential(bb, fastai_head(bb.nf, 5, bb.spatial)))
-    assert [sum(p.numel() for p in g) for g in ours] == [sum(p.numel() for p in g) for g in plain.splitter(plain.model)]
+    def counts(groups): return [sum(p.numel() for p in g) for g in groups]
+    assert counts(ours) == counts(plain.splitter(plain.model))
 
 def test_counts_do_not_depend_on_freezing():
-    table = load_table('wardrobe', subset='top=2,per_class=20')
-    learn = fashion_learner(fashion_dls(table, **model_inputs('torchvision/resnet18', 64), bs=4, num_workers=0), 'torchvision/resnet18', 'scratch')
+    learn = scratch_learner(small_table(), 'torchvision/resnet18')
     total = learner_summary(learn).parameters.sum()
     learn.freeze()
     frozen = learner_summary(learn)
@@ -60,7 +88,8 @@ def test_weights_out_of_reach_are_refused_within_seconds(name, tmp_path, monkeyp
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     monkeypatch.setattr('fashion_bench.models.backbones._cached', lambda info: None)
     start = time.perf_counter()
-    with pytest.raises(WeightsUnavailable, match='cannot be reached.*once so that they are cached'): build_backbone(name)
+    with pytest.raises(WeightsUnavailable, match='cannot be reached.*once so that they are cached'):
+        build_backbone(name)
     assert time.perf_counter() - start < 5
 
 def test_a_file_fills_a_network_whatever_wraps_its_names(tmp_path):
@@ -68,38 +97,50 @@ def test_a_file_fills_a_network_whatever_wraps_its_names(tmp_path):
     net = timm.create_model('resnet18', num_classes=3)
     for prefix in ('', 'module.', 'backbone.', 'visual.trunk.'):
         save_file({prefix + k: v for k,v in net.state_dict().items()}, tmp_path/'w.safetensors')
-        assert torch.equal(build_backbone('timm/resnet18', tmp_path/'w.safetensors', 64).body.conv1.weight, net.conv1.weight), prefix
+        filled = build_backbone('timm/resnet18', tmp_path/'w.safetensors', 64).body
+        assert torch.equal(filled.conv1.weight, net.conv1.weight), prefix
     headless = {k: v for k,v in net.state_dict().items() if not k.startswith('fc.')}
     torch.save(dict(state_dict=headless), tmp_path/'w.pth')
     assert build_backbone('timm/resnet18', tmp_path/'w.pth', 64).source['weights'] == 'file'
     del headless['layer1.0.conv1.weight']
     torch.save(headless, tmp_path/'w.pth')
-    with pytest.raises(ValueError, match='1 of .* tensors are missing.*layer1.0.conv1.weight'): build_backbone('timm/resnet18', tmp_path/'w.pth', 64)
+    with pytest.raises(ValueError, match='1 of .* tensors are missing.*layer1.0.conv1.weight'):
+        build_backbone('timm/resnet18', tmp_path/'w.pth', 64)
 
 def test_a_pickle_that_runs_code_is_not_opened(tmp_path):
     class Evil:
         def __reduce__(self): return (os.system, (f'touch {tmp_path}/pwned',))
     torch.save(dict(state_dict=Evil()), tmp_path/'w.pth')
-    with pytest.raises(ValueError, match='cannot be read as a state dict'): build_backbone('timm/resnet18', tmp_path/'w.pth', 64)
+    with pytest.raises(ValueError, match='cannot be read as a state dict'):
+        build_backbone('timm/resnet18', tmp_path/'w.pth', 64)
     assert not (tmp_path/'pwned').exists()
 
+CATALOGUE = """
+import sys
+from fashion_bench.cli.main import app
+app(['models', 'timm/tf_efficientnet_lite*', '--max-params', '5M', '--json'], standalone_mode=False)
+print(sorted({'torch', 'timm', 'fastai'} & set(sys.modules)))
+"""
+
 def test_the_catalogue_answers_without_torch_or_network():
-    code = "import sys; from fashion_bench.cli.main import app; app(['models', 'timm/tf_efficientnet_lite*', '--max-params', '5M', '--json'], standalone_mode=False); print(sorted({'torch', 'timm', 'fastai'} & set(sys.modules)))"
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-    assert 'tf_efficientnet_lite1' in r.stdout and 'lite4' not in r.stdout and r.stdout.strip().endswith('[]'), r.stdout + r.stderr
+    r = subprocess.run([sys.executable, '-c', CATALOGUE], capture_output=True, text=True)
+    assert 'tf_efficientnet_lite1' in r.stdout and 'lite4' not in r.stdout, r.stdout + r.stderr
+    assert r.stdout.strip().endswith('[]'), r.stdout + r.stderr
 
 def test_what_the_catalogue_lists_is_what_the_libraries_have():
     listed = {o.split('.')[0] for o in model_facts().name}
     if timm.__version__ == '1.0.31': assert {f'timm/{o}' for o in timm.list_models()} <= listed
-    assert {f'torchvision/{o}' for o in NAMES['torchvision']()} <= listed and {f'fastai/{o}' for o in NAMES['fastai']()} <= listed
+    assert {f'torchvision/{o}' for o in NAMES['torchvision']()} <= listed
+    assert {f'fastai/{o}' for o in NAMES['fastai']()} <= listed
 
 # --- One policy for networks of all libraries
 
 def settings(net):
     "The plain settings of all parts of a network, without auxiliary classifiers, which a backbone drops"
     plain = bool, int, float, str, tuple
-    return {f'{n}.{k}': v for n,m in net.named_modules() if not n.startswith(('aux', 'AuxLogits'))
-            for k,v in vars(m).items() if isinstance(v, plain) and k not in ('training', 'aux_logits')}
+    parts = {n: m for n,m in net.named_modules() if not n.startswith(('aux', 'AuxLogits'))}
+    return {f'{n}.{k}': v for n,m in parts.items() for k,v in vars(m).items()
+            if isinstance(v, plain) and k not in ('training', 'aux_logits')}
 
 def as_with_weights(name):
     "torchvision's network as its builder makes it to load the pretrained weights, without loading them"
@@ -110,14 +151,16 @@ def as_with_weights(name):
         return get_model(name, weights=get_model_weights(name).DEFAULT)
 
 def test_torchvisions_networks_are_what_their_weights_were_trained_in():
-    "Its constructors take other arguments if they load the weights themselves; from a file, the network must be the same one"
+    """Its constructors take other arguments if they load the weights themselves; from a file, the network must be the
+    same one"""
     import torchvision
     from fashion_bench.models.backbones import NETS
     names = [o for o in torchvision.models.list_models(module=torchvision.models) if 'regnet' not in o]
     assert len(names) > 50
     for name in [*names, 'regnet_x_400mf', 'regnet_y_400mf']: # all regnets are made by one function, which needs values
         with torch.device('cpu' if 'regnet' in name else 'meta'):
-            assert settings(NETS['torchvision'](model_info(f'torchvision/{name}'))) == settings(as_with_weights(name)), name
+            ours = NETS['torchvision'](model_info(f'torchvision/{name}'))
+            assert settings(ours) == settings(as_with_weights(name)), name
 
 @pytest.mark.parametrize('name', ['googlenet', 'inception_v3'])
 def test_a_file_gives_the_outputs_that_torchvision_gives(name, tmp_path):
@@ -131,56 +174,78 @@ def test_a_file_gives_the_outputs_that_torchvision_gives(name, tmp_path):
     x = torch.randn(2, 3, 96, 96)
     with torch.no_grad(): assert torch.allclose(ours(x), theirs.eval()(x), atol=1e-5)
 
-FAMILIES = [('torchvision/efficientnet_b0', 64), ('timm/efficientnet_b0', 64), ('timm/tf_efficientnet_lite0', 64), ('torchvision/convnext_tiny', 64),
-            ('timm/convnext_tiny', 64), ('torchvision/swin_t', 64), ('timm/swin_tiny_patch4_window7_224', 64), ('torchvision/maxvit_t', 224),
-            ('torchvision/vit_b_32', 224), ('timm/vit_base_patch32_224', 224),
-            ('torchvision/resnet18', 64), ('timm/resnet18', 64), ('fastai/xresnet18', 64), ('timm/resnetv2_50x1_bit', 64), ('timm/cait_xxs24_224', 224),
-            ('timm/xcit_nano_12_p8_224', 64), ('torchvision/densenet121', 64), ('timm/densenet121', 64), ('torchvision/googlenet', 64),
-            ('torchvision/mnasnet0_5', 64), ('torchvision/mobilenet_v3_large', 64),
-            ('timm/mobilenetv3_large_100', 64), ('torchvision/shufflenet_v2_x1_0', 64), ('torchvision/regnet_y_400mf', 64)]
+FAMILIES = [
+    ('torchvision/efficientnet_b0', 64), ('timm/efficientnet_b0', 64), ('timm/tf_efficientnet_lite0', 64),
+    ('torchvision/convnext_tiny', 64), ('timm/convnext_tiny', 64),
+    ('torchvision/swin_t', 64), ('timm/swin_tiny_patch4_window7_224', 64), ('torchvision/maxvit_t', 224),
+    ('torchvision/vit_b_32', 224), ('timm/vit_base_patch32_224', 224),
+    ('torchvision/resnet18', 64), ('timm/resnet18', 64), ('fastai/xresnet18', 64), ('timm/resnetv2_50x1_bit', 64),
+    ('timm/cait_xxs24_224', 224), ('timm/xcit_nano_12_p8_224', 64),
+    ('torchvision/densenet121', 64), ('timm/densenet121', 64), ('torchvision/googlenet', 64),
+    ('torchvision/mnasnet0_5', 64), ('torchvision/mobilenet_v3_large', 64), ('timm/mobilenetv3_large_100', 64),
+    ('torchvision/shufflenet_v2_x1_0', 64), ('torchvision/regnet_y_400mf', 64)]
+
+# The same network in two libraries
+TWINS = [
+    ('torchvision/efficientnet_b0', 'timm/efficientnet_b0'),
+    ('torchvision/convnext_tiny', 'timm/convnext_tiny'),
+    ('torchvision/vit_b_32', 'timm/vit_base_patch32_224'),
+    ('torchvision/resnet18', 'timm/resnet18'),
+    ('torchvision/densenet121', 'timm/densenet121')]
 
 @pytest.fixture(scope='module')
 def learners():
     "A learner of each family and library under the default recipe"
-    table = load_table('wardrobe', subset='top=2,per_class=20')
-    def one(name, size):
-        return fashion_learner(fashion_dls(table, **model_inputs(name, size), bs=4, num_workers=0), name, 'scratch')
-    return {name: one(name, size) for name,size in FAMILIES}
+    table = small_table()
+    return {name: scratch_learner(table, name, size) for name,size in FAMILIES}
+
+def rounded(values): return tuple(round(v, 4) for v in values)
+
+def statistics(learn):
+    "Means and standard deviations that a learner normalizes by"
+    norms = [o for o in learn.dls.after_batch.fs if hasattr(o, 'std')]
+    return [rounded(p.flatten().tolist()) for o in norms for p in (o.mean, o.std)]
 
 def test_all_networks_are_held_back_alike(learners):
     found = {k: describe_model(o) for k,o in learners.items()}
     for name, o in found.items():
         assert o['drop_path'] in (None, 0.) and o['dropout'] == 0, (name, o)
         assert o['head_dropout'] == [.25, .5] and o['batch_norms_frozen'] == 0, (name, o)
-        norm = [tuple(round(v, 4) for v in p.flatten().tolist()) for t in learners[name].dls.after_batch.fs if hasattr(t, 'std') for p in (t.mean, t.std)]
         info = model_info(name)
-        assert norm == [tuple(round(v, 4) for v in info.mean), tuple(round(v, 4) for v in info.std)], name
+        assert statistics(learners[name]) == [rounded(info.mean), rounded(info.std)], name
     pooled = {k: o['pooling'] for k,o in found.items()}
-    assert pooled['torchvision/resnet18'] == pooled['timm/resnet18'] == pooled['fastai/xresnet18'] == 'average and maximum'
+    for k in ('torchvision/resnet18', 'timm/resnet18', 'fastai/xresnet18'): assert pooled[k] == 'average and maximum', k
     assert pooled['torchvision/vit_b_32'] == pooled['timm/vit_base_patch32_224'] == "the network's own"
-    for a, b in (('torchvision/efficientnet_b0', 'timm/efficientnet_b0'), ('torchvision/convnext_tiny', 'timm/convnext_tiny'),
-                 ('torchvision/vit_b_32', 'timm/vit_base_patch32_224'), ('torchvision/resnet18', 'timm/resnet18'), ('torchvision/densenet121', 'timm/densenet121')):
-        assert found[a]['decayed'] == found[b]['decayed'], (a, b) # the same network, the same decay
+    for a, b in TWINS: assert found[a]['decayed'] == found[b]['decayed'], (a, b) # the same network, the same decay
+
+def norm_parameters(model):
+    "The names of all parameters of normalizations, of any make"
+    norms = {n: m for n,m in model.named_modules() if 'Norm' in type(m).__name__}
+    return {f'{n}.{k}' for n,m in norms.items() for k,_ in m.named_parameters(recurse=False)}
 
 def test_nothing_but_matrices_and_filters_decays_in_any_library(learners):
     for name, learn in learners.items():
         learn.create_opt()
         names = {p: n for n,p in learn.model.named_parameters()}
         decay = {names[p]: s.get('do_wd', True) for p,_,s,_ in learn.opt.all_params()}
-        norms = {f'{n}.{k}' for n,m in learn.model.named_modules() if 'Norm' in type(m).__name__ for k,_ in m.named_parameters(recurse=False)}
+        norms = norm_parameters(learn.model)
         for k, p in learn.model.named_parameters():
             lone = sum(o > 1 for o in p.shape) < 2
             place = any(o in k.rpartition('.')[2] for o in ('pos', 'token', 'table'))
             assert decay[k] == (not (lone or place or k in norms)), (name, k, tuple(p.shape))
         learn.freeze()
         asleep = {n for n,p in learn.model.named_parameters() if not p.requires_grad}
-        assert not asleep & norms, (name, sorted(asleep & norms)[:3]) # norms of every make are trained while the rest is frozen
+        # norms of every make are trained while the rest is frozen
+        assert not asleep & norms, (name, sorted(asleep & norms)[:3])
 
 def test_drop_path_is_the_recipes_in_every_library():
     from torchvision.ops import StochasticDepth
     from timm.layers import DropPath
-    table = load_table('wardrobe', subset='top=2,per_class=20')
-    for name in ('torchvision/efficientnet_b0', 'timm/efficientnet_b0', 'torchvision/swin_t', 'timm/swin_tiny_patch4_window7_224'):
-        learn = fashion_learner(fashion_dls(table, **model_inputs(name, 64), bs=4, num_workers=0), name, 'scratch', drop_path=.2)
-        rates = [m.p if isinstance(m, StochasticDepth) else m.drop_prob for m in learn.model.modules() if isinstance(m, (StochasticDepth, DropPath))]
+    table = small_table()
+    names = ('torchvision/efficientnet_b0', 'timm/efficientnet_b0',
+             'torchvision/swin_t', 'timm/swin_tiny_patch4_window7_224')
+    for name in names:
+        learn = scratch_learner(table, name, drop_path=.2)
+        drops = [m for m in learn.model.modules() if isinstance(m, (StochasticDepth, DropPath))]
+        rates = [m.p if isinstance(m, StochasticDepth) else m.drop_prob for m in drops]
         assert rates == sorted(rates) and abs(rates[-1] - .2) < 1e-9, (name, rates)

@@ -20,16 +20,24 @@ def test_no_requirement_shuts_out_a_newer_torch():
     for o in metadata.requires('fashion-bench'):
         if o.split('>')[0].strip() in ('torch', 'torchvision', 'timm'): assert '<' not in o and '==' not in o, o
 
+PUBLIC = """
+from fashion_bench.all import *
+names = load_table, bench, leaderboard, plot_efficiency, fashion_dls, fashion_learner
+print(all(callable(o) for o in names))
+"""
+
 def test_everything_public_imports_in_one_line():
-    code = 'from fashion_bench.all import *; print(all(callable(o) for o in (load_table, bench, leaderboard, plot_efficiency, fashion_dls, fashion_learner)))'
-    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True)
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', PUBLIC], capture_output=True, text=True)
     assert r.stdout.strip() == 'True', r.stderr
 
 def test_wheel_and_sdist_hold_every_module(tmp_path):
-    source = shutil.copytree(ROOT, tmp_path/'source', symlinks=True, ignore=shutil.ignore_patterns('.git', '.venv', 'build', '*.egg-info'))
-    subprocess.run([sys.executable, '-m', 'build', '--wheel', '--sdist', '--no-isolation', '--outdir', tmp_path, source], check=True, capture_output=True)
+    left_out = shutil.ignore_patterns('.git', '.venv', 'build', '*.egg-info')
+    source = shutil.copytree(ROOT, tmp_path/'source', symlinks=True, ignore=left_out)
+    build = [sys.executable, '-m', 'build', '--wheel', '--sdist', '--no-isolation', '--outdir', tmp_path, source]
+    subprocess.run(build, check=True, capture_output=True)
     names = set(zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist())
-    ours = {o.relative_to(ROOT).as_posix() for o in (ROOT/'fashion_bench').rglob('*.[pc]*') if '__pycache__' not in o.parts}
+    files = [o for o in (ROOT/'fashion_bench').rglob('*.[pc]*') if '__pycache__' not in o.parts]
+    ours = {o.relative_to(ROOT).as_posix() for o in files}
     assert ours <= names
     with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as f: packed = {o.partition('/')[2] for o in f.getnames()}
     assert {'settings.ini', 'README.md', 'setup.py', 'pyproject.toml', 'LICENSE', *ours} <= packed
@@ -40,6 +48,14 @@ def test_it_runs_as_a_module():
     r = subprocess.run([sys.executable, '-m', 'fashion_bench', '--help'], capture_output=True, text=True)
     assert r.returncode == 0 and 'schedules' in r.stdout, r.stderr
 
+# pip, with the packages of a folder before all others
+PIP = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from pip._internal.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
 def test_a_torch_that_is_there_stays(tmp_path):
     "Colab's case: pip finds an older supported torch, here as its metadata alone, and plans nothing for it"
     for name, version in (('torch', '2.6.0'), ('torchvision', '0.21.0')):
@@ -48,8 +64,10 @@ def test_a_torch_that_is_there_stays(tmp_path):
         (info/'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
         (info/'INSTALLER').write_text('pip\n')
         (info/'RECORD').write_text('')
-    code = 'import sys; sys.path.insert(0, sys.argv.pop(1)); from pip._internal.cli.main import main; sys.exit(main(sys.argv[1:]))'
-    r = subprocess.run([sys.executable, '-c', code, tmp_path/'site', 'install', '--dry-run', '--quiet', '--no-build-isolation', '--report', tmp_path/'report.json', ROOT], capture_output=True, text=True)
+    report = tmp_path/'report.json'
+    install = ['install', '--dry-run', '--quiet', '--no-build-isolation', '--report', report, ROOT]
+    r = subprocess.run([sys.executable, '-c', PIP, tmp_path/'site', *install], capture_output=True, text=True)
     assert r.returncode == 0, r.stderr
-    planned = {o['metadata']['name'].lower(): o['metadata']['version'] for o in json.loads((tmp_path/'report.json').read_text())['install']}
+    found = [o['metadata'] for o in json.loads(report.read_text())['install']]
+    planned = {o['name'].lower(): o['version'] for o in found}
     assert 'fashion-bench' in planned and not {'torch', 'torchvision'} & set(planned), planned

@@ -23,15 +23,24 @@ def texts():
     "Everything that is written for readers, by file"
     for o in (ROOT/'README.md', ROOT/'CONTRIBUTING.md'): yield o.name, o.read_text(encoding='utf-8')
     for o in sorted((ROOT/'nbs').rglob('*.ipynb')):
-        if '.ipynb_checkpoints' not in o.parts: yield o.name, '\n'.join(''.join(c['source']) for c in json.loads(o.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'markdown')
+        if '.ipynb_checkpoints' not in o.parts: yield o.name, prose(o)
+
+def prose(notebook):
+    "The text of its Markdown cells"
+    cells = json.loads(notebook.read_text(encoding='utf-8'))['cells']
+    return '\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')
+
+def blocks(text, kind):
+    "The code blocks of a kind in a text"
+    return re.findall(rf'```{kind}\n(.*?)```', text, flags=re.S)
 
 def commands(text):
     "The `fashion-bench` commands of a text, and whether they stand in a block, which is whole"
-    blocks = re.findall(r'```sh\n(.*?)```', text, flags=re.S)
-    for line in re.sub(r'\\\n\s*', ' ', '\n'.join(blocks)).splitlines():
+    for line in re.sub(r'\\\n\s*', ' ', '\n'.join(blocks(text, 'sh'))).splitlines():
         for o in line.split('&&'):
             if o.strip().startswith('fashion-bench '): yield shlex.split(o, comments=True)[1:], True
-    for o in re.findall(r'`(fashion-bench [^`]+)`', re.sub(r'```.*?```', '', text, flags=re.S)): yield shlex.split(o)[1:], False
+    around = re.sub(r'```.*?```', '', text, flags=re.S)
+    for o in re.findall(r'`(fashion-bench [^`]+)`', around): yield shlex.split(o)[1:], False
 
 def test_every_command_in_the_docs_is_one_that_the_program_takes():
     from typer.main import get_command
@@ -57,16 +66,19 @@ def test_the_readme_block_on_your_own_photos_runs_as_it_stands(tmp_path, monkeyp
         (tmp_path/'photos'/label).mkdir(parents=True, exist_ok=True)
         shutil.copy(file, tmp_path/'photos'/label/f'{i}.jpg')
     monkeypatch.chdir(tmp_path)
-    block = next(o for o in re.findall(r'```sh\n(.*?)```', (ROOT/'README.md').read_text(encoding='utf-8'), flags=re.S) if 'fashion-bench audit photos' in o)
+    of_readme = blocks((ROOT/'README.md').read_text(encoding='utf-8'), 'sh')
+    block = next(o for o in of_readme if 'fashion-bench audit photos' in o)
     for line in block.splitlines():
         r = fashion_bench(*shlex.split(line)[1:])
-        assert r.returncode in ((0, 1) if ' run ' in line else (0,)), f'{line}: {r.stdout}{r.stderr}' # 1: weights that cannot be fetched here
+        fine = (0, 1) if ' run ' in line else (0,) # 1: weights that cannot be fetched here
+        assert r.returncode in fine, f'{line}: {r.stdout}{r.stderr}'
     assert (tmp_path/'report.html').exists() and len(list((tmp_path/'runs').glob('timm*/run.json'))) == 3
 
 def test_what_contributing_says_to_write_runs_as_it_stands():
     "In one process each, from the top folder"
-    blocks = re.findall(r'```python\n(.*?)```', (ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8'), flags=re.S)
-    assert len(blocks) == 5
-    for o in blocks:
-        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', "import matplotlib; matplotlib.use('Agg')\n" + o], cwd=ROOT, capture_output=True, text=True)
+    examples = blocks((ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8'), 'python')
+    assert len(examples) == 5
+    for o in examples:
+        code = "import matplotlib; matplotlib.use('Agg')\n" + o
+        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True)
         assert r.returncode == 0, f'{o}\n{r.stderr[-1000:]}'

@@ -1,4 +1,5 @@
-"""Train a real step of every torchvision network and of 60 of timm's, the smallest of as many families, and keep what happened in nbs/models/model_steps.csv.
+"""Train a real step of every torchvision network and of 60 of timm's, the smallest of as many families, and keep what
+happened in nbs/models/model_steps.csv.
 
     python tools/model_steps.py
 
@@ -16,14 +17,18 @@ from fashion_bench.models.catalogue import model_facts
 from fashion_bench.models.groups import even_groups
 from fashion_bench.models.learner import fastai_head
 
-def sample(n=60):
+DEST = Path(__file__).parent.parent/'nbs/models/model_steps.csv'
+
+def sample(n:int=60):
     "A network per architecture of torchvision, and the smallest of each of `n` families of timm"
     df = model_facts().assign(arch=lambda o: o.name.str.partition('.')[0])
     tv = df[df.library == 'torchvision'].drop_duplicates('arch')
-    small = df[(df.library == 'timm') & (df.refused == '')].sort_values(['parameters', 'name']).drop_duplicates('family')
-    return pd.concat([tv, small.assign(key=seeded_order(small.family).values).sort_values('key')[:n].sort_values('name')])
+    taken = df[(df.library == 'timm') & (df.refused == '')]
+    small = taken.sort_values(['parameters', 'name']).drop_duplicates('family')
+    drawn = small.assign(key=seeded_order(small.family).values).sort_values('key')[:n]
+    return pd.concat([tv, drawn.sort_values('name')])
 
-def step(name, size):
+def step(name:str, size:int):
     "'' if a training step moves every group of parameters, else why not"
     bb = build_backbone(name, 'scratch', size)
     model = nn.Sequential(bb, fastai_head(bb.nf, 4, bb.spatial)).train()
@@ -34,21 +39,28 @@ def step(name, size):
     loss.backward()
     opt.step()
     if not loss.isfinite(): return 'loss is not finite'
-    still = [i for i,(a, g) in enumerate(zip(before, groups)) if all(torch.equal(x, p) for x,p in zip(a, g))]
+    same = [all(torch.equal(x, p) for x,p in zip(a, g)) for a,g in zip(before, groups)]
+    still = [i for i,o in enumerate(same) if o]
     return f'groups {still} did not move' if still else ''
 
-def attempt(name, own):
+def reason(e:Exception):
+    "An error's kind and its first line"
+    kind = type(e).__name__
+    return f'{kind}: {str(e).splitlines()[0][:120]}' if str(e) else kind
+
+def attempt(name:str, own:int):
     "(size, outcome) of the first size that works, or of the last"
     for size in dict.fromkeys((min(96, own), own)):
         try: why = step(name, size)
-        except Exception as e: why = f'{type(e).__name__}: {str(e).splitlines()[0][:120]}' if str(e) else type(e).__name__
+        except Exception as e: why = reason(e)
         if not why: break
     return size, why
 
 if __name__ == '__main__':
     rows = []
     for r in sample().itertuples():
-        if r.parameters == r.parameters and r.parameters > 320e6: rows.append((r.name, r.size, 'not tried: over 320 M parameters'))
-        else: rows.append((r.name, *attempt(r.name, r.size)))
+        too_large = r.parameters == r.parameters and r.parameters > 320e6 # not equal to itself: not known
+        size, why = (r.size, 'not tried: over 320 M parameters') if too_large else attempt(r.name, r.size)
+        rows.append((r.name, size, why))
         print(*rows[-1], file=sys.stderr, flush=True)
-    pd.DataFrame(rows, columns=['name', 'size', 'problem']).to_csv(Path(__file__).parent.parent/'nbs/models/model_steps.csv', index=False, lineterminator='\n')
+    pd.DataFrame(rows, columns=['name', 'size', 'problem']).to_csv(DEST, index=False, lineterminator='\n')

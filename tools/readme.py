@@ -5,17 +5,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-def links(text):
+def links(text:str):
     "Links between notebooks, as seen from the top folder"
     return re.sub(r'\]\(([\w/]+\.ipynb)', r'](nbs/\1', text)
 
-def markdown_table(html):
+def markdown_table(html:str):
     "pandas' HTML of a frame as a Markdown table"
     rows = [re.findall(r'<t[hd][^>]*>(.*?)</t[hd]>', o) for o in re.findall(r'<tr.*?</tr>', html, flags=re.S)]
     rows.insert(1, ['---']*len(rows[0]))
     return '\n'.join(f"| {' | '.join(o)} |" for o in rows)
 
-def outputs(cell, files):
+def outputs(cell:dict, files:dict):
+    "A cell's stored outputs as Markdown; its pictures are put into `files`"
     for o in cell.get('outputs', []):
         data = o.get('data', {})
         if png := data.get('image/png'):
@@ -27,15 +28,20 @@ def outputs(cell, files):
 
 def readme():
     "README's text, and its pictures by path"
-    nb, parts, files = json.loads((ROOT/'nbs/index.ipynb').read_text(encoding='utf-8')), [], {}
+    nb = json.loads((ROOT/'nbs/index.ipynb').read_text(encoding='utf-8'))
+    parts, files = [], {}
     for cell in nb['cells']:
         source = ''.join(cell['source'])
         flags = re.findall(r'^#\| *(\w+)', source, flags=re.M)
         if 'hide' in flags: continue
         body = re.sub(r'^#\|.*\n?', '', source, flags=re.M).strip()
-        if cell['cell_type'] == 'markdown': parts.append(links(body))
-        else: parts += ([f'```python\n{body}\n```'] if body and 'echo' not in flags else []) + list(outputs(cell, files))
-    return '<!-- Made from nbs/index.ipynb by tools/readme.py; edit that. -->\n\n' + '\n\n'.join(parts) + '\n', files
+        if cell['cell_type'] == 'markdown':
+            parts.append(links(body))
+            continue
+        if body and 'echo' not in flags: parts.append(f'```python\n{body}\n```')
+        parts += outputs(cell, files)
+    note = '<!-- Made from nbs/index.ipynb by tools/readme.py; edit that. -->'
+    return '\n\n'.join([note, *parts]) + '\n', files
 
 if __name__ == '__main__':
     text, files = readme()

@@ -1,10 +1,12 @@
-"""Make the outputs stored in notebooks fit to be kept: pictures at most 720 pixels wide and in 24 colours, on white, no warnings.
+"""Make the outputs stored in notebooks fit to be kept: pictures at most 720 pixels wide and in 24 colours, on white,
+no warnings.
 Usage: python tools/slim_outputs.py NOTEBOOK..."""
 import base64, io, json, sys
 from pathlib import Path
 from PIL import Image
 
-def slim(b64):
+def slim(b64:str):
+    "The picture made small; one that was is left as it is"
     raw, out = base64.b64decode(b64), io.BytesIO()
     im = Image.open(io.BytesIO(raw))
     if im.mode == 'P' and im.width <= 720: return b64

@@ -17,13 +17,18 @@ import zlib
 class InputError(ValueError):
     "What was asked for cannot be: the message says what was found, what was expected and what to do."
 
+# %% ../../nbs/base/00_errors.ipynb #6d6914aa
 class InputNotFound(InputError, FileNotFoundError):
     "A file or folder that was named is not there."
 
+# %% ../../nbs/base/00_errors.ipynb #c2102cf0
 class DiskError(OSError):
     "The disk will not be written to any more; what was finished before is whole."
 
 # %% ../../nbs/base/00_errors.ipynb #fa73fcea
+# What pandas, json, codecs, gzip and the system raise for a file that they cannot take
+_CANNOT_READ = (OSError, ValueError, LookupError, EOFError, TypeError, AttributeError, zlib.error)
+
 @contextmanager
 def reading(
     file, # A path
@@ -32,6 +37,7 @@ def reading(
     "Whatever goes wrong while `file` is read is said with its name."
     try: yield
     except InputError: raise
-    except (OSError, ValueError, LookupError, EOFError, TypeError, AttributeError, zlib.error) as e: # of pandas, json, codecs, gzip and the system
+    except _CANNOT_READ as e:
         why = getattr(e, 'strerror', None) or ' '.join(str(e).split())[:200] or type(e).__name__
-        raise InputError(f"{file} cannot be read: {why}" + (f"; expected {expected}" if expected else '')) from e
+        wanted = f"; expected {expected}" if expected else ''
+        raise InputError(f"{file} cannot be read: {why}{wanted}") from e

@@ -20,8 +20,6 @@ from filelock import FileLock, Timeout
 from .errors import InputError, InputNotFound
 
 # %% ../../nbs/base/01_files.ipynb #4d50d88d
-_PART = '.part-'
-
 def _sync_folder(folder):
     "Have the disk write what `folder` holds now, names included, where the system can be asked for it"
     if os.name == 'nt': return # which opens no folders
@@ -31,9 +29,12 @@ def _sync_folder(folder):
         if e.errno not in (errno.EINVAL, errno.ENOTSUP): raise # some network disks have no such call
     finally: os.close(fd)
 
+# %% ../../nbs/base/01_files.ipynb #3e1a78fb
+_PART = '.part-'
+
 @contextmanager
 def whole_file(
-    path # File to write
+    path:Path|str # File to write
 ): # Yields the path to write to instead
     "A file that appears at `path` whole or not at all, whether the process is killed, the disk full or the power cut."
     path = Path(path)
@@ -55,9 +56,9 @@ def whole_file(
 # %% ../../nbs/base/01_files.ipynb #cb929cec
 @contextmanager
 def whole_folder(
-    path # Folder to make, in one that is there
+    path:Path|str # Folder to make, in one that is there
 ): # Yields the folder to write into instead
-    "A folder that appears at `path` with all that was written, or not at all. If another process was first, its own stays."
+    "A folder that appears at `path` whole or not at all. If another process was first, its own stays."
     path = Path(path)
     part = path.with_name(f'.{path.name}{_PART}{uuid4().hex[:8]}')
     part.mkdir()
@@ -72,21 +73,25 @@ def whole_folder(
 
 # %% ../../nbs/base/01_files.ipynb #e77b8802
 def drop_parts(
-    folder # A folder that nobody else writes into now
+    folder:Path|str # A folder that nobody else writes into now
 )->None:
     "Remove what writers that were killed have left behind."
-    for o in Path(folder).glob(f'.*{_PART}*'): shutil.rmtree(o) if o.is_dir() else o.unlink(missing_ok=True)
+    for o in Path(folder).glob(f'.*{_PART}*'):
+        if o.is_dir(): shutil.rmtree(o)
+        else: o.unlink(missing_ok=True)
 
 # %% ../../nbs/base/01_files.ipynb #7a3aae53
 def write_json(
-    path, # File to write
+    path:Path|str, # File to write
     obj # Plain data
 )->None:
     "Write `obj` to `path` whole or not at all."
-    with whole_file(path) as part: part.write_text(json.dumps(obj, indent=1, ensure_ascii=False), encoding='utf-8')
+    text = json.dumps(obj, indent=1, ensure_ascii=False)
+    with whole_file(path) as part: part.write_text(text, encoding='utf-8')
 
+# %% ../../nbs/base/01_files.ipynb #c09df5a0
 def read_json(
-    path # A JSON file
+    path:Path|str # A JSON file
 ): # What it holds, or `None` if there is nothing that can be read
     "What `path` holds."
     try: return json.loads(Path(path).read_text(encoding='utf-8'))
@@ -107,7 +112,7 @@ def cache_dir()->Path: # `$FASHION_BENCH_CACHE`, else `fashion_bench` in the use
 # %% ../../nbs/base/01_files.ipynb #851fd733
 @contextmanager
 def claim(
-    folder # A folder, made if it is not there
+    folder:Path|str # A folder, made if it is not there
 ): # Yields whether it is ours
     "Claim `folder` for this process until the block ends. Yields `False` at once if another process has it."
     Path(folder).mkdir(parents=True, exist_ok=True)

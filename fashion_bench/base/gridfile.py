@@ -13,7 +13,7 @@ __all__ = ['RECIPE_PARTS', 'GRID_KEYS', 'read_grid', 'grid_text', 'write_grid', 
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-import json, shlex
+import json, math, shlex
 
 import tomli_w, yaml
 from .errors import InputError, InputNotFound, reading
@@ -22,11 +22,15 @@ from .specs import PROTOCOL, RunSpec
 
 # %% ../../nbs/base/03_gridfile.ipynb #43512728
 RECIPE_PARTS = ('epochs', 'freeze_epochs', 'lr', 'bs') # what `recipe` says in one
-_DATA = ('data', 'subset', 'split', 'label', 'multi', 'fine', 'valid', 'split_seed', 'root', 'image_col', 'label_col', 'split_col', 'group_col', 'label_delim', 'crop', 'margin')
-_SAME = tuple(f.name for f in fields(RunSpec) if f.name not in ('data', 'model', 'recipe', 'size', 'seed', 'weights_hash', 'protocol')) # for all runs of a grid
-_HOW = ('allow_scratch', 'weights_dir', 'audit', 'on_bad', 'keep_models', 'cache', 'in_process', 'num_workers', 'jobs', 'time_limit', 'budget', 'wandb', 'wandb_report', 'tensorboard', 'out')
+_DATA = ('data', 'subset', 'split', 'label', 'multi', 'fine', 'valid', 'split_seed',
+         'root', 'image_col', 'label_col', 'split_col', 'group_col', 'label_delim', 'crop', 'margin')
+_APART = ('data', 'model', 'recipe', 'size', 'seed', 'weights_hash', 'protocol') # of a spec, said otherwise or never
+_SAME = tuple(f.name for f in fields(RunSpec) if f.name not in _APART) # for all runs of a grid
+_HOW = ('allow_scratch', 'weights_dir', 'audit', 'on_bad', 'keep_models', 'cache', 'in_process', 'num_workers',
+        'jobs', 'time_limit', 'budget', 'wandb', 'wandb_report', 'tensorboard', 'out')
 GRID_KEYS = (*_DATA, 'models', 'recipe', *RECIPE_PARTS, 'size', 'seed', 'seeds', *_SAME, *_HOW)
 
+# %% ../../nbs/base/03_gridfile.ipynb #de805064
 def _load(text, suffix):
     "What a file's `text` holds; raises `ValueError` with the place of a mistake"
     if suffix != '.toml':
@@ -37,14 +41,29 @@ def _load(text, suffix):
     return tomllib.loads(text)
 
 # %% ../../nbs/base/03_gridfile.ipynb #f822f79a
+def _check_known(path, grid):
+    "Raises `InputError` for a setting that there is not"
+    for k in map(str, grid):
+        if k in GRID_KEYS: continue
+        near = get_close_matches(k, GRID_KEYS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(GRID_KEYS)}"
+        raise InputError(f"{path}: unknown setting {k!r}; {hint}")
+
+# %% ../../nbs/base/03_gridfile.ipynb #2bd15b0f
 _WHOLE = ('epochs', 'freeze_epochs', 'bs', 'seed', 'split_seed', 'num_workers')
 _NUMBERS = ('lr', 'margin', 'valid')
-_TEXTS = ('data', 'split', 'label', 'root', 'image_col', 'label_col', 'split_col', 'group_col', 'label_delim', 'groups', 'head', 'weights', 'weights_dir', 'precision', 'on_bad', 'wandb', 'tensorboard', 'out')
-_FLAGS = ('multi', 'fine', 'crop', 'compile', 'deterministic', 'allow_scratch', 'audit', 'keep_models', 'cache', 'in_process', 'wandb_report')
+_TEXTS = ('data', 'split', 'label', 'root', 'image_col', 'label_col', 'split_col', 'group_col', 'label_delim',
+          'groups', 'head', 'weights', 'weights_dir', 'precision', 'on_bad', 'wandb', 'tensorboard', 'out')
+_FLAGS = ('multi', 'fine', 'crop', 'compile', 'deterministic', 'allow_scratch', 'audit', 'keep_models', 'cache',
+          'in_process', 'wandb_report')
+_KINDS = {**dict.fromkeys(_TEXTS, (str, 'text')),
+          **dict.fromkeys(_WHOLE, (int, 'a whole number')),
+          **dict.fromkeys(_NUMBERS, (float, 'a number')),
+          **dict.fromkeys(_FLAGS, (bool, 'true or false'))}
 
 def _checked(path, k, v):
     "A setting's value, of the kind that it must be"
-    kind, wanted = (str, 'text') if k in _TEXTS else (int, 'a whole number') if k in _WHOLE else (float, 'a number') if k in _NUMBERS else (bool, 'true or false') if k in _FLAGS else (None, '')
+    kind, wanted = _KINDS.get(k, (None, ''))
     if (k, v) == ('lr', 'auto'): return v
     if kind is float and isinstance(v, (int, str)) and not isinstance(v, bool):
         try: v = float(v) # YAML takes 2e-3 for text
@@ -54,19 +73,20 @@ def _checked(path, k, v):
 
 # %% ../../nbs/base/03_gridfile.ipynb #80b79aa9
 def read_grid(
-    file # A file of TOML (`.toml`) or YAML (`.yaml`, `.yml`)
+    file:Path|str # A file of TOML (`.toml`) or YAML (`.yaml`, `.yml`)
 )->dict: # By the keys of `GRID_KEYS`
     "The grid in `file`; raises `InputError` that says what is wrong with it, `InputNotFound` if it is not there."
     path = Path(file)
     if not path.is_file(): raise InputNotFound(f"there is no grid file {path}")
     with reading(path): grid = _load(path.read_text(encoding='utf-8'), path.suffix.lower())
-    if not isinstance(grid, dict): raise InputError(f"{path} holds no settings; expected lines such as models = [\"timm/resnet18\"]")
-    for k in map(str, grid):
-        near = get_close_matches(k, GRID_KEYS, 1)
-        if k not in GRID_KEYS: raise InputError(f"{path}: unknown setting {k!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(GRID_KEYS)}"))
+    if not isinstance(grid, dict):
+        raise InputError(f"{path} holds no settings; expected lines such as models = [\"timm/resnet18\"]")
+    _check_known(path, grid)
     grid = {k: _checked(path, k, v) for k,v in grid.items()}
-    if missing := [k for k in ('data', 'models') if k not in grid]: raise InputError(f"{path} does not say {' and '.join(missing)}")
-    if 'recipe' in grid and (twice := [k for k in RECIPE_PARTS if k in grid]):
+    missing = [k for k in ('data', 'models') if k not in grid]
+    if missing: raise InputError(f"{path} does not say {' and '.join(missing)}")
+    twice = [k for k in RECIPE_PARTS if k in grid]
+    if 'recipe' in grid and twice:
         raise InputError(f"{path}: recipe says it all, as ep10_bs64_lr2e-3 does; leave out {', '.join(twice)}")
     return grid
 
@@ -76,20 +96,23 @@ def _plain(v):
     if isinstance(v, dict): return {k: _plain(o) for k,o in v.items() if o is not None}
     return [_plain(o) for o in v] if isinstance(v, (tuple, list, range)) else v
 
+# %% ../../nbs/base/03_gridfile.ipynb #394c7bc2
 def grid_text(
     grid:dict # As `read_grid` gives it
 )->str: # Of a `.toml` file
     "A grid as TOML."
     return tomli_w.dumps(_plain(grid))
 
+# %% ../../nbs/base/03_gridfile.ipynb #b0fcc011
 def write_grid(
-    file, # To write: `.toml`, `.yaml` or `.yml`
+    file:Path|str, # To write: `.toml`, `.yaml` or `.yml`
     grid:dict # As `read_grid` gives it
 )->None:
     "Write a grid down."
     path = Path(file)
-    if path.suffix.lower() in ('.yaml', '.yml'): text = yaml.safe_dump(grid, sort_keys=False, allow_unicode=True)
-    elif path.suffix.lower() == '.toml': text = grid_text(grid)
+    kind = path.suffix.lower()
+    if kind in ('.yaml', '.yml'): text = yaml.safe_dump(grid, sort_keys=False, allow_unicode=True)
+    elif kind == '.toml': text = grid_text(grid)
     else: raise InputError(f"a grid file ends with .toml, .yaml or .yml, and {path.name} does not")
     with whole_file(path) as part: part.write_text(text, encoding='utf-8')
 
@@ -97,60 +120,90 @@ def write_grid(
 def _only(values, what):
     "The one value that all records have"
     found = list({json.dumps(o, sort_keys=True): o for o in values}.values())
-    if len(found) > 1: raise InputError(f"these runs are of several grids: they differ in {what} ({', '.join(map(str, found[:3]))}); a grid file holds one")
+    if len(found) > 1:
+        some = ', '.join(map(str, found[:3]))
+        raise InputError(f"these runs are of several grids: they differ in {what} ({some}); a grid file holds one")
     return found[0]
 
+# %% ../../nbs/base/03_gridfile.ipynb #7f3b6c54
 def _sizes(records):
     "Their sizes, `native` if every model ran at its own"
-    sizes = list(dict.fromkeys(o['spec']['size'] for o in records))
-    of_model = {o['spec']['model']: {p['spec']['size'] for p in records if p['spec']['model'] == o['spec']['model']} for o in records}
-    own = all(o['spec']['size'] == o['inputs']['own_size'] for o in records if o.get('inputs', {}).get('own_size'))
-    return ['native'] if len(sizes) > 1 and own and all(len(o) == 1 for o in of_model.values()) else sizes
+    ran = [(o['spec']['model'], o['spec']['size']) for o in records]
+    sizes = list(dict.fromkeys(size for _,size in ran))
+    one_each = len(set(ran)) == len({model for model,_ in ran})
+    known = [o for o in records if o.get('inputs', {}).get('own_size')]
+    own = all(o['spec']['size'] == o['inputs']['own_size'] for o in known)
+    return ['native'] if len(sizes) > 1 and own and one_each else sizes
 
+# %% ../../nbs/base/03_gridfile.ipynb #21d0f5e7
 def _loading(records):
     "How their data were read, in a grid's words"
     load = dict(_only([o.get('data', {}).get('load') or {} for o in records], 'data'))
-    if not load: raise InputError("these records do not say how their data were read: the image table was made or changed in Python, and a file cannot hold it")
+    if not load:
+        raise InputError("these records do not say how their data were read: "
+                         "the image table was made or changed in Python, and a file cannot hold it")
     return {('split_seed' if k == 'seed' else k): v for k,v in load.items()}
 
+# %% ../../nbs/base/03_gridfile.ipynb #532f2859
 def _spec(spec):
     "As this version would run it; raises `InputError` for what it cannot"
-    if odd := [k for k in spec if k not in {f.name for f in fields(RunSpec)}]: raise InputError(f"these runs were made by another version, which knows {', '.join(odd)}")
-    if spec.get('protocol', 1) != PROTOCOL: raise InputError(f"these runs were made by version {spec.get('protocol', 1)} of what is done alike to every model, and this is version {PROTOCOL}: it would run something else")
+    known, protocol = {f.name for f in fields(RunSpec)}, spec.get('protocol', 1)
+    if odd := [k for k in spec if k not in known]:
+        raise InputError(f"these runs were made by another version, which knows {', '.join(odd)}")
+    if protocol != PROTOCOL:
+        raise InputError(f"these runs were made by version {protocol} of what is done alike to every model, "
+                         f"and this is version {PROTOCOL}: it would run something else")
     return RunSpec(**spec)
 
+# %% ../../nbs/base/03_gridfile.ipynb #0fce6fed
+def _lists(specs, records):
+    "Models, recipes, seeds and sizes, each in the order in which they first occur"
+    varied = dict(models='model', recipe='recipe', seeds='seed')
+    lists = {k: list(dict.fromkeys(getattr(o, name) for o in specs)) for k,name in varied.items()}
+    lists['size'] = _sizes(records)
+    if len(set(specs)) != math.prod(map(len, lists.values())):
+        raise InputError("these runs are no whole grid: some model lacks a recipe, size or seed that another has")
+    return lists
+
+# %% ../../nbs/base/03_gridfile.ipynb #be819766
 def grid_of(
-    records # Records of runs, as `run.json` holds them
+    records:list # Records of runs, as `run.json` holds them
 )->dict: # As `read_grid` gives it
     "The grid whose runs `records` are; raises `InputError` if there is no such grid."
     if not records: raise InputError("there are no records to make a grid of")
     specs = [_spec(o['spec']) for o in records]
-    load, same = _loading(records), {k: _only([getattr(o, k) for o in specs], k) for k in _SAME}
-    lists = {k: list(dict.fromkeys(getattr(o, a) for o in specs)) for k,a in (('models', 'model'), ('recipe', 'recipe'), ('seeds', 'seed'))}
-    lists['size'] = _sizes(records)
-    if len(set(specs)) != len(lists['models'])*len(lists['recipe'])*len(lists['size'])*len(lists['seeds']): raise InputError("these runs are no whole grid: some model lacks a recipe, size or seed that another has")
+    load = _loading(records)
+    same = {k: _only([getattr(o, k) for o in specs], k) for k in _SAME}
+    lists = _lists(specs, records)
     jobs = _only([o.get('environment', {}).get('jobs', 1) for o in records], 'how many runs shared the machine')
     if jobs > 1: same['jobs'] = str(jobs)
-    scratch = any(o.get('source', {}).get('weights') == 'scratch' for o in records) and same['weights'] == 'pretrained'
-    return {**load, **{k: v if len(v) > 1 or k == 'seeds' else v[0] for k,v in lists.items()}, **same, **({'allow_scratch': True} if scratch else {})}
+    scratch = any(o.get('source', {}).get('weights') == 'scratch' for o in records)
+    if scratch and same['weights'] == 'pretrained': same['allow_scratch'] = True
+    short = {k: v if len(v) > 1 or k == 'seeds' else v[0] for k,v in lists.items()}
+    return {**load, **short, **same}
 
 # %% ../../nbs/base/03_gridfile.ipynb #7be6f53b
 def _unsayable(grid):
     "What of a grid `fashion-bench run` has no option for"
     seeds = grid['seeds']
     gaps = seeds != list(range(min(seeds), min(seeds) + len(seeds)))
-    return [*[k for k in ('valid', 'split_seed') if k in grid], *[k for k,v in grid.items() if isinstance(v, dict)], *(['seeds'] if gaps else [])]
+    split = [k for k in ('valid', 'split_seed') if k in grid]
+    tables = [k for k,v in grid.items() if isinstance(v, dict)]
+    return [*split, *tables, *(['seeds'] if gaps else [])]
 
+# %% ../../nbs/base/03_gridfile.ipynb #fdc6f99e
 def _listed(v): return ','.join(map(str, v)) if isinstance(v, list) else str(v)
 
+def _option(k): return '--' + k.replace('_', '-')
+
 def rerun(
-    records # Records of runs, as `run.json` holds them
+    records:list # Records of runs, as `run.json` holds them
 )->tuple: # A line for a shell; and the text of the file `grid.toml` that it takes, empty if it takes none
-    "The command that runs the same again; raises `InputError` if the runs are no whole grid, or do not say how their data were read."
+    "The command that runs the same again; raises `InputError` as `grid_of` does."
     grid = grid_of(records)
     if _unsayable(grid): return 'fashion-bench run grid.toml', grid_text(grid)
     data, seeds = grid.pop('data'), grid.pop('seeds')
     options = {k: v for k,v in grid.items() if not isinstance(v, bool)} | dict(seed=seeds[0], seeds=len(seeds))
-    typed = [o for k,v in options.items() for o in (f"--{k.replace('_', '-')}", _listed(v))]
-    flags = [f"--{k.replace('_', '-')}" for k,v in grid.items() if v is True]
+    typed = [o for k,v in options.items() for o in (_option(k), _listed(v))]
+    flags = [_option(k) for k,v in grid.items() if v is True]
     return shlex.join(['fashion-bench', 'run', data, *typed, *flags]), ''

@@ -18,7 +18,7 @@ from .files import file_name
 # %% ../../nbs/base/02_specs.ipynb #ed009bd4
 def spec_hash(
     spec:dict, # What was asked for, as plain data
-    but=() # Keys that do not count
+    but:tuple=() # Keys that do not count
 )->str: # 16 hexadecimal digits
     "A hash of every part of `spec`; of a checkpoint's bytes (`weights_hash`) instead of its path."
     parts = {k: v for k,v in spec.items() if k not in but}
@@ -54,17 +54,19 @@ class RunSpec:
     def folder(self): return f'{file_name(self.model)}-seed{self.seed}-{self.id[:8]}'
 
 # %% ../../nbs/base/02_specs.ipynb #d8e56030
-BUSY = .1 # share of the time that a machine was busy with other things, from which on minutes are not those of the model
-
 def machine_of(
     environment:dict # Of a record, as `environment.environment` gives it
 )->str: # Such as `Xeon 8481C, 2 threads`; empty if it is not known
     "What a run's minutes belong to: device, threads of a processor, and how many runs shared it."
     device, cpu, threads, jobs = (environment.get(k) for k in ('device', 'cpu', 'threads', 'jobs'))
-    parts = [cpu or device if device == 'cpu' else device, *([cpu] if cpu and device != 'cpu' else [])]
+    parts = [cpu or device] if device == 'cpu' else [device, cpu]
     if threads and (cpu or device == 'cpu'): parts.append(f"{threads} thread{'s'*(threads > 1)}")
     if jobs and jobs > 1: parts.append(f'{jobs} runs at once')
     return ', '.join(o for o in parts if o)
+
+# %% ../../nbs/base/02_specs.ipynb #a64d76a9
+# Share of the time that a machine was busy with other things, from which on minutes are not those of the model
+BUSY = .1
 
 def is_busy(
     figures:dict # Of a record

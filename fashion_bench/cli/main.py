@@ -17,8 +17,9 @@ from fastcore.meta import delegates
 import typer
 from typer import Argument, Option
 from ..base.errors import DiskError, InputError, InputNotFound
-from .options import (DATA, FINE, GROUP_COL, IMAGE_COL, LABEL, LABEL_COL, LABEL_DELIM, MULTI, ROOT, SPLIT, SPLIT_COL, SUBSET, asked_for, audited, data_asked,
-                                   grid_asked, load_asked, print_board, print_plan, trackers_asked)
+from .options import (DATA, FINE, GROUP_COL, IMAGE_COL, LABEL, LABEL_COL, LABEL_DELIM, MULTI, ROOT,
+                                       SPLIT, SPLIT_COL, SUBSET, asked_for, audited, data_asked, grid_asked,
+                                       load_asked, print_board, print_plan, trackers_asked)
 from .tools import tools
 
 # %% ../../nbs/cli/02_main.ipynb #4ebeee28
@@ -26,117 +27,157 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
                   help='Which pretrained vision model should I fine-tune on my fashion images, and how sure can I be?')
 
 # %% ../../nbs/cli/02_main.ipynb #7807d3ee
-DEMO = ['timm/tf_efficientnet_lite0', 'timm/tf_efficientnet_lite1', 'fastai/xresnet18']
-
 def _bench(table, out, **kwargs):
     "Run a benchmark and show its outcome; the exit code is 1 if some run failed"
     from fashion_bench.runs.bench import bench
     from fashion_bench.follow.progress import BarProgress
     try: records = bench(table, out=out, progress=BarProgress(), **kwargs)
     except KeyboardInterrupt:
-        print(f'\nStopped. What is finished is in {out}; the same command goes on from there, after the last whole epoch.', file=sys.stderr)
+        print(f'\nStopped. What is finished is in {out}; the same command goes on from there, '
+              'after the last whole epoch.', file=sys.stderr)
         raise typer.Exit(130)
     print()
     print_board([out])
     if any(o['status'] != 'finished' for o in records): raise typer.Exit(1)
 
+# %% ../../nbs/cli/02_main.ipynb #7346cad3
+DEMO = ['timm/tf_efficientnet_lite0', 'timm/tf_efficientnet_lite1', 'fastai/xresnet18']
+
 @app.command()
 def demo(
     out:str = Option('runs/demo', help='Folder of run folders.'),
 ):
-    "Fine-tune three models on an embedded wardrobe of drawn garments and rank them. Takes one to three minutes on two cores, needs no network."
+    ("Fine-tune three models on an embedded wardrobe of drawn garments and rank them. "
+     "Takes one to three minutes on two cores, needs no network.")
     from fashion_bench.data.sources import load_table
     from fashion_bench.data.table import summary
     print('Drawing the wardrobe ...', flush=True)
     table = load_table('wardrobe')
-    print(f'{summary(table)}\nTwo models with ImageNet weights and one from scratch, at 96 pixels. On your own photos:\n'
+    print(f'{summary(table)}\n'
+          'Two models with ImageNet weights and one from scratch, at 96 pixels. On your own photos:\n'
           '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
-    _bench(table, out, models=DEMO, recipe='fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16', size=96, allow_scratch=True)
+    recipe = 'fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16'
+    _bench(table, out, models=DEMO, recipe=recipe, size=96, allow_scratch=True)
 
 # %% ../../nbs/cli/02_main.ipynb #16609d47
+def _use_weights(folder):
+    "Take pretrained weights from `folder`, in this process and in those that it starts"
+    if not Path(folder).is_dir():
+        raise InputNotFound(f"there is no folder of weights {folder}; "
+                            f"`fashion-bench weights fetch MODELS --to {folder}` makes one")
+    os.environ['FASHION_BENCH_WEIGHTS'] = folder
+
+# %% ../../nbs/cli/02_main.ipynb #11f3a7e6
 def _run(a):
     "Do what is asked for, by names of options"
     grid = grid_asked(a)
-    if folder := a['weights_dir']:
-        if not Path(folder).is_dir(): raise InputNotFound(f"there is no folder of weights {folder}; `fashion-bench weights fetch MODELS --to {folder}` makes one")
-        os.environ['FASHION_BENCH_WEIGHTS'] = folder
+    if a['weights_dir']: _use_weights(a['weights_dir'])
     track = [] if a['dry_run'] else trackers_asked(a)
     table = audited(load_asked(a, check=a['on_bad'] != 'skip'), a['on_bad'], whole=a['audit'])
-    if not (table.split == 'test').any(): print('No test split: the winner will be shown by the accuracy that it was chosen by. --split random (or product) sets one aside.', flush=True)
+    if not (table.split == 'test').any():
+        print('No test split: the winner will be shown by the accuracy that it was chosen by. '
+              '--split random (or product) sets one aside.', flush=True)
     how = {k: a[k] for k in ('allow_scratch', 'num_workers')}
     if a['dry_run']: return print_plan(table, a['out'], **how, **grid)
+    how |= {k: a[k] for k in ('cache', 'budget', 'time_limit')}
     jobs = int(a['jobs']) if str(a['jobs']).isdecimal() else a['jobs']
-    _bench(table, **grid, **how, keep_model=a['keep_models'], isolate=not a['in_process'], jobs=jobs, track=track, **{k: a[k] for k in ('out', 'cache', 'budget', 'time_limit')})
+    _bench(table, a['out'], **grid, **how, keep_model=a['keep_models'], isolate=not a['in_process'],
+           jobs=jobs, track=track)
 
+# %% ../../nbs/cli/02_main.ipynb #62ea14ae
 @app.command()
 def run(
     ctx:typer.Context,
-    data:str = Argument(help=DATA.help[:-1] + ' - or a grid file (.toml, .yaml) that says all this; what is typed beside it goes first.'),
+    data:str = Argument(help=DATA.help[:-1] + ' - or a grid file (.toml, .yaml) that says all this; '
+                                              'what is typed beside it goes first.'),
     models:str = Option(None, help='Models as library/name, and suites (post2021, clip, small), with commas between.'),
     epochs:int = Option(3, help='Epochs with all layers trained.'),
     freeze_epochs:int = Option(1, help='Epochs before, with the head alone.'),
     bs:int = Option(32, help='Images in a batch.'),
-    lr:str = Option('0.002', help="fine_tune's base learning rate, or 'auto' for the one that lr_find suggests for each model."),
-    recipe:str = Option(None, help='Schedules instead, such as ep10_bs64_lr2e-3, and suites of them (post2021, kinds), with commas between.'),
-    size:str = Option('224', help="Side of the square that every model sees, in pixels, several with commas between, or 'native' for each model's own."),
+    lr:str = Option('0.002', help="fine_tune's base learning rate, or 'auto' for the one that lr_find suggests "
+                                  "for each model."),
+    recipe:str = Option(None, help='Schedules instead, such as ep10_bs64_lr2e-3, and suites of them '
+                                   '(post2021, kinds), with commas between.'),
+    size:str = Option('224', help="Side of the square that every model sees, in pixels, several with commas between, "
+                                  "or 'native' for each model's own."),
     seed:int = Option(42, help='Of everything random but the split.'),
     seeds:int = Option(1, help='How many seeds, from --seed on: each model runs once with each.'),
-    out:str = Option('runs', help='Folder of run folders; what is finished there is not trained again, what was interrupted goes on.'),
-    dry_run:bool = Option(False, '--dry-run', help='Print the plan with estimated minutes and memory, from two batches of each model, and stop.'),
+    out:str = Option('runs', help='Folder of run folders; what is finished there is not trained again, '
+                                  'what was interrupted goes on.'),
+    dry_run:bool = Option(False, '--dry-run', help='Print the plan with estimated minutes and memory, '
+                                                   'from two batches of each model, and stop.'),
     budget:str = Option(None, help='Such as 2h: runs that will not fit into what is left of it are not started.'),
     time_limit:str = Option(None, help='Such as 30m: a run that takes longer is ended; it becomes a failed row.'),
     jobs:str = Option('auto', help="Runs at once: 'auto' for one on each GPU, one in all on a CPU; or a number."),
-    precision:str = Option('auto', help="'auto' (bf16 or fp16 where the device has it, else fp32), 'fp32', 'bf16', 'fp16'."),
+    precision:str = Option('auto', help="'auto' (bf16 or fp16 where the device has it, else fp32), "
+                                        "'fp32', 'bf16', 'fp16'."),
     compile:bool = Option(False, '--compile', help='Compile models with torch.compile.'),
-    deterministic:bool = Option(False, '--deterministic', help='On a GPU: only algorithms that give the same every time; what has none is named in the record.'),
-    groups:str = Option('even', help="Parameter groups: 'even' (three at comparable depth for every model), 'fastai' (what vision_learner does), 'layerwise'."),
+    deterministic:bool = Option(False, '--deterministic', help='On a GPU: only algorithms that give the same '
+                                                               'every time; what has none is named in the record.'),
+    groups:str = Option('even', help="Parameter groups: 'even' (three at comparable depth for every model), "
+                                     "'fastai' (what vision_learner does), 'layerwise'."),
     head:str = Option('fastai', help="'fastai', or 'linear'."),
     weights:str = Option('pretrained', help="'pretrained', 'scratch', or a checkpoint file."),
-    weights_dir:str = Option(None, help='A folder that `fashion-bench weights fetch` filled, for machines without a network.'),
-    allow_scratch:bool = Option(False, '--allow-scratch', help='Train models that have no pretrained weights from scratch, marked so.'),
+    weights_dir:str = Option(None, help='A folder that `fashion-bench weights fetch` filled, '
+                                        'for machines without a network.'),
+    allow_scratch:bool = Option(False, '--allow-scratch', help='Train models that have no pretrained weights '
+                                                               'from scratch, marked so.'),
     subset:str = SUBSET, split:str = SPLIT, label:str = LABEL, multi:bool = MULTI, fine:bool = FINE,
-    root:str = ROOT, image_col:str = IMAGE_COL, label_col:str = LABEL_COL, split_col:str = SPLIT_COL, group_col:str = GROUP_COL, label_delim:str = LABEL_DELIM,
+    root:str = ROOT,
+    image_col:str = IMAGE_COL, label_col:str = LABEL_COL, split_col:str = SPLIT_COL, group_col:str = GROUP_COL,
+    label_delim:str = LABEL_DELIM,
     crop:bool = Option(False, '--crop', help='Crop images to their boxes.'),
     margin:float = Option(.1, help='With --crop: how much to leave around a box, as a share of its longer side.'),
     audit:bool = Option(False, '--audit', help='Look at every image first.'),
-    on_bad:str = Option('fail', help="What to do with listed images that are missing or, with --audit, cannot be read: 'fail', or 'skip' them."),
-    keep_models:bool = Option(True, '--keep-models/--drop-models', help='Keep trained models in the folders of their runs, for predictions.'),
-    cache:bool = Option(True, '--cache/--no-cache', help='Decode every image once and keep the pixels in the cache folder.'),
+    on_bad:str = Option('fail', help="What to do with listed images that are missing or, with --audit, "
+                                     "cannot be read: 'fail', or 'skip' them."),
+    keep_models:bool = Option(True, '--keep-models/--drop-models', help='Keep trained models in the folders of '
+                                                                        'their runs, for predictions.'),
+    cache:bool = Option(True, '--cache/--no-cache', help='Decode every image once and keep the pixels '
+                                                         'in the cache folder.'),
     in_process:bool = Option(False, '--in-process', help='All runs in this process, instead of each in its own.'),
-    num_workers:int|None = Option(None, help="Processes that read images; by default none with a cache on a CPU, else fastai's choice."),
-    wandb:str = Option(None, help='A project of Weights & Biases, or team/project, that follows the runs; offline without a key.'),
+    num_workers:int|None = Option(None, help="Processes that read images; by default none with a cache on a CPU, "
+                                             "else fastai's choice."),
+    wandb:str = Option(None, help='A project of Weights & Biases, or team/project, that follows the runs; '
+                                  'offline without a key.'),
     wandb_report:bool = Option(False, '--wandb-report', help='Also send it the HTML report.'),
     tensorboard:str = Option(None, help='A folder for TensorBoard, which follows the runs.'),
 ):
     "Fine-tune every model on your images, all alike, and rank them. Failures are rows."
     _run(asked_for(ctx, data))
 
+# %% ../../nbs/cli/02_main.ipynb #32abd72b
 @app.command()
 @delegates(run, but='models, epochs, freeze_epochs, bs, lr, recipe')
 def schedules(
     ctx:typer.Context,
     data:str = Argument(help=DATA.help),
     model:str = Option('torchvision/resnet34', help='A model as library/name.'),
-    schedules:str = Option('post2021', help="Names such as ep10_bs64_lr2e-3 (or lrauto for the rate that lr_find suggests), and suites (post2021, kinds), with commas between."),
+    schedules:str = Option('post2021', help="Names such as ep10_bs64_lr2e-3 (or lrauto for the rate that lr_find "
+                                            "suggests), and suites (post2021, kinds), with commas between."),
     **kwargs
 ):
     "Train one model by several learning-rate schedules on your images, and say which is best, and how surely."
-    if not model: raise InputError("say which model: --model timm/tf_efficientnet_lite0; `fashion-bench models` lists them")
+    if not model:
+        raise InputError("say which model: --model timm/tf_efficientnet_lite0; `fashion-bench models` lists them")
     _run(dict(ctx.params, models=model, recipe=schedules))
 
 # %% ../../nbs/cli/02_main.ipynb #e3fd3a1e
-ONE_DATA = Option(None, help="Of runs on several sets of data, those on this one: the first digits of its fingerprint, as `show` gives them.")
+ONE_DATA = Option(None, help="Of runs on several sets of data, those on this one: the first digits of its "
+                             "fingerprint, as `show` gives them.")
 
 @app.command()
 def show(
     runs:list[str] = Argument(['runs'], help='Folders of run folders, of one machine or several.'),
-    chart:str = Option(None, help='Where to save the efficiency chart, or that of the schedules where there is one model; by default in RUNS, of several folders in the current one.'),
+    chart:str = Option(None, help='Where to save the efficiency chart, or that of the schedules where there is one '
+                                  'model; by default in RUNS, of several folders in the current one.'),
     to:str = Option(None, help='Also write the leaderboard to this file: .csv, .parquet, .md or .tex.'),
     data:str = ONE_DATA,
 ):
     "Print the leaderboard of finished runs, one for each set of data, and save the efficiency chart as a PNG."
     print_board(runs, chart, to, data)
 
+# %% ../../nbs/cli/02_main.ipynb #c6facf5e
 @app.command()
 def report(
     runs:list[str] = Argument(help='Folders of run folders, of one machine or several.'),
@@ -147,35 +188,48 @@ def report(
     data:str = ONE_DATA,
 ):
     "Write all that the runs say into one self-contained HTML file."
-    import matplotlib; matplotlib.use('Agg')
+    import matplotlib
+    matplotlib.use('Agg')
+    import pandas as pd
     from fashion_bench.base.files import whole_file
     from fashion_bench.results.report import report_html
     from fashion_bench.results.verdict import verdict
     from fashion_bench.results.records import load_runs, one_data
-    import pandas as pd
     if price is not None and price < 0: raise InputError(f"--price is at least 0, not {price:g}")
     frame = one_data(pd.concat(data_asked(load_runs(runs), data).values()))
-    if audit and not Path(audit).is_file(): raise InputNotFound(f"there is no {audit}; `fashion-bench audit` writes an audit.json")
+    if audit and not Path(audit).is_file():
+        raise InputNotFound(f"there is no {audit}; `fashion-bench audit` writes an audit.json")
     page = report_html(frame, title, audit, price)
     with whole_file(out) as part: part.write_text(page, encoding='utf-8')
     print('\n'.join([*verdict(frame), f'Report: {out}']))
 
+# %% ../../nbs/cli/02_main.ipynb #c114cc46
+def _print_2021(folder):
+    "The models of a folder against the table of the post of 2021"
+    from fashion_bench.results.compare import compare_reference
+    df = compare_reference(folder)
+    print(f"{df.round(3).to_string(index=False)}\n\nKendall's rank correlation with 2021: "
+          f"{df.attrs['kendall']:.2f} over {df.attrs['models']} models.")
+
+# %% ../../nbs/cli/02_main.ipynb #170d4e1e
 @app.command()
 def compare(
     before:str = Argument(help='A folder of run folders.'),
     after:str = Argument(help="Another one, of the same models; or '2021', for the table of the post."),
 ):
     "Hold the models of one folder against the same of another, image by image, or against the post of 2021."
-    from fashion_bench.results.compare import compare_reference, compare_runs, p_text
-    if after == '2021':
-        df = compare_reference(before)
-        return print(f"{df.round(3).to_string(index=False)}\n\nKendall's rank correlation with 2021: {df.attrs['kendall']:.2f} over {df.attrs['models']} models.")
+    from fashion_bench.results.compare import compare_runs, p_text
+    if after == '2021': return _print_2021(before)
     df = compare_runs(before, after)
-    table = df.assign(p=df.p.map(p_text)).drop(columns='changed').round(3).rename(columns=dict(low='95% low', high='high', minutes='minutes after/before'))
-    print(f"{table.to_string(index=False)}\n\nAccuracy on the {df.attrs['split']} split; p is corrected for {df.p.notna().sum()} comparison(s), and blank where data or predictions are not the same.")
+    heads = dict(low='95% low', high='high', minutes='minutes after/before')
+    table = df.assign(p=df.p.map(p_text)).drop(columns='changed').round(3).rename(columns=heads)
+    print(f"{table.to_string(index=False)}\n\n"
+          f"Accuracy on the {df.attrs['split']} split; p is corrected for {df.p.notna().sum()} comparison(s), "
+          "and blank where data or predictions are not the same.")
     for r in df.itertuples():
         if r.changed: print(f'{r.model}: {r.changed}')
 
+# %% ../../nbs/cli/02_main.ipynb #6ad79110
 @app.command()
 def grid(
     runs:str = Argument('runs', help='A folder of run folders.'),
@@ -199,12 +253,14 @@ def wandb_sync(
     report:bool = Option(False, '--report', help='Also send the HTML report.'),
 ):
     "Send runs to Weights & Biases from their records alone; what is there already is not sent again."
-    import matplotlib; matplotlib.use('Agg')
+    import matplotlib
+    matplotlib.use('Agg')
     from fashion_bench.follow.followers import track_runs
     from fashion_bench.follow.tracking import WandB
     tracker = WandB(project, group or Path(runs).absolute().name, report, runs, must_reach=True)
     n = track_runs(tracker, runs, lambda name: print(name, flush=True))
-    print(f'{n} runs: {project}' + ('' if tracker.mode == 'online' else f', written to {runs}/wandb as WANDB_MODE says; nothing was sent'))
+    kept = f', written to {runs}/wandb as WANDB_MODE says; nothing was sent'
+    print(f'{n} runs: {project}' + ('' if tracker.mode == 'online' else kept))
 
 # %% ../../nbs/cli/02_main.ipynb #cafc8e6d
 app.add_typer(tools)
@@ -215,6 +271,7 @@ def _own_warnings_only():
     warnings.filterwarnings('always', category=UserWarning, module='fashion_bench')
     warnings.showwarning = lambda message, *_, **__: print(f'fashion-bench: warning: {message}', file=sys.stderr)
 
+# %% ../../nbs/cli/02_main.ipynb #8b4c34d9
 def main()->None: # Exits with 0, 1 or 2
     "The entry point of `fashion-bench`."
     _own_warnings_only()

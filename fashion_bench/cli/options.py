@@ -19,11 +19,17 @@ from ..base.errors import InputError
 from ..base.files import file_name, whole_file
 
 # %% ../../nbs/cli/00_options.ipynb #ed00d3e1
-DATA = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), a DeepFashion copy, a CSV or Parquet file, or 'wardrobe'.")
-SUBSET = Option('all', help="A named subset ('post2021': the 20 largest classes with at most 5,000 images each) or steps: kind=upper, rename=NAMES.csv, keep=Dress+Tee, min_count=50, top=20, per_class=5000, total=10000, with commas between.")
-SPLIT = Option('official', help="'official' keeps the data's own splits, 'random' splits anew, 'product' too, with all photos of a product on one side.")
-LABEL = Option('category', help='For DeepFashion: category, kind (upper, lower, full), a type of attributes such as texture, or names of attributes with commas between.')
-MULTI = Option(False, '--multi', help='For DeepFashion: all those attributes of an image, instead of images with exactly one.')
+DATA = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), "
+                     "a DeepFashion copy, a CSV or Parquet file, or 'wardrobe'.")
+SUBSET = Option('all', help="A named subset ('post2021': the 20 largest classes with at most 5,000 images each) "
+                            "or steps: kind=upper, rename=NAMES.csv, keep=Dress+Tee, min_count=50, top=20, "
+                            "per_class=5000, total=10000, with commas between.")
+SPLIT = Option('official', help="'official' keeps the data's own splits, 'random' splits anew, "
+                                "'product' too, with all photos of a product on one side.")
+LABEL = Option('category', help='For DeepFashion: category, kind (upper, lower, full), a type of attributes '
+                                'such as texture, or names of attributes with commas between.')
+MULTI = Option(False, '--multi', help='For DeepFashion: all those attributes of an image, '
+                                      'instead of images with exactly one.')
 FINE = Option(False, '--fine', help='For DeepFashion: the 20,000 images of Anno_fine.')
 ROOT = Option(None, help='For a CSV or Parquet file: the folder that its images lie in.')
 IMAGE_COL = Option(None, help='Its column of image names, if it is not found.')
@@ -33,7 +39,8 @@ GROUP_COL = Option(None, help='Its column of products, if it is not found.')
 LABEL_DELIM = Option(None, help='What stands between classes in a label, where an image may have several.')
 
 # %% ../../nbs/cli/00_options.ipynb #c2ce1805
-TABLE_KEYS = ('subset', 'split', 'label', 'multi', 'fine', 'valid', 'root', 'image_col', 'label_col', 'split_col', 'group_col', 'label_delim')
+TABLE_KEYS = ('subset', 'split', 'label', 'multi', 'fine', 'valid',
+              'root', 'image_col', 'label_col', 'split_col', 'group_col', 'label_delim')
 
 def load_asked(
     asked:dict, # Options by name
@@ -44,40 +51,54 @@ def load_asked(
     from fashion_bench.data.subsets import crop_to_boxes
     from fashion_bench.data.table import note_load, summary
     seed = {'seed': asked['split_seed']} if 'split_seed' in asked else {}
-    table = load_table(asked['data'], check=check, **{k: asked[k] for k in TABLE_KEYS if k in asked}, **seed)
+    how = {k: asked[k] for k in TABLE_KEYS if k in asked}
+    table = load_table(asked['data'], check=check, **how, **seed)
     print(summary(table), flush=True)
     if not asked.get('crop'): return table
     return note_load(crop_to_boxes(table, asked['margin']), crop=True, margin=asked['margin'])
 
 # %% ../../nbs/cli/00_options.ipynb #6129b75f
 def progress_bar(
-    what # What is being done
+    what:str # What is being done
 ): # As `audit` takes it
     "A progress bar in a terminal, on the error stream."
     from rich.console import Console
     from rich.progress import track
     console = Console(stderr=True)
-    return lambda it, total: track(it, what, total=total, console=console, transient=True, disable=not console.is_terminal)
+    how = dict(console=console, transient=True, disable=not console.is_terminal)
+    return lambda it, total: track(it, what, total=total, **how)
 
 # %% ../../nbs/cli/00_options.ipynb #23171263
+def _looked_at(table, on_bad):
+    "What an audit of every image leaves of `table`"
+    from fashion_bench.data.audit import audit, handle_bad
+    found = audit(table, progress=progress_bar('Looking at every image'))
+    print('\n'.join(str(found).splitlines()[1:]), flush=True)
+    return handle_bad(found, on_bad)
+
+# %% ../../nbs/cli/00_options.ipynb #9f1e09a0
+def _listed(table, on_bad):
+    "What is left of `table` by what can be told without opening an image"
+    from fashion_bench.data.audit import describe_findings, find_problems, leave_out
+    from fashion_bench.data.table import absent_images
+    for line in describe_findings(find_problems(table)): print(line, flush=True)
+    if on_bad != 'skip': return table
+    return leave_out(table, dict.fromkeys(absent_images(table), 'missing'))
+
+# %% ../../nbs/cli/00_options.ipynb #dc53a51e
 def audited(
     table, # An image table
     on_bad:str, # `fail` or `skip`
     whole:bool # Look at every image, or only at what can be told without opening them?
 ): # An image table
     "`table` without what is missing or cannot be read; raises `InputError` if that is not wanted."
-    from fashion_bench.data.audit import audit, describe_findings, find_problems, handle_bad, leave_out
-    from fashion_bench.data.table import absent_images, check_images, check_table, note_load
+    from fashion_bench.data.table import check_images, check_table, note_load
     if on_bad not in ('fail', 'skip'): raise InputError(f"--on-bad takes 'fail' or 'skip', not {on_bad!r}")
-    if whole:
-        found = audit(table, progress=progress_bar('Looking at every image'))
-        print('\n'.join(str(found).splitlines()[1:]), flush=True)
-        kept = handle_bad(found, on_bad)
-    else:
-        for line in describe_findings(find_problems(table)): print(line, flush=True)
-        kept = leave_out(table, dict.fromkeys(absent_images(table), 'missing')) if on_bad == 'skip' else table
+    kept = _looked_at(table, on_bad) if whole else _listed(table, on_bad)
     if n := len(table) - len(kept): print(f'{n:,} of {len(table):,} images are left out', flush=True)
-    if on_bad == 'skip' and 'load' in table.attrs: note_load(kept, on_bad='skip', **(dict(audit=True) if whole else {}))
+    if on_bad == 'skip' and 'load' in table.attrs:
+        audit = dict(audit=True) if whole else {}
+        note_load(kept, on_bad='skip', **audit)
     return check_images(check_table(kept))
 
 # %% ../../nbs/cli/00_options.ipynb #63210875
@@ -85,10 +106,13 @@ def asked_for(
     ctx, # A typer `Context` of the command
     data:str # What is to be run on: data, or a grid file
 )->dict: # Options by name
-    "What is asked for: on the command line, else in the grid file that `data` may be, else by default. Raises `InputError` for options of which one says what another does."
+    """What is asked for: on the command line, else in the grid file that `data` may be, else by default.
+    Raises `InputError` for options of which one says what another does."""
     typed = {k for k in ctx.params if ctx.get_parameter_source(k).name == 'COMMANDLINE'}
-    parts = [f"--{k.replace('_', '-')}" for k in ('epochs', 'freeze_epochs', 'lr', 'bs') if k in typed]
-    if parts and 'recipe' in typed: raise InputError(f"--recipe says it all, as ep10_bs64_lr2e-3 does; leave out {', '.join(parts)}")
+    parts = [k for k in ('epochs', 'freeze_epochs', 'lr', 'bs') if k in typed]
+    if parts and 'recipe' in typed:
+        options = ', '.join(f"--{k.replace('_', '-')}" for k in parts)
+        raise InputError(f"--recipe says it all, as ep10_bs64_lr2e-3 does; leave out {options}")
     if Path(data).suffix.lower() not in ('.toml', '.yaml', '.yml'): return dict(ctx.params)
     from fashion_bench.base.gridfile import RECIPE_PARTS, read_grid
     grid = read_grid(data)
@@ -101,7 +125,8 @@ def _sizes(size):
     "What `--size` says, as `grid.plan_bench` takes it"
     if not isinstance(size, str): return size
     words = [o.strip() for o in size.split(',')]
-    if wrong := [o for o in words if o != 'native' and not o.isdecimal()]: raise InputError(f"--size takes numbers of pixels or 'native', not {wrong[0]!r}")
+    wrong = [o for o in words if o != 'native' and not o.isdecimal()]
+    if wrong: raise InputError(f"--size takes numbers of pixels or 'native', not {wrong[0]!r}")
     return ['native' if o == 'native' else int(o) for o in words]
 
 # %% ../../nbs/cli/00_options.ipynb #1e20e2ac
@@ -112,16 +137,31 @@ def _rate(lr):
     except ValueError: raise InputError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
 
 # %% ../../nbs/cli/00_options.ipynb #57c3c6a8
+def _recipe(asked):
+    "What `--recipe` says, else what its parts do"
+    from fashion_bench.training.recipes import Recipe
+    if asked.get('recipe') is not None: return asked['recipe']
+    return Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs'])
+
+# %% ../../nbs/cli/00_options.ipynb #4f00420e
+def _seeds(asked):
+    "So many seeds from the first on; a grid file may list them instead"
+    first, seeds = asked['seed'], asked['seeds']
+    if not isinstance(seeds, int): return seeds
+    if seeds < 1: raise InputError(f"--seeds takes how many, at least 1, and not {seeds}")
+    return range(first, first + seeds)
+
+# %% ../../nbs/cli/00_options.ipynb #65fc49ba
 def grid_asked(
     asked:dict # Options by name
 )->dict: # As `grid.plan_bench` takes it
     "The grid that is asked for; raises `InputError` if no models are."
-    from fashion_bench.training.recipes import Recipe
-    if not asked['models']: raise InputError("say which models: --models timm/tf_efficientnet_lite0,torchvision/resnet34, or a suite such as small; `fashion-bench models` lists them")
-    if isinstance(asked['seeds'], int) and asked['seeds'] < 1: raise InputError(f"--seeds takes how many, at least 1, and not {asked['seeds']}")
-    seeds = range(asked['seed'], asked['seed'] + asked['seeds']) if isinstance(asked['seeds'], int) else asked['seeds']
-    return dict(models=asked['models'], recipe=Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs']) if asked.get('recipe') is None else asked['recipe'], size=_sizes(asked['size']), seeds=seeds,
-                **{k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')})
+    if not asked['models']:
+        raise InputError("say which models: --models timm/tf_efficientnet_lite0,torchvision/resnet34, "
+                         "or a suite such as small; `fashion-bench models` lists them")
+    seeds = _seeds(asked)
+    rest = {k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')}
+    return dict(models=asked['models'], recipe=_recipe(asked), size=_sizes(asked['size']), seeds=seeds, **rest)
 
 # %% ../../nbs/cli/00_options.ipynb #848973e6
 def trackers_asked(
@@ -129,81 +169,109 @@ def trackers_asked(
 )->list: # As `bench` takes it
     "The trackers that are asked for; raises `InputError` if what they need is not installed."
     from fashion_bench.follow.tracking import TensorBoard, WandB
-    if asked.get('wandb_report') and asked['wandb'] is None: raise InputError("--wandb-report goes with --wandb PROJECT")
-    found = [] if asked['wandb'] is None else [WandB(asked['wandb'], report=asked['wandb_report'])]
-    return found + ([] if asked['tensorboard'] is None else [TensorBoard(asked['tensorboard'])])
+    project, folder = asked['wandb'], asked['tensorboard']
+    if asked.get('wandb_report') and project is None: raise InputError("--wandb-report goes with --wandb PROJECT")
+    found = [] if project is None else [WandB(project, report=asked['wandb_report'])]
+    return found + ([] if folder is None else [TensorBoard(folder)])
 
 # %% ../../nbs/cli/00_options.ipynb #b192ffd0
+def _print_costs(costs):
+    "Print what `estimate` gives, a row for each model"
+    from fashion_bench.base.specs import BUSY
+    from fashion_bench.follow.progress import minutes_text
+    shown = costs.assign(minutes=[minutes_text(o) if o == o else '-' for o in costs.minutes],
+                         memory_gb=[f'{o:.1f}' if o == o else '-' for o in costs.memory_gb])
+    alike = ['recipe'] if costs.recipe.nunique() == 1 else []
+    print(shown.drop(columns=['problem', 'busy_share', *alike]).to_string(index=False))
+    for m, why in zip(costs.model, costs.problem):
+        if why: print(f'{m} will fail: {why}')
+    total, busy = (costs.minutes*costs.runs).sum(), costs.busy_share.max()
+    print(f'About {minutes_text(total)} in all, besides decoding the images once.')
+    if busy > BUSY:
+        print(f'The machine was busy with other things for up to {busy:.0%} of the trial; '
+              'alone on it, it will take less.')
+
+# %% ../../nbs/cli/00_options.ipynb #94f64603
 def print_plan(
     table, # An image table
-    out, # Folder of run folders
-    num_workers=None, # As `bench` takes it
+    out:Path|str, # Folder of run folders
+    num_workers:int|None=None, # As `bench` takes it
     allow_scratch:bool=False, # As `bench` takes it
     **grid # As `grid_asked` gives it
 )->None:
     "Print what would run, and what it will cost."
     from fashion_bench.runs.bench import estimate
     from fashion_bench.runs.grid import plan_bench
-    from fashion_bench.follow.progress import minutes_text
     from fashion_bench.runs.run import read_record
-    from fashion_bench.base.specs import BUSY
     specs = plan_bench(table, **grid)
     left = [o for o in specs if (read_record(Path(out)/o.folder) or {}).get('status') != 'finished']
-    print(f"{len(specs)} run{'s' if len(specs) > 1 else ''}" + (f', {len(specs) - len(left)} of them on disk already' if len(left) < len(specs) else '') + f' ({specs[0].precision}). Trying two batches of each model ...', flush=True)
-    if not left: return
-    costs = estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch)
-    total = (costs.minutes*costs.runs).sum()
-    shown = costs.assign(minutes=[minutes_text(o) if o == o else '-' for o in costs.minutes], memory_gb=[f'{o:.1f}' if o == o else '-' for o in costs.memory_gb])
-    print(shown.drop(columns=['problem', 'busy_share', *(['recipe'] if costs.recipe.nunique() == 1 else [])]).to_string(index=False))
-    for m, why in zip(costs.model, costs.problem):
-        if why: print(f'{m} will fail: {why}')
-    print(f'About {minutes_text(total)} in all, besides decoding the images once.')
-    if (busy := costs.busy_share.max()) > BUSY: print(f'The machine was busy with other things for up to {busy:.0%} of the trial; alone on it, it will take less.')
+    done = len(specs) - len(left)
+    runs = f"{len(specs)} run{'s' if len(specs) > 1 else ''}"
+    on_disk = f', {done} of them on disk already' if done else ''
+    print(f'{runs}{on_disk} ({specs[0].precision}). Trying two batches of each model ...', flush=True)
+    if left: _print_costs(estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch))
 
 # %% ../../nbs/cli/00_options.ipynb #97f0464b
 def print_board(
-    where, # A list of folders of run folders
-    chart=None, # Where to save the efficiency chart, or that of schedules where there is one model in several; by default in the folder, of several in the current one
-    to=None, # A file to write the leaderboard to, as `results.write_board` takes it
-    data=None # The first digits of a data set's fingerprint: only the runs on it
+    where:list, # Folders of run folders
+    # File for the efficiency chart, or for that of schedules where one model has several;
+    # by default in the folder, of several folders in the current one
+    chart:Path|str|None=None,
+    to:Path|str|None=None, # A file to write the leaderboard to, as `results.write_board` takes it
+    data:str|None=None # The first digits of a data set's fingerprint: only the runs on it
 )->None:
-    "Print the leaderboard of the runs in a list of folders and what it says of schedules, write it to a file, and save its charts"
-    import matplotlib; matplotlib.use('Agg')
+    "Print the leaderboard of runs and what it says of schedules, write it to a file, and save its charts"
+    import matplotlib
+    matplotlib.use('Agg')
     from fashion_bench.results.records import load_runs
     parts = data_asked(load_runs(where), data)
-    if len(parts) > 1 and (chart or to): raise InputError(f"the runs are on {len(parts)} sets of data; say of which with --data: {', '.join(parts)}")
+    if len(parts) > 1 and (chart or to):
+        raise InputError(f"the runs are on {len(parts)} sets of data; say of which with --data: {', '.join(parts)}")
     folder = Path(where[0] if len(where) == 1 else '.')
     for k, runs in parts.items():
         if len(parts) > 1: print(f"\nOn {runs.data.iloc[0] or 'some images'} (data {k}):\n")
         _print_one(runs, folder, f'-{k}' if len(parts) > 1 else '', chart, to)
 
+# %% ../../nbs/cli/00_options.ipynb #20afc1ad
 def data_asked(
     runs, # As `records.load_runs` gives them
-    data=None # The first digits of a data set's fingerprint; all sets by default
+    data:str|None=None # The first digits of a data set's fingerprint; all sets by default
 )->dict: # Frames of runs by those digits
     "The runs on the data that is asked for; raises `InputError` if there are none."
     from fashion_bench.results.records import by_data
     parts = by_data(runs)
-    found = {k: v for k,v in parts.items() if not data or k.startswith(data[:6])}
+    found = {k: v for k,v in parts.items() if v.fingerprint.str.startswith(data or '').any()}
     if not found: raise InputError(f"no runs are on data {data}; there are {', '.join(parts)}")
     return found
 
+# %% ../../nbs/cli/00_options.ipynb #d4ab57a9
 def _save_chart(file, draw):
     "Save what `draw` draws, or say why there is nothing"
     from fashion_bench.results.plots import look
     try:
         with look(): figure = draw()
         kinds = figure.canvas.get_supported_filetypes()
-        if Path(file).suffix[1:].lower() not in kinds: raise InputError(f"{file} is none of the pictures that can be written: .{', .'.join(sorted(kinds))}")
+        if Path(file).suffix[1:].lower() not in kinds:
+            known = ', .'.join(sorted(kinds))
+            raise InputError(f"{file} is none of the pictures that can be written: .{known}")
         with look(), whole_file(file) as part: figure.savefig(part, dpi=150, facecolor='white')
     except (InputError, OSError) as e: print(f'No chart: {e}.')
     else: print(f'Chart: {file}')
 
+# %% ../../nbs/cli/00_options.ipynb #006a9a51
+def _print_schedules(model, rows, file):
+    "What can be said of a model's schedules, and their chart"
+    from fashion_bench.results.schedules import plot_schedules, schedule_verdict
+    try: print('\n'.join(['', f'Schedules of {model}:', *schedule_verdict(rows)]))
+    except InputError as e: print(f'Nothing can be said of its schedules: {e}.')
+    _save_chart(file, lambda: plot_schedules(rows)[0, 0].figure)
+
+# %% ../../nbs/cli/00_options.ipynb #1d77fccb
 def _print_one(runs, folder, suffix, chart, to):
     "The board of runs on one set of data, what it says of schedules, and their charts"
     from fashion_bench.results.plots import plot_efficiency
     from fashion_bench.results.board import board_text, caveats, leaderboard, write_board
-    from fashion_bench.results.schedules import models_with_schedules, plot_schedules, schedule_verdict
+    from fashion_bench.results.schedules import models_with_schedules
     board = leaderboard(runs)
     if to: write_board(board, to)
     print('\n'.join([board_text(board), *caveats(runs)]))
@@ -211,6 +279,5 @@ def _print_one(runs, folder, suffix, chart, to):
     alone = board.model.nunique() == 1 and len(several) == 1
     if not alone: _save_chart(chart or folder/f'efficiency{suffix}.png', lambda: plot_efficiency(board).figure)
     for model, rows in several.items():
-        try: print('\n'.join(['', f'Schedules of {model}:', *schedule_verdict(rows)]))
-        except InputError as e: print(f'Nothing can be said of its schedules: {e}.')
-        _save_chart(chart if alone and chart else folder/f'schedules-{file_name(model)}{suffix}.png', lambda: plot_schedules(rows)[0, 0].figure)
+        own = folder/f'schedules-{file_name(model)}{suffix}.png'
+        _print_schedules(model, rows, chart if alone and chart else own)

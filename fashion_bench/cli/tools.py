@@ -16,7 +16,8 @@ import sys
 import typer
 from typer import Argument, Option
 from ..base.errors import InputError
-from .options import DATA, FINE, GROUP_COL, IMAGE_COL, LABEL, LABEL_COL, LABEL_DELIM, MULTI, ROOT, SPLIT, SPLIT_COL, SUBSET, load_asked, progress_bar
+from .options import (DATA, FINE, GROUP_COL, IMAGE_COL, LABEL, LABEL_COL, LABEL_DELIM, MULTI, ROOT,
+                                       SPLIT, SPLIT_COL, SUBSET, load_asked, progress_bar)
 
 # %% ../../nbs/cli/01_tools.ipynb #5896fa34
 tools = typer.Typer()
@@ -28,9 +29,12 @@ def audit(
     data:str = DATA,
     out:str = Option('audit', help='Folder for audit.json and audit.html.'),
     subset:str = SUBSET, split:str = SPLIT, label:str = LABEL, multi:bool = MULTI, fine:bool = FINE,
-    root:str = ROOT, image_col:str = IMAGE_COL, label_col:str = LABEL_COL, split_col:str = SPLIT_COL, group_col:str = GROUP_COL, label_delim:str = LABEL_DELIM,
+    root:str = ROOT,
+    image_col:str = IMAGE_COL, label_col:str = LABEL_COL, split_col:str = SPLIT_COL, group_col:str = GROUP_COL,
+    label_delim:str = LABEL_DELIM,
 ):
-    "Look at every image: what cannot be read, what occurs twice, which labels, boxes and splits are wrong. Changes nothing."
+    ("Look at every image: what cannot be read, what occurs twice, which labels, boxes and splits are wrong. "
+     "Changes nothing.")
     from fashion_bench.data.audit import audit, audit_html, audit_json
     from fashion_bench.base.files import whole_file
     from fashion_bench.data.table import check_out
@@ -49,9 +53,12 @@ def _speeds(df, size, bs):
     from fastai.torch_core import default_device
     from fashion_bench.models.backbones import build_backbone
     from fashion_bench.models.speed import measure_speed
-    got = [measure_speed(build_backbone(n, 'scratch', size or s), size or s, bs, default_device()) for n,s in zip(df.name, df['size'])]
-    return df.assign(forward_per_s=[round(o['forward']['median'], 1) for o in got], step_per_s=[round(o['step']['median'], 1) for o in got])
+    def measured(name, side): return measure_speed(build_backbone(name, 'scratch', side), side, bs, default_device())
+    got = [measured(name, size or own) for name,own in zip(df.name, df['size'])]
+    return df.assign(forward_per_s=[round(o['forward']['median'], 1) for o in got],
+                     step_per_s=[round(o['step']['median'], 1) for o in got])
 
+# %% ../../nbs/cli/01_tools.ipynb #cdd7fb8c
 @tools.command()
 def models(
     pattern:str = Argument('*', help='A part of library/name, or a pattern with * and ?.'),
@@ -60,7 +67,8 @@ def models(
     max_params:str = Option(None, help='At most so many parameters, such as 30M.'),
     max_macs:str = Option(None, help='At most so many multiply-adds at their own size, such as 4.5G.'),
     refused:bool = Option(False, '--refused', help='Those that do not work instead, with the reason.'),
-    speed:bool = Option(False, '--speed', help='Measure images per second on this machine, forward and in a training step, of up to 20 models.'),
+    speed:bool = Option(False, '--speed', help='Measure images per second on this machine, forward and in a '
+                                               'training step, of up to 20 models.'),
     size:int = Option(None, help="With --speed: side of the images, in pixels; each model's own by default."),
     bs:int = Option(32, help='With --speed: images in a batch.'),
     as_json:bool = Option(False, '--json', help='As JSON.'),
@@ -70,13 +78,21 @@ def models(
     df = list_models(pattern, pretrained, family, max_params, max_macs, refused)
     if speed: df = _speeds(df, size, bs)
     if as_json: return print(df.to_json(orient='records', indent=1))
-    if not len(df): raise InputError(f"no model's name matches {pattern!r}" + (' with these limits' if family or max_params or max_macs or pretrained else ''))
+    if not len(df):
+        limits = ' with these limits' if family or max_params or max_macs or pretrained else ''
+        raise InputError(f"no model's name matches {pattern!r}{limits}")
     df['parameters'] = [f'{v/1e6:.1f} M' if v == v else '-' for v in df.parameters.astype(float)]
     df['multiply_adds'] = [f'{v/1e9:.2f} G' if v == v else '-' for v in df.multiply_adds.astype(float)]
     print(df.to_string(index=False))
     print(f'\n{len(df)} models')
 
 # %% ../../nbs/cli/01_tools.ipynb #2afa2b01
+def _in_words(rows):
+    "The classes of an image with their probabilities, or what is wrong with it"
+    if rows.problem.any(): return [rows.problem.iloc[0]]
+    return [f'{c} {p:.3f}' for c,p in zip(rows['class'], rows.probability)]
+
+# %% ../../nbs/cli/01_tools.ipynb #a5e59f21
 @tools.command()
 def predict(
     model:str = Argument(help='The folder of a finished run, or of an exported model.'),
@@ -91,12 +107,13 @@ def predict(
     if as_json:
         print(df.to_json(orient='records', indent=1))
         raise typer.Exit(int(unread == len(df)))
-    wide = [(i, *(f'{c} {p:.3f}' for c,p in zip(g['class'], g.probability))) if not g.problem.any() else (i, g.problem.iloc[0]) for i,g in df.groupby('image', sort=False)]
-    width = max(len(str(o[0])) for o in wide)
-    for i, *rest in wide: print(f'{i:<{width}}  ' + '  '.join(f'{o:<22}' for o in rest).rstrip())
+    said = {image: _in_words(rows) for image,rows in df.groupby('image', sort=False)}
+    width = max(len(str(o)) for o in said)
+    for image, words in said.items(): print(f'{image:<{width}}  ' + '  '.join(f'{o:<22}' for o in words).rstrip())
     if unread: print(f'fashion-bench: {unread} image(s) cannot be read', file=sys.stderr)
     if unread == len(df): raise typer.Exit(1)
 
+# %% ../../nbs/cli/01_tools.ipynb #58db6332
 @tools.command()
 def export(
     run:str = Argument(help='The folder of a finished run.'),
@@ -107,7 +124,8 @@ def export(
     import shutil
     from fashion_bench.runs.predictor import export_onnx, load_predictor
     from fashion_bench.data.table import check_out
-    if Path(to).resolve() == Path(run).resolve(): raise InputError(f"{run} is where the model is; export it --to another folder")
+    if Path(to).resolve() == Path(run).resolve():
+        raise InputError(f"{run} is where the model is; export it --to another folder")
     model, to = load_predictor(run), check_out(to)
     for o in ('model.safetensors', 'model.json'): shutil.copy(Path(run)/o, to/o)
     if onnx: print(f'model.onnx differs from torch by at most {export_onnx(model, to/"model.onnx"):.1e}')
@@ -139,4 +157,5 @@ def cache(
     from fashion_bench.base.files import cache_dir
     if drop: return print(f'{drop_cache()/2**20:,.0f} MB freed')
     sizes = cache_contents()
-    print('\n'.join([f'{n/2**20:8,.1f} MB  {o}' for o,n in sizes.items()] + [f'{sum(sizes.values())/2**20:8,.1f} MB in {cache_dir()}']))
+    for o, n in sizes.items(): print(f'{n/2**20:8,.1f} MB  {o}')
+    print(f'{sum(sizes.values())/2**20:8,.1f} MB in {cache_dir()}')

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError, InputNotFound, reading
-from .deepfashion import FINE_PARTS, deepfashion_table, find_fine, find_layout, list_lines, read_aligned, read_names
+from .deepfashion import (FINE_PARTS, deepfashion_table, find_fine, find_layout, list_lines,
+                                            read_aligned, read_names)
 
 # %% ../../nbs/data/06_attributes.ipynb #f2c4d77d
 ATTRIBUTE_TYPES = {'1': 'texture', '2': 'fabric', '3': 'shape', '4': 'part', '5': 'style'}
@@ -28,73 +29,103 @@ FINE_ATTRIBUTES = dict(
     fabric='denim chiffon cotton leather faux knit'.split(),
     fit='tight loose conventional'.split())
 
+# %% ../../nbs/data/06_attributes.ipynb #2eedeac5
 def _beside(file, name):
     "The file called `name` in the folder of `file`"
     found = [o for o in Path(file).parent.iterdir() if o.name.lower() == name]
     if not found: raise InputNotFound(f"{Path(file).parent} has no {name}, which attributes are read from")
     return found[0]
 
+# %% ../../nbs/data/06_attributes.ipynb #15a0ff21
 def attribute_names(
-    root, # The folder that holds a copy of DeepFashion
+    root:str|Path, # The folder that holds a copy of DeepFashion
     fine:bool=False # Those of `Anno_fine`?
 )->pd.DataFrame: # Columns `name` and `type`, in the order of the values
     "The attributes that images are described by; raises `InputNotFound` where the list is missing."
-    if fine: return pd.DataFrame([(n, t) for t,ns in FINE_ATTRIBUTES.items() for n in ns], columns=['name', 'type'])
+    if fine:
+        named = [(name, kind) for kind, names in FINE_ATTRIBUTES.items() for name in names]
+        return pd.DataFrame(named, columns=['name', 'type'])
     names = read_names(_beside(find_layout(root)['labels'], 'list_attr_cloth.txt'))
     return names.assign(type=names.type.map(ATTRIBUTE_TYPES))
 
 # %% ../../nbs/data/06_attributes.ipynb #655be26c
+def _no_attribute(lost, names):
+    "What is said of attributes that are not there: near names, and the types"
+    near = [n for n in names.name.unique() for o in lost if o in n or n in o][:5]
+    hint = f" (there is {', '.join(near)})" if near else ''
+    types = ', '.join(sorted(set(names.type)))
+    return InputError(f"there is no attribute {', '.join(map(repr, lost[:5]))}{hint}; a type is {types}")
+
+# %% ../../nbs/data/06_attributes.ipynb #cfd36670
 def choose_attributes(
     names:pd.DataFrame, # As `attribute_names` gives it
-    wanted # A type such as `texture`, `all`, or names: a list, or text with commas
+    wanted:str|list # A type such as `texture`, `all`, or names: a list, or text with commas
 )->list: # Positions in `names`
-    "The attributes that `wanted` stands for; raises `InputError` that lists the types, and near names, where it stands for none."
+    "The attributes that `wanted` stands for; raises `InputError` with types and near names where there are none."
     if isinstance(wanted, str) and wanted in set(names.type): return np.flatnonzero(names.type == wanted).tolist()
     if wanted == 'all': return list(range(len(names)))
     at = {o: i for i,o in enumerate(names.name)}
     asked = [o.strip() for o in (wanted.split(',') if isinstance(wanted, str) else wanted)]
-    if lost := [o for o in asked if o not in at]:
-        near = [n for n in at for o in lost if o in n or n in o][:5]
-        raise InputError(f"there is no attribute {', '.join(map(repr, lost[:5]))}{' (there is ' + ', '.join(near) + ')' if near else ''}; a type is {', '.join(sorted(set(names.type)))}")
+    if lost := [o for o in asked if o not in at]: raise _no_attribute(lost, names)
     return [at[o] for o in asked]
 
 # %% ../../nbs/data/06_attributes.ipynb #a5cf1cac
 def _coarse_values(file, columns, n_all):
     "Which image has which attribute: booleans by image name"
-    try: df = pd.read_csv(file, sep=r'\s+', skiprows=2, header=None, quoting=3, na_filter=False, encoding='utf-8', usecols=[0, n_all, *[c+1 for c in columns]])
-    except (ValueError, pd.errors.ParserError) as e: raise InputError(f"{file}: expected a name and {n_all} values of -1, 0 or 1 in every row ({e})") from e
-    if (bad := ~df.drop(columns=0).isin([-1, 0, 1]).all(axis=1)).any(): raise InputError(f"{file}, line {bad.argmax()+3}: expected a name and {n_all} values of -1, 0 or 1, found fewer or others")
-    return df.set_index(0)[[c+1 for c in columns]] == 1
+    numbers = [c+1 for c in columns] # in the file, after the image's name
+    expected = f"expected a name and {n_all} values of -1, 0 or 1"
+    try:
+        df = pd.read_csv(file, sep=r'\s+', skiprows=2, header=None, quoting=3, na_filter=False, encoding='utf-8',
+                         usecols=[0, n_all, *numbers])
+    except (ValueError, pd.errors.ParserError) as e: raise InputError(f"{file}: {expected} in every row ({e})") from e
+    bad = ~df.drop(columns=0).isin([-1, 0, 1]).all(axis=1)
+    if bad.any(): raise InputError(f"{file}, line {bad.argmax()+3}: {expected}, found fewer or others")
+    return df.set_index(0)[numbers] == 1
 
+# %% ../../nbs/data/06_attributes.ipynb #4ea3436a
+def _fine_part(files, part, n_all):
+    "The values of one part, as text, by image name"
+    with reading(files[part, ''], 'text in UTF-8'): images = Path(files[part, '']).read_text(encoding='utf-8').split()
+    file = files[part, 'attr']
+    if not file.is_file(): raise InputNotFound(f"there is no {file}, which attributes are read from")
+    values = read_aligned(file, [f'attribute {i+1}' for i in range(n_all)], len(images))
+    return values.set_axis(images)
+
+# %% ../../nbs/data/06_attributes.ipynb #813f8f56
 def _fine_values(files, columns, n_all):
     "Which image has which attribute: booleans by image name"
-    parts = []
-    for p in FINE_PARTS:
-        with reading(files[p, ''], 'text in UTF-8'): images = Path(files[p, '']).read_text(encoding='utf-8').split()
-        if not files[p, 'attr'].is_file(): raise InputNotFound(f"there is no {files[p, 'attr']}, which attributes are read from")
-        parts.append(read_aligned(files[p, 'attr'], [f'attribute {i+1}' for i in range(n_all)], len(images)).set_axis(images))
-    return pd.concat(parts).iloc[:, columns] == '1'
+    return pd.concat([_fine_part(files, p, n_all) for p in FINE_PARTS]).iloc[:, columns] == '1'
 
 # %% ../../nbs/data/06_attributes.ipynb #2b0f328e
+def _values(root, columns, n_all, table, fine):
+    "Which row of `table` has which attribute: a row and a column of booleans each"
+    if fine: file, has = None, _fine_values(find_fine(root), columns, n_all)
+    else:
+        file = _beside(find_layout(root)['labels'], 'list_attr_img.txt')
+        has = _coarse_values(file, columns, n_all)
+    has.index = has.index.str.removeprefix('img/')
+    if len(has) != len(table) or set(has.index) != set(table.image):
+        raise InputError(f"{file} and the list of categories name different images "
+                         f"({len(has):,} and {len(table):,})")
+    return has.loc[table.image].to_numpy()
+
+# %% ../../nbs/data/06_attributes.ipynb #0a21f4bd
 def attribute_table(
-    root, # The folder that holds a copy of DeepFashion
-    attributes, # A type such as `texture`, `all`, or names: a list, or text with commas
+    root:str|Path, # The folder that holds a copy of DeepFashion
+    attributes:str|list, # A type such as `texture`, `all`, or names: a list, or text with commas
     multi:bool=False, # All attributes of an image, as a tuple? Else images with exactly one of them, and no others
     fine:bool=False # The images and attributes of `Anno_fine`?
 )->pd.DataFrame: # An image table, as `deepfashion_table` gives it, with attributes as labels
-    "DeepFashion labelled by attributes; raises `InputError` or `InputNotFound` for attributes that are not known and for damaged lists."
+    "DeepFashion labelled by attributes; raises `InputError` or `InputNotFound` for unknown ones and damaged lists."
     table, known = deepfashion_table(root, fine=fine), attribute_names(root, fine)
-    columns, files = choose_attributes(known, attributes), find_fine(root) if fine else find_layout(root)
-    file = None if fine else _beside(files['labels'], 'list_attr_img.txt')
-    has = _fine_values(files, columns, len(known)) if fine else _coarse_values(file, columns, len(known))
-    has.index = has.index.str.removeprefix('img/')
-    if len(has) != len(table) or set(has.index) != set(table.image): raise InputError(f"{file} and the list of categories name different images ({len(has):,} and {len(table):,})")
-    has = has.loc[table.image].to_numpy()
+    columns = choose_attributes(known, attributes)
+    has = _values(root, columns, len(known), table, fine)
     names = np.array(known.name, dtype=object)[columns]
-    what = attributes if isinstance(attributes, str) else ', '.join(attributes)
     if multi: kept = table.assign(label=[tuple(sorted(names[o])) for o in has])
     else: kept = table.assign(label=names[has.argmax(1)])[has.sum(1) == 1].reset_index(drop=True)
-    kept.attrs['source'] = f"{table.attrs['source']}, {what}" + ('' if multi else f" (images with exactly one, {len(kept):,} of {len(table):,})")
+    what = attributes if isinstance(attributes, str) else ', '.join(attributes)
+    note = '' if multi else f" (images with exactly one, {len(kept):,} of {len(table):,})"
+    kept.attrs['source'] = f"{table.attrs['source']}, {what}{note}"
     return kept
 
 # %% ../../nbs/data/06_attributes.ipynb #ec49a578
@@ -104,14 +135,20 @@ VISIBILITY = 'visible', 'occluded', 'cut off'
 def _points(path, i, words):
     "The points in one row: (image, kind, point, visibility, x, y) each"
     kind, n = POINTS.get(words[1] if len(words) > 1 else '', ('', 0))
-    start = len(words) - 3*n
-    if not n or start not in (2, 3): raise InputError(f"{path}, line {i}: expected a name, a kind of clothes from 1 to 3 and {n or '4, 6 or 8'} points of 3 numbers, found {len(words)} values: {' '.join(words)[:60]!r}")
+    start, row = len(words) - 3*n, ' '.join(words)[:60]
+    if not n or start not in (2, 3):
+        raise InputError(f"{path}, line {i}: expected a name, a kind of clothes from 1 to 3 and {n or '4, 6 or 8'} "
+                         f"points of 3 numbers, found {len(words)} values: {row!r}")
+    image = words[0].removeprefix('img/')
     points = zip(*(map(int, words[start+k::3]) for k in range(3)))
-    try: return [(words[0].removeprefix('img/'), kind, p+1, VISIBILITY[v], x, y) for p,(v,x,y) in enumerate(points)]
-    except (ValueError, IndexError) as e: raise InputError(f"{path}, line {i}: a point is a visibility from 0 to 2 and two whole numbers: {' '.join(words)[:60]!r}") from e
+    try: return [(image, kind, p+1, VISIBILITY[v], x, y) for p,(v,x,y) in enumerate(points)]
+    except (ValueError, IndexError) as e:
+        raise InputError(f"{path}, line {i}: a point is a visibility from 0 to 2 and two whole numbers: "
+                         f"{row!r}") from e
 
+# %% ../../nbs/data/06_attributes.ipynb #771fb9e2
 def read_landmarks(
-    path # `list_landmarks.txt` of the Category or of the Landmark benchmark
+    path:str|Path # `list_landmarks.txt` of the Category or of the Landmark benchmark
 )->pd.DataFrame: # A row per point: `image`, `kind`, `point` from 1, `visibility`, and `x`, `y` in pixels
     "Where the landmarks of clothes are; raises `InputError` with file and line where the list is damaged."
     rows = [p for i,o in enumerate(list_lines(path)) for p in _points(path, i+3, o.split())]

@@ -20,67 +20,96 @@ from .table import check_images, image_table
 
 # %% ../../nbs/data/04_deepfashion.ipynb #1e3f3cb1
 def list_lines(
-    path, # One of DeepFashion's `list_*.txt` files
-    check=lambda i, line: None # Called with the number in the file and the text of every row; may raise
+    path:str|Path, # One of DeepFashion's `list_*.txt` files
+    check:callable=lambda i, line: None # Called with number in the file and text of every row; may raise
 )->list: # The rows, as text
     "The rows of a list file; raises `InputError` with file and line where line 1 is not their number."
-    with reading(path, 'text in UTF-8'): first, *rest = Path(path).read_text(encoding='utf-8').rstrip().split('\n')
-    if not first.strip().isdecimal(): raise InputError(f"{path}, line 1: expected the number of rows, found {first.strip()[:40]!r}; restore the original file")
-    for i,o in enumerate(rest[1:]): check(i+3, o)
-    if int(first) != len(rest)-1: raise InputError(f"{path}, line 1: it promises {first.strip()} rows, but {len(rest)-1} follow; restore the original file or correct the number")
-    return rest[1:]
+    with reading(path, 'text in UTF-8'): lines = Path(path).read_text(encoding='utf-8').rstrip().split('\n')
+    count, rows = lines[0].strip(), lines[2:]
+    if not count.isdecimal():
+        raise InputError(f"{path}, line 1: expected the number of rows, found {count[:40]!r}; "
+                         "restore the original file")
+    for i,o in enumerate(rows): check(i+3, o)
+    follow = len(lines) - 2
+    if int(count) != follow:
+        raise InputError(f"{path}, line 1: it promises {count} rows, but {follow} follow; "
+                         "restore the original file or correct the number")
+    return rows
 
+# %% ../../nbs/data/04_deepfashion.ipynb #4301a6cd
 def _check_width(path, columns):
     "A check of every row that it has as many values as there are `columns`"
     def check(i, line):
-        if (n := len(line.split())) != len(columns): raise InputError(f"{path}, line {i}: expected {len(columns)} values ({', '.join(columns[:5])}), found {n}: {' '.join(line.split())[:60]!r}")
+        values = line.split()
+        if len(values) == len(columns): return
+        raise InputError(f"{path}, line {i}: expected {len(columns)} values ({', '.join(columns[:5])}), "
+                         f"found {len(values)}: {' '.join(values)[:60]!r}")
     return check
 
+# %% ../../nbs/data/04_deepfashion.ipynb #cc881ade
 def _read_slowly(path, columns):
     "What `read_list` gives, by a way that knows the line of what is wrong"
-    return pd.DataFrame([o.split() for o in list_lines(path, _check_width(path, columns))], columns=list(columns), dtype=object)
+    rows = list_lines(path, _check_width(path, columns))
+    return pd.DataFrame([o.split() for o in rows], columns=list(columns), dtype=object)
 
+# %% ../../nbs/data/04_deepfashion.ipynb #6dcbdfaf
 def read_list(
     path:Path, # One of DeepFashion's `list_*.txt` files
-    columns # Names to give its columns
+    columns:list # Names to give its columns
 )->pd.DataFrame: # A row per line, all values text
     "The rows of a list file; raises `InputError` with file, line, expected and found where it is damaged."
     with open(path, encoding='utf-8') as f: first = f.readline().strip()
     try:
         with reading(path, 'a list in UTF-8'): Path(path).read_text(encoding='utf-8')
-        df = pd.read_csv(path, sep=r'\s+', skiprows=2, header=None, dtype=object, quoting=3, na_filter=False, encoding='utf-8')
+        df = pd.read_csv(path, sep=r'\s+', skiprows=2, header=None, dtype=object, quoting=3, na_filter=False,
+                         encoding='utf-8')
     except (pd.errors.ParserError, pd.errors.EmptyDataError): return _read_slowly(path, columns)
-    if first != str(len(df)) or df.shape[1] != len(columns) or (df.iloc[:, -1] == '').any() or df.iloc[:, -1].isna().any(): return _read_slowly(path, columns)
+    last = df.iloc[:, -1]
+    as_promised = first == str(len(df)) and df.shape[1] == len(columns)
+    if not as_promised or (last == '').any() or last.isna().any(): return _read_slowly(path, columns)
     return df.set_axis(list(columns), axis=1)
 
 # %% ../../nbs/data/04_deepfashion.ipynb #592a0a21
-LISTS = dict(categories='list_category_cloth.txt', labels='list_category_img.txt', partition='list_eval_partition.txt', boxes='list_bbox.txt')
+LISTS = dict(categories='list_category_cloth.txt', labels='list_category_img.txt',
+             partition='list_eval_partition.txt', boxes='list_bbox.txt')
 IMAGE_DIRS = 'img/img', 'img-001/img', 'img'
-LAYOUT = "Expected the lists in Anno_coarse/ (or Anno/) and Eval/, and the images in Img/img/<product>/<image>.jpg"
+LAYOUT = ("Expected the lists in Anno_coarse/ (or Anno/) and Eval/, "
+          "and the images in Img/img/<product>/<image>.jpg")
 
 def _below(folder, *names):
     "The folders or files in `folder` called one of `names`, without regard to case"
-    return [o for n in names for o in sorted(folder.iterdir()) if o.name.lower() == n] if folder.is_dir() else []
+    if not folder.is_dir(): return []
+    there = sorted(folder.iterdir())
+    return [o for n in names for o in there if o.name.lower() == n]
 
+# %% ../../nbs/data/04_deepfashion.ipynb #f3a14574
 def _list_files(root):
+    "The path of each of `LISTS`, `None` where it is missing"
     places = _below(Path(root), 'anno_coarse', 'anno', 'eval')
-    return {k: next((f for d in places for f in _below(d, v)), None) for k,v in LISTS.items()}
+    def find(name): return next((f for d in places for f in _below(d, name)), None)
+    return {k: find(v) for k,v in LISTS.items()}
 
+# %% ../../nbs/data/04_deepfashion.ipynb #02649424
 def _images(root):
     "Folders that may hold the images, the likeliest first"
-    return [d for p in IMAGE_DIRS for d in ([e for o in _below(root, p.split('/')[0]) for e in _below(o, 'img')] if '/' in p else _below(root, p))]
+    found = []
+    for path in IMAGE_DIRS:
+        dirs = [root]
+        for name in path.split('/'): dirs = [d for o in dirs for d in _below(o, name)]
+        found += dirs
+    return found
 
 # %% ../../nbs/data/04_deepfashion.ipynb #6a93030a
 def is_deepfashion(
-    root # A folder
+    root:str|Path # A folder
 )->bool: # Whether one of the benchmark's list files is in its usual place there
     "Does `root` look like a copy, perhaps incomplete, of DeepFashion's category benchmark?"
     return any(_list_files(root).values())
 
 # %% ../../nbs/data/04_deepfashion.ipynb #33644f59
 def find_layout(
-    root # The folder that holds `Anno_coarse` or `Anno`, `Eval` and the images
-)->dict: # Paths of the list files (`categories`, `labels`, `partition`, `boxes`) and candidates for the image folder (`images`)
+    root:str|Path # The folder that holds `Anno_coarse` or `Anno`, `Eval` and the images
+)->dict: # Paths of `categories`, `labels`, `partition`, `boxes`, and candidates for the image folder (`images`)
     "Where the parts of a DeepFashion copy lie; raises `InputNotFound` that names the list that is missing."
     files = _list_files(root)
     missing = [LISTS[k] for k,v in files.items() if v is None]
@@ -90,37 +119,52 @@ def find_layout(
 # %% ../../nbs/data/04_deepfashion.ipynb #1977a264
 FINE_PARTS = 'train', 'val', 'test'
 
+def _fine_files(folder):
+    "Paths by (part, what); the names of images are what is called nothing"
+    ends = {'': '', 'cate': '_cate', 'bbox': '_bbox', 'attr': '_attr'}
+    return {(p, what): folder/f"{p}{end}.txt" for p in FINE_PARTS for what, end in ends.items()}
+
+# %% ../../nbs/data/04_deepfashion.ipynb #1a60db18
 def find_fine(
-    root # The folder that holds `Anno_fine`
-)->dict: # By (part, what): paths of the name files and of those for `cate`, `bbox`, `attr`; and `categories`, `labels`, `boxes`, `images`
+    root:str|Path # The folder that holds `Anno_fine`
+)->dict: # Paths by (part, what): names of images (''), `cate`, `bbox`, `attr`; and some by the keys of `find_layout`
     "Where the fine annotations lie; raises `InputNotFound` that names the file that is missing."
     root = Path(root)
-    fine, names = _below(root, 'anno_fine'), [f for d in _below(root, 'anno_fine', 'anno_coarse', 'anno') for f in _below(d, LISTS['categories'])]
+    fine = _below(root, 'anno_fine')
     if not fine: raise InputNotFound(f"{root} has no folder Anno_fine")
-    files = {(p, w): fine[0]/f"{p}{w and '_'}{w}.txt" for p in FINE_PARTS for w in ('', 'cate', 'bbox', 'attr')}
-    if lost := [f.name for (_, w),f in files.items() if w != 'attr' and not f.is_file()]: raise InputNotFound(f"{fine[0]} has no {', '.join(lost)}")
+    files = _fine_files(fine[0])
+    lost = [f.name for (_, what),f in files.items() if what != 'attr' and not f.is_file()]
+    if lost: raise InputNotFound(f"{fine[0]} has no {', '.join(lost)}")
+    folders = _below(root, 'anno_fine', 'anno_coarse', 'anno')
+    names = [f for d in folders for f in _below(d, LISTS['categories'])]
     if not names: raise InputNotFound(f"{root} has no {LISTS['categories']}, which names the categories")
-    return dict(files, categories=names[0], labels=files['train', 'cate'], boxes=files['train', 'bbox'], images=_images(root))
+    return dict(files, categories=names[0], labels=files['train', 'cate'], boxes=files['train', 'bbox'],
+                images=_images(root))
 
+# %% ../../nbs/data/04_deepfashion.ipynb #495e8984
 def read_aligned(
-    path, # A file with a row per image and no head
-    columns, # Names to give its columns
+    path:str|Path, # A file with a row per image and no head
+    columns:list, # Names to give its columns
     n:int # Rows that it must have
 )->pd.DataFrame: # All values text
     "The rows of one of `Anno_fine`'s files; raises `InputError` where their number or that of their values is wrong."
     with reading(path, 'text in UTF-8'): lines = Path(path).read_text(encoding='utf-8').rstrip().split('\n')
     check = _check_width(path, columns)
-    if len(lines) != n: raise InputError(f"{path}: expected {n} rows, as many as there are images, found {len(lines)}")
+    if len(lines) != n:
+        raise InputError(f"{path}: expected {n} rows, as many as there are images, found {len(lines)}")
     for i,o in enumerate(lines): check(i+1, o)
     return pd.DataFrame([o.split() for o in lines], columns=list(columns), dtype=object)
 
-def _fine_rows(files):
-    parts = []
-    for p in FINE_PARTS:
-        with reading(files[p, ''], 'text in UTF-8'): names = Path(files[p, '']).read_text(encoding='utf-8').split()
-        df = pd.DataFrame(dict(image=names, split=p)).join(read_aligned(files[p, 'cate'], ['category'], len(names)))
-        parts.append(df.join(read_aligned(files[p, 'bbox'], ['x1', 'y1', 'x2', 'y2'], len(names))))
-    return pd.concat(parts, ignore_index=True)
+# %% ../../nbs/data/04_deepfashion.ipynb #657027f3
+def _fine_part(files, part):
+    "The rows of one part: names of images with their category and box"
+    file = files[part, '']
+    with reading(file, 'text in UTF-8'): names = Path(file).read_text(encoding='utf-8').split()
+    category = read_aligned(files[part, 'cate'], ['category'], len(names))
+    box = read_aligned(files[part, 'bbox'], ['x1', 'y1', 'x2', 'y2'], len(names))
+    return pd.DataFrame(dict(image=names, split=part)).join(category).join(box)
+
+def _fine_rows(files): return pd.concat([_fine_part(files, p) for p in FINE_PARTS], ignore_index=True)
 
 # %% ../../nbs/data/04_deepfashion.ipynb #9a8b84dd
 def _image_dir(dirs, names, root):
@@ -129,39 +173,59 @@ def _image_dir(dirs, names, root):
         if any((d/n).is_file() for n in names[:100]): return d
     return dirs[0] if dirs else Path(root)/'Img/img'
 
+# %% ../../nbs/data/04_deepfashion.ipynb #6172b4f1
+def _in_order(other, df, file, labels):
+    "The rows of `other`, read from `file`, in the order of `df`'s images, which must be the same ones"
+    if other.image.equals(df.image): return other # the same order in official copies
+    lacking = set(df.image) ^ set(other.image)
+    if lacking or other.image.duplicated().any():
+        first = min(lacking, default=other.image.iloc[0])
+        raise InputError(f"{file} and {labels.name} name different images, {len(lacking)} in all, such as {first}")
+    return other.set_index('image').loc[df.image].reset_index()
+
+# %% ../../nbs/data/04_deepfashion.ipynb #ca943107
 def _rows(files):
     "The lists joined on the image's name, which all must have"
     df = read_list(files['labels'], ['image', 'category'])
     for key, cols in [('partition', ['split']), ('boxes', ['x1', 'y1', 'x2', 'y2'])]:
         other = read_list(files[key], ['image', *cols])
-        if not other.image.equals(df.image): # the same order in official copies
-            lacking = set(df.image) ^ set(other.image)
-            if lacking or other.image.duplicated().any(): raise InputError(f"{files[key]} and {files['labels'].name} name different images, {len(lacking)} in all, such as {min(lacking, default=other.image.iloc[0])}")
-            other = other.set_index('image').loc[df.image].reset_index()
-        df = df.join(other[cols])
+        df = df.join(_in_order(other, df, files[key], files['labels'])[cols])
     return df
 
 # %% ../../nbs/data/04_deepfashion.ipynb #f1dd724b
-BODY = {'1': 'upper', '2': 'lower', '3': 'full'}
-
-def read_names(
-    path # `list_category_cloth.txt` or `list_attr_cloth.txt`
-)->pd.DataFrame: # Columns `name` and `type`, in the order of the ids
-    "The names in a list whose names may contain spaces; raises `InputError` with file, line, expected and found where it is damaged."
+def _check_name(path):
+    "A check of every row that it is a name, which may contain spaces, and a number"
     def check(i, line):
-        name, _, number = line.strip().rpartition(' ')
-        if not name or not number.isdecimal(): raise InputError(f"{path}, line {i}: expected a name and the number of its type, found {line.strip()[:60]!r}")
-    return pd.DataFrame([o.strip().rsplit(None, 1) for o in list_lines(path, check)], columns=['name', 'type'])
+        line = line.strip()
+        name, _, number = line.rpartition(' ')
+        if name and number.isdecimal(): return
+        raise InputError(f"{path}, line {i}: expected a name and the number of its type, found {line[:60]!r}")
+    return check
+
+# %% ../../nbs/data/04_deepfashion.ipynb #d2d2b452
+def read_names(
+    path:str|Path # `list_category_cloth.txt` or `list_attr_cloth.txt`
+)->pd.DataFrame: # Columns `name` and `type`, in the order of the ids
+    "The names, perhaps of several words, in a list; raises `InputError` with file and line where it is damaged."
+    rows = list_lines(path, _check_name(path))
+    return pd.DataFrame([o.strip().rsplit(None, 1) for o in rows], columns=['name', 'type'])
+
+# %% ../../nbs/data/04_deepfashion.ipynb #d564243e
+BODY = {'1': 'upper', '2': 'lower', '3': 'full'}
 
 def _categories(ids, file, names_file):
     "Name and kind of each of the category `ids`, which count from 1"
     known = read_names(names_file)
     names, kinds = known.name.tolist(), known.type.map(BODY).fillna('').tolist()
-    wrong = sorted({o for o in set(ids) if not (o.isdecimal() and 1 <= int(o) <= len(names))})
-    if wrong: raise InputError(f"{file}: category {', '.join(wrong[:5])} is not one of the {len(names)} in {names_file.name}")
+    is_id = lambda o: o.isdecimal() and 1 <= int(o) <= len(names)
+    wrong = sorted(o for o in set(ids) if not is_id(o))
+    if wrong:
+        raise InputError(f"{file}: category {', '.join(wrong[:5])} is not one of the {len(names)} "
+                         f"in {names_file.name}")
     at = [int(o)-1 for o in ids]
     return [names[o] for o in at], [kinds[o] for o in at]
 
+# %% ../../nbs/data/04_deepfashion.ipynb #c3ba0d5c
 def _numbers(df, file):
     "The boxes in `df` as tuples of whole numbers"
     try: return list(zip(*[df[o].astype(int) for o in ('x1', 'y1', 'x2', 'y2')]))
@@ -172,24 +236,28 @@ def _to_table(df, files, root, source, label):
     "The image table of rows `image`, `category`, `split`, box"
     names = [o.removeprefix('img/') for o in df.image]
     category, kind = _categories(df.category.tolist(), files['labels'], files['categories'])
-    table = image_table(names, dict(category=category, kind=kind)[label], df.split.replace('val', 'valid'), root=_image_dir(files['images'], names, root), source=source,
+    labels, splits = dict(category=category, kind=kind)[label], df.split.replace('val', 'valid')
+    table = image_table(names, labels, splits, root=_image_dir(files['images'], names, root), source=source,
                         group=[o.rpartition('/')[0] for o in names], kind=kind, bbox=_numbers(df, files['boxes']))
     return check_images(table, hint=LAYOUT, partly=True)
 
+# %% ../../nbs/data/04_deepfashion.ipynb #2885547a
 def deepfashion_table(
-    root, # The folder that holds `Anno_coarse` or `Anno`, `Eval` and the images
+    root:str|Path, # The folder that holds `Anno_coarse` or `Anno`, `Eval` and the images
     label:str='category', # What to learn: `category`, or `kind` for upper, lower and full body
     fine:bool=False # The 20,000 images of `Anno_fine` instead, with their own partition?
 )->pd.DataFrame: # An image table with `group` (product), `kind`, and `bbox` (x1, y1, x2, y2 in pixels of the image)
-    "DeepFashion's categories with its official partition; raises `InputError` or `InputNotFound` where the copy is damaged."
-    if label not in ('category', 'kind'): raise InputError(f"deepfashion_table takes label 'category' or 'kind', not {label!r}; attribute_table takes attributes")
+    "DeepFashion's categories, official partition; raises `InputError` or `InputNotFound` where the copy is damaged."
+    if label not in ('category', 'kind'):
+        raise InputError(f"deepfashion_table takes label 'category' or 'kind', not {label!r}; "
+                         "attribute_table takes attributes")
     files = find_fine(root) if fine else find_layout(root)
     df = _fine_rows(files) if fine else _rows(files)
     return _to_table(df, files, root, f"DeepFashion{' fine' if fine else ''} in {Path(root).name}", label)
 
 # %% ../../nbs/data/04_deepfashion.ipynb #1e2efaf3
 def is_inshop(
-    root # A folder
+    root:str|Path # A folder
 )->bool: # Whether its partition list names an item for every image
     "Is `root` a copy of DeepFashion's In-shop Clothes Retrieval Benchmark?"
     file = _list_files(root)['partition']
@@ -197,19 +265,30 @@ def is_inshop(
     with open(file, encoding='utf-8') as f: head = [f.readline() for _ in range(2)]
     return 'item_id' in head[1]
 
+# %% ../../nbs/data/04_deepfashion.ipynb #9c2b1174
+def _inshop_parts(names, root):
+    "Gender, category, item and photo of each name"
+    parts = [o.split('/') for o in names]
+    odd = [n for n,p in zip(names, parts) if len(p) != 4]
+    if odd: raise InputError(f"{root}: expected images named <gender>/<category>/<item>/<photo>, found {odd[0]}")
+    return parts
+
+# %% ../../nbs/data/04_deepfashion.ipynb #d275f8b7
 def inshop_table(
-    root, # The folder that holds `Eval` and the images
+    root:str|Path, # The folder that holds `Eval` and the images
     valid:float=0.2, # Share of the items of each category to hold out of train for validation
     seed:int=42 # Decides which
 )->pd.DataFrame: # An image table labelled by category, with `group` (item) and `gender`
-    "The In-shop benchmark as a classification task; raises `InputError` or `InputNotFound` where the copy is damaged."
+    "The In-shop benchmark for a classifier; raises `InputError` or `InputNotFound` where the copy is damaged."
     root = Path(root)
     df = read_list(_list_files(root)['partition'], ['image', 'item', 'split'])
     names = [o.removeprefix('img/') for o in df.image]
-    parts = [o.split('/') for o in names]
-    if odd := [n for n,p in zip(names, parts) if len(p) != 4]: raise InputError(f"{root}: expected images named <gender>/<category>/<item>/<photo>, found {odd[0]}")
+    parts = _inshop_parts(names, root)
     splits = df.split.map(dict(train='train', query='test', gallery='test'))
-    if splits.isna().any(): raise InputError(f"{root}: split {df.split[splits.isna()].iloc[0]!r} is not train, query or gallery")
-    table = image_table(names, [p[1].replace('_', ' ') for p in parts], splits, root=_image_dir(_images(root), names, root), source=f'DeepFashion In-shop in {root.name}',
+    odd = df.split[splits.isna()]
+    if len(odd): raise InputError(f"{root}: split {odd.iloc[0]!r} is not train, query or gallery")
+    table = image_table(names, [p[1].replace('_', ' ') for p in parts], splits,
+                        root=_image_dir(_images(root), names, root), source=f'DeepFashion In-shop in {root.name}',
                         group=df.item.tolist(), gender=[p[0].lower() for p in parts])
-    return hold_out(check_images(table, hint=LAYOUT, partly=True), 'valid', valid, seed, by_group=True)
+    table = check_images(table, hint=LAYOUT, partly=True)
+    return hold_out(table, 'valid', valid, seed, by_group=True)

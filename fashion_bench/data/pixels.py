@@ -19,13 +19,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..base.errors import InputError
 
 # %% ../../nbs/data/01_pixels.ipynb #e0fc9ba9
-BACKGROUND = 255, 255, 255 # what shows through where an image is transparent: white, as in a shop
+def _white(im, a):
+    "The value that becomes white: 65,535 for 16 bits, 1 for floats up to 1, else the largest"
+    top = a.max()
+    if im.mode.startswith('I') and top <= 65535: return 65535
+    return 1 if im.mode == 'F' and top <= 1 else top
 
+# %% ../../nbs/data/01_pixels.ipynb #e78c6ef2
 def _to_8_bit(im):
-    "A grey image of 16 or 32 bits, or of floats, scaled to 8 bits: 16 bits by 257, floats from 0 to 1 by 255, others by their largest value"
+    "A grey image of 16 or 32 bits, or of floats, scaled to 8 bits"
     a = np.asarray(im).astype(np.float64)
-    top = 65535 if im.mode.startswith('I') and a.max() <= 65535 else 1 if im.mode == 'F' and a.max() <= 1 else a.max()
-    return Image.fromarray((a.clip(0)/max(top, 1e-12)*255).round().astype(np.uint8))
+    scaled = a.clip(0)/max(_white(im, a), 1e-12)*255
+    return Image.fromarray(scaled.round().astype(np.uint8))
+
+# %% ../../nbs/data/01_pixels.ipynb #692429ff
+BACKGROUND = 255, 255, 255 # what shows through where an image is transparent: white, as in a shop
 
 def to_rgb(
     im:Image.Image # An image of any mode
@@ -40,24 +48,30 @@ def to_rgb(
 # %% ../../nbs/data/01_pixels.ipynb #3372fe5f
 class BadImage(InputError):
     "A file that cannot be read as an image: `path`, `reason` (a word or two) and `detail`."
-    def __init__(self, path, reason, detail=''):
-        super().__init__(f"{path} is no image that can be read: {reason}" + (f" ({detail})" if detail else ''))
+    def __init__(self, path:str|Path, reason:str, detail:str=''):
+        why = f"{reason} ({detail})" if detail else reason
+        super().__init__(f"{path} is no image that can be read: {why}")
         self.path, self.reason, self.detail = str(path), reason, detail
 
     def __reduce__(self): return BadImage, (self.path, self.reason, self.detail) # so that it survives a worker process
 
+# %% ../../nbs/data/01_pixels.ipynb #b91b9a9f
 def _reason(path, e):
     "Why reading `path` raised `e`, in a word or two"
     if isinstance(e, FileNotFoundError): return 'missing'
     if isinstance(e, Image.DecompressionBombError): return 'too large'
     if path.is_file() and not path.stat().st_size: return 'empty'
     if isinstance(e, UnidentifiedImageError): return 'not an image'
-    return 'truncated' if 'truncated' in str(e) or 'broken' in str(e) or isinstance(e, EOFError) else 'unreadable'
+    cut_off = isinstance(e, EOFError) or 'truncated' in str(e) or 'broken' in str(e)
+    return 'truncated' if cut_off else 'unreadable'
 
 # %% ../../nbs/data/01_pixels.ipynb #f704b0ae
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError,
+               Image.DecompressionBombError) # what Pillow raises for damaged files
+
 def read_rgb(
-    path, # An image file; of an animation the first frame is taken
-    box=None, # Crop to this box (x1, y1, x2, y2) in pixels of the upright image
+    path:str|Path, # An image file; of an animation the first frame is taken
+    box:tuple|None=None, # Crop to this box (x1, y1, x2, y2) in pixels of the upright image
     margin:float=0., # Share of the box's longer side to add around it before cropping
     data:bytes|None=None # The file's bytes, if they have been read already
 )->Image.Image: # In mode RGB, upright; `info['mode']` is the file's own
@@ -69,34 +83,45 @@ def read_rgb(
             mode = raw.mode
             ImageOps.exif_transpose(raw, in_place=True)
             im = to_rgb(raw)
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, Image.DecompressionBombError) as e:
-        raise BadImage(path, _reason(path, e), '' if isinstance(e, UnidentifiedImageError) else str(e)[:120]) from e
+    except _UNREADABLE as e:
+        detail = '' if isinstance(e, UnidentifiedImageError) else str(e)[:120]
+        raise BadImage(path, _reason(path, e), detail) from e
     im.info['mode'] = mode
     return im if box is None else im.crop(fit_box(box, im.size, margin))
 
 # %% ../../nbs/data/01_pixels.ipynb #2c792a9c
 def fit_box(
-    box, # (x1, y1, x2, y2) in pixels
-    size, # (width, height) of the image
+    box:tuple, # (x1, y1, x2, y2) in pixels
+    size:tuple, # (width, height) of the image
     margin:float=0. # Share of the box's longer side to add on every side
 )->tuple: # Whole numbers inside the image
     "`box` with its margin, cut at the image's edges; raises `InputError` if nothing of it is inside."
     x1, y1, x2, y2 = map(float, box)
+    w, h = size
     m = margin*max(x2-x1, y2-y1)
-    fitted = tuple(int(round(o)) for o in (max(x1-m, 0), max(y1-m, 0), min(x2+m, size[0]), min(y2+m, size[1])))
-    if fitted[0] >= fitted[2] or fitted[1] >= fitted[3]: raise InputError(f"box {tuple(box)} has no area inside an image of {size[0]}×{size[1]} pixels")
+    inside = max(x1-m, 0), max(y1-m, 0), min(x2+m, w), min(y2+m, h)
+    fitted = tuple(int(round(o)) for o in inside)
+    if fitted[0] >= fitted[2] or fitted[1] >= fitted[3]:
+        raise InputError(f"box {tuple(box)} has no area inside an image of {w}×{h} pixels")
     return fitted
 
 # %% ../../nbs/data/01_pixels.ipynb #cecd3ea2
+def _processes():
+    "How worker processes start: forked where the system can"
+    can_fork = 'fork' in multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context('fork' if can_fork else 'spawn')
+
+# %% ../../nbs/data/01_pixels.ipynb #d5b421fb
 def map_images(
-    f, # Called with each of `jobs` in another process; a function of a module, or a `partial` of one
-    jobs, # What to do, such as a path each
+    f:callable, # Called with each of `jobs` in another process; a function of a module, or a `partial` of one
+    jobs:list, # What to do, such as a path each
     n_workers:int|None=None, # Processes; one per core by default, 0 works in this one
-    progress=lambda it, total: it, # Called with the results as they come and their number; returns them
+    progress:callable=lambda it, total: it, # Called with the results as they come and their number; returns them
     chunksize:int=16 # Jobs that a process takes at a time
 ): # Iterates over the results, in the order of `jobs`
     "`f` of each of `jobs`, on all cores. An exception in `f` ends it."
-    if n_workers == 0: yield from progress(map(f, jobs), len(jobs))
-    else:
-        context = multiprocessing.get_context('fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn')
-        with ProcessPoolExecutor(n_workers or os.cpu_count(), mp_context=context) as ex: yield from progress(ex.map(f, jobs, chunksize=chunksize), len(jobs))
+    if n_workers == 0:
+        yield from progress(map(f, jobs), len(jobs))
+        return
+    with ProcessPoolExecutor(n_workers or os.cpu_count(), mp_context=_processes()) as ex:
+        yield from progress(ex.map(f, jobs, chunksize=chunksize), len(jobs))

@@ -21,11 +21,12 @@ from .table import SPLITS, is_multilabel
 
 # %% ../../nbs/data/02_splits.ipynb #3bca87f8
 def seeded_order(
-    images, # Relative paths
+    images:list, # Relative paths
     seed:int=42 # Another seed gives another order
 )->pd.Series: # A hexadecimal key per image; sort by it to shuffle
     "A random key for each of `images` that depends on nothing but its path and `seed`."
-    return pd.Series([blake2b(f'{seed}/{o}'.encode(), digest_size=8).hexdigest() for o in images], dtype=object)
+    keys = [blake2b(f'{seed}/{o}'.encode(), digest_size=8).hexdigest() for o in images]
+    return pd.Series(keys, dtype=object)
 
 # %% ../../nbs/data/02_splits.ipynb #c3ad1046
 def strata(
@@ -34,98 +35,125 @@ def strata(
     "What a split keeps in proportion."
     if not is_multilabel(table): return table.label
     counts = table.label.explode().value_counts()
-    return pd.Series([min(o, key=lambda c: (counts[c], c)) if o else '' for o in table.label], index=table.index, dtype=object, name='label')
+    rarity = lambda c: (counts[c], c)
+    rarest = [min(o, key=rarity) if o else '' for o in table.label]
+    return pd.Series(rarest, index=table.index, dtype=object, name='label')
 
-def _check_share(split, frac):
-    if split not in SPLITS[1:] or not 0 < frac < 1: raise InputError(f"hold_out takes split 'valid' or 'test' and 0 < frac < 1, not {split!r} and {frac}")
-
+# %% ../../nbs/data/02_splits.ipynb #d47a2781
 def _warn_of_lone(classes, what, split):
     "Say which classes have too little to be divided"
     lone = sorted(set(classes) - {''}) # an image without any label holds no class back
-    if lone: warnings.warn(f"{len(lone)} class(es) with one {what} stay in train and cannot be measured on {split}: {', '.join(lone[:5])}")
+    if not lone: return
+    warnings.warn(f"{len(lone)} class(es) with one {what} stay in train and cannot be measured on {split}: "
+                  f"{', '.join(lone[:5])}")
 
+# %% ../../nbs/data/02_splits.ipynb #e50305f6
 def _held_images(table, frac, seed):
-    "Names of the images to hold out: of each class its share, at least one, and never all; and classes with a single image"
-    df = table.assign(label=strata(table), key=seeded_order(table.image, seed).values).sort_values('key')
+    "Images to hold out: of each class its share, at least one, and never all; and classes with a single image"
+    keys = seeded_order(table.image, seed).values
+    df = table.assign(label=strata(table), key=keys).sort_values('key')
     by = df.groupby('label', sort=False)
     place, n = by.cumcount(), by.image.transform('size')
     want = (n*frac).round().clip(lower=1)
-    return set(df.image[(place < want) & (place < n - 1)]), df.label[n == 1]
+    held = (place < want) & (place < n - 1)
+    return set(df.image[held]), df.label[n == 1]
 
 # %% ../../nbs/data/02_splits.ipynb #f54859c7
 def _off(counts, wanted):
-    "How far `counts` (splits, classes) are from `wanted`: squares by what was wanted, of every class and, as much as all of those, of the whole"
-    whole, want = counts.sum(-1), wanted.sum(-1)
-    return ((counts - wanted)**2/wanted).sum((-1, -2)) + counts.shape[-1]*((whole - want)**2/want).sum(-1)
+    "How far `counts` (splits, classes) are from `wanted`: of every class and, as much as all of those, of the whole"
+    off = lambda n, want: (n - want)**2/want # squares by what was wanted
+    by_class = off(counts, wanted).sum((-1, -2))
+    whole = off(counts.sum(-1), wanted.sum(-1)).sum(-1)
+    return by_class + counts.shape[-1]*whole
 
+# %% ../../nbs/data/02_splits.ipynb #493ebbc6
 def _best_split(n, counts, wanted):
     "The split that a product with `n` photos of each class goes to best"
     tries = counts[None] + np.eye(len(wanted))[:, :, None]*n
     return int(_off(tries, wanted).argmin())
 
+# %% ../../nbs/data/02_splits.ipynb #51a3badc
 def _share_out(products, shares, seed):
     "A split's number for each row of `products` (photos by product and class), so that splits get their `shares`"
     n, keys = products.to_numpy(float), seeded_order(products.index, seed)
-    order = sorted(range(len(n)), key=lambda i: (-int(np.log2(n[i].sum())), keys[i])) # products of about one size in seeded order
+    size = lambda i: int(np.log2(n[i].sum())) # products of about one size come in seeded order
+    order = sorted(range(len(n)), key=lambda i: (-size(i), keys[i]))
     wanted, at = np.outer(shares, n.sum(0)), np.zeros(len(n), int)
     counts = np.zeros_like(wanted)
-    for i in order:
+    def place(i):
         at[i] = _best_split(n[i], counts, wanted)
         counts[at[i]] += n[i]
+    for i in order: place(i)
     for _ in range(20): # until nothing is nearer elsewhere
         before = at.copy()
         for i in order:
             counts[at[i]] -= n[i]
-            at[i] = _best_split(n[i], counts, wanted)
-            counts[at[i]] += n[i]
+            place(i)
         if (at == before).all(): break
     return at
 
+# %% ../../nbs/data/02_splits.ipynb #8e36820e
 def _by_product(table):
     "Photos by product and class"
-    if 'group' not in table: raise InputError(f"a split by product needs a column `group`; this table has {', '.join(table.columns)}")
+    if 'group' not in table:
+        raise InputError(f"a split by product needs a column `group`; this table has {', '.join(table.columns)}")
     return pd.crosstab(table.group, strata(table))
+
+# %% ../../nbs/data/02_splits.ipynb #7eacc5fc
+def _smallest(n, products):
+    "Of `products` the one with fewest photos"
+    return products[n[products].sum(1).argmin()]
 
 def _keep_trainable(products, at):
     "Put products back into the first split, the smallest first, until no class lacks it"
     n = products.to_numpy()
     for c in range(n.shape[1]):
         of_class = np.flatnonzero(n[:, c])
-        if not (at[of_class] == 0).any(): at[of_class[n[of_class].sum(1).argmin()]] = 0
+        if not (at[of_class] == 0).any(): at[_smallest(n, of_class)] = 0
     return at
 
+# %% ../../nbs/data/02_splits.ipynb #a4dca01b
 def _give_each(products, at, shares):
     "Give every split a product of every class that has one for each, the smallest that can be spared"
     n = products.to_numpy()
     for c in range(n.shape[1]):
         of_class = np.flatnonzero(n[:, c])
+        if len(of_class) < len(shares): continue
         for k in range(1, len(shares)):
             spare = of_class[at[of_class] == 0]
-            if len(of_class) >= len(shares) and len(spare) > 1 and not (at[of_class] == k).any(): at[spare[n[spare].sum(1).argmin()]] = k
+            lacks = not (at[of_class] == k).any()
+            if lacks and len(spare) > 1: at[_smallest(n, spare)] = k
     return at
 
+# %% ../../nbs/data/02_splits.ipynb #a62749bd
+def _percents(shares): return '/'.join(f'{100*o:.0f}' for o in shares)
+
 def _check_shares(products, at, shares, names):
-    "Raises `InputError` for shares that products do not allow; says what was reached where it is not what was asked for"
+    "Raises `InputError` for shares that products do not allow; warns where another was reached than asked for"
     sizes = products.sum(axis=1).to_numpy()
     got = np.bincount(at, sizes, len(shares))/sizes.sum()
-    said = f"{'/'.join(f'{100*o:.0f}' for o in got)} % ({'/'.join(names)}) where {'/'.join(f'{100*o:.0f}' for o in shares)} % was asked for"
+    said = f"{_percents(got)} % ({'/'.join(names)}) where {_percents(shares)} % was asked for"
     why = f"the largest of {len(sizes)} products has {sizes.max()/sizes.sum():.0%} of the photos"
-    if any(abs(g - o) > o*2/3 for g,o in zip(got, shares)): raise InputError(f"products do not allow these shares: the nearest is {said}; {why}. Ask for other shares, or split at random")
+    if any(abs(g - o) > o*2/3 for g,o in zip(got, shares)):
+        raise InputError(f"products do not allow these shares: the nearest is {said}; {why}. "
+                         "Ask for other shares, or split at random")
     if abs(got - np.array(shares)).max() > .02: warnings.warn(f"the split by product is {said}; {why}")
 
+# %% ../../nbs/data/02_splits.ipynb #23fd2fd0
 def product_split(
     table:pd.DataFrame, # An image table with a column `group`; its splits are forgotten
     shares:dict, # Share of the images by split, `train` first
     seed:int=42 # Decides between products that go as well
 )->pd.Series: # The split of each row
-    "All images of a product in one split, shares of images and of classes balanced. Warns of what was reached; raises `InputError` if that is far from what was asked for."
+    "All images of a product in one split, shares of images and of classes balanced."
     products, names, parts = _by_product(table), list(shares), list(shares.values())
     at = _share_out(products, parts, seed)
     at = _give_each(products, _keep_trainable(products, at), parts)
     _check_shares(products, at, parts, names)
     lone = products.columns[(products > 0).sum() == 1]
     _warn_of_lone(lone, 'product', ' and '.join(names[1:]))
-    return table.group.map(dict(zip(products.index, np.array(names)[at])))
+    split_of = dict(zip(products.index, np.array(names)[at]))
+    return table.group.map(split_of)
 
 # %% ../../nbs/data/02_splits.ipynb #f492c805
 def hold_out(
@@ -135,13 +163,17 @@ def hold_out(
     seed:int=42, # Decides which
     by_group:bool=False # Keep images of one product (column `group`) together?
 )->pd.DataFrame: # A new table
-    "`table` with a share of its training images, the same share of every class, moved to `split`. Warns of classes that cannot be divided."
-    _check_share(split, frac)
-    train = table[table.split == 'train']
-    if by_group: return table.assign(split=product_split(train, {'train': 1 - frac, split: frac}, seed).reindex(table.index).fillna(table.split))
+    "`table` with a share of each class's training images moved to `split`. Warns of classes that cannot be divided."
+    if split not in SPLITS[1:] or not 0 < frac < 1:
+        raise InputError(f"hold_out takes split 'valid' or 'test' and 0 < frac < 1, not {split!r} and {frac}")
+    is_train = table.split == 'train'
+    train = table[is_train]
+    if by_group:
+        new = product_split(train, {'train': 1 - frac, split: frac}, seed)
+        return table.assign(split=new.reindex(table.index).fillna(table.split))
     held, lone = _held_images(train, frac, seed)
     _warn_of_lone(lone, 'image', split)
-    return table.assign(split=table.split.mask(table.image.isin(held) & (table.split == 'train'), split))
+    return table.assign(split=table.split.mask(table.image.isin(held) & is_train, split))
 
 # %% ../../nbs/data/02_splits.ipynb #48be85c0
 def random_split(
@@ -153,11 +185,29 @@ def random_split(
 )->pd.DataFrame: # A new table
     "`table` split anew into train, valid and test, class by class."
     if by_group:
-        if not 0 < valid + test < 1 or min(valid, test) <= 0: raise InputError(f"shares of valid and test lie above 0 and below 1 together, and {valid} and {test} do not")
-        return table.assign(split=product_split(table, dict(train=1 - valid - test, valid=valid, test=test), seed))
+        if not 0 < valid + test < 1 or min(valid, test) <= 0:
+            raise InputError("shares of valid and test lie above 0 and below 1 together, "
+                             f"and {valid} and {test} do not")
+        shares = dict(train=1 - valid - test, valid=valid, test=test)
+        return table.assign(split=product_split(table, shares, seed))
     table = hold_out(table.assign(split='train'), 'test', test, seed)
     return hold_out(table, 'valid', valid/(1-test), seed)
 
+# %% ../../nbs/data/02_splits.ipynb #d15ad004
+def _in_fold(rest, fold, k, seed):
+    "Which rows are in the fold: of each class one image in `k`, in seeded order"
+    keys = seeded_order(rest.image, seed).values
+    df = rest.assign(label=strata(rest), key=keys).sort_values('key')
+    return rest.image.isin(df.image[df.groupby('label').cumcount() % k == fold])
+
+# %% ../../nbs/data/02_splits.ipynb #9a40045b
+def _in_product_fold(rest, fold, k, seed):
+    "Which rows are in the fold, all images of a product together"
+    products = _by_product(rest)
+    at = _share_out(products, [1/k]*k, seed)
+    return rest.group.isin(products.index[at == fold])
+
+# %% ../../nbs/data/02_splits.ipynb #57c105ef
 def kfold_split(
     table:pd.DataFrame, # An image table; rows in `test` stay there, all others are divided
     fold:int=0, # Which of the folds is validated on, from 0
@@ -166,35 +216,35 @@ def kfold_split(
     by_group:bool=False # Keep images of one product (column `group`) together?
 )->pd.DataFrame: # A new table
     "`table` with fold number `fold` of `k` in `valid`: over all folds every image is validated on once."
-    if not (k > 1 and 0 <= fold < k): raise InputError(f"kfold_split takes k > 1 and a fold from 0 to k-1, not k={k} and fold={fold}")
-    rest = table[table.split != 'test']
-    if by_group:
-        products = _by_product(rest)
-        held = rest.group.isin(products.index[_share_out(products, [1/k]*k, seed) == fold])
-    else:
-        df = rest.assign(label=strata(rest), key=seeded_order(rest.image, seed).values).sort_values('key')
-        held = rest.image.isin(df.image[df.groupby('label').cumcount() % k == fold])
-    return table.assign(split=table.split.where(table.split == 'test', 'train').mask(table.index.isin(rest.index[held]), 'valid'))
+    if not (k > 1 and 0 <= fold < k):
+        raise InputError(f"kfold_split takes k > 1 and a fold from 0 to k-1, not k={k} and fold={fold}")
+    is_test = table.split == 'test'
+    rest = table[~is_test]
+    held = (_in_product_fold if by_group else _in_fold)(rest, fold, k, seed)
+    is_valid = table.index.isin(rest.index[held])
+    return table.assign(split=table.split.where(is_test, 'train').mask(is_valid, 'valid'))
 
 # %% ../../nbs/data/02_splits.ipynb #f1251b06
 RESPLITS = 'official', 'random', 'product'
 
 def resplit(
     table:pd.DataFrame, # An image table
-    how:str='official', # `official` leaves it as it is, `random` splits it anew, `product` too, with all images of a product on one side
+    how:str='official', # `official` leaves it as it is, `random` splits it anew, `product` with whole products
     seed:int=42, # Decides which images go where
     **kwargs # `valid` and `test`, as `random_split` takes them
 )->pd.DataFrame: # A table with train, valid and test
-    "`table` split as `how` says; raises `InputError` for a way that is not known, or for products where there is no column `group`."
+    "`table` split as `how` says; raises `InputError` for another way, or for products without a column `group`."
     if how not in RESPLITS: raise InputError(f"unknown split {how!r}; there are {', '.join(RESPLITS)}")
-    return table if how == 'official' else random_split(table, seed=seed, by_group=how == 'product', **kwargs)
+    if how == 'official': return table
+    return random_split(table, seed=seed, by_group=how == 'product', **kwargs)
 
 # %% ../../nbs/data/02_splits.ipynb #9b8861ce
 def split_hash(
     table:pd.DataFrame # An image table
 )->str: # 8 hexadecimal digits
     "A hash of which image is in which split: equal on two machines exactly if the splits are."
-    return blake2b(json.dumps(sorted(zip(table.image, table.split))).encode(), digest_size=4).hexdigest()
+    rows = sorted(zip(table.image, table.split))
+    return blake2b(json.dumps(rows).encode(), digest_size=4).hexdigest()
 
 # %% ../../nbs/data/02_splits.ipynb #5ec8c3ef
 def shared_products(

@@ -24,55 +24,78 @@ SUBSETS = dict(
     post2021=dict(top=20, per_class=5000), # 90,926 images of DeepFashion, the nearest simple recipe to the post's
 )
 
+# %% ../../nbs/data/03_subsets.ipynb #8b718d0e
 def _relabel(table, f, named=()):
-    "`table` with `f` of every class, those that are `None` left out; an image of one class goes with it. All of `named` must be there"
-    if lost := set(named) - set(classes(table)): raise InputError(f"no image is of class {', '.join(sorted(lost))}; there are {', '.join(classes(table))}")
-    if is_multilabel(table): return table.assign(label=[tuple(sorted({n for c in o if (n := f(c)) is not None})) for o in table.label])
+    "`table` with classes renamed by `f`, all of `named` among them; `None` drops a class, and images of it alone"
+    there = classes(table)
+    if lost := set(named) - set(there):
+        raise InputError(f"no image is of class {', '.join(sorted(lost))}; there are {', '.join(there)}")
+    if is_multilabel(table):
+        renamed = [{f(c) for c in o} - {None} for o in table.label]
+        return table.assign(label=[tuple(sorted(o)) for o in renamed])
     new = table.label.map({o: f(o) for o in table.label.unique()})
     return table.assign(label=new)[new.notna()]
 
+# %% ../../nbs/data/03_subsets.ipynb #822b12c6
+def _of_kind(table, kind):
+    "The rows of `table` whose column `kind` says so"
+    if 'kind' not in table: raise InputError(f"no image is of kind {kind!r}; this table has no column `kind`")
+    kinds = set(table.kind)
+    if kind not in kinds: raise InputError(f"no image is of kind {kind!r}; there are {', '.join(sorted(kinds))}")
+    return table[table.kind == kind]
+
+# %% ../../nbs/data/03_subsets.ipynb #7edd6e72
 def _largest(table, min_count, top):
     "The `top` classes with most images, of those with at least `min_count`"
-    counts = table.label.explode().value_counts().rename_axis('label').reset_index().sort_values(['count', 'label'], ascending=[False, True])
+    counts = table.label.explode().value_counts().rename_axis('label').reset_index()
+    counts = counts.sort_values(['count', 'label'], ascending=[False, True])
     return set(counts.label[counts['count'] >= min_count][:top])
 
+# %% ../../nbs/data/03_subsets.ipynb #ddcc385a
+def _at_most(table, per_class, total, seed):
+    "Up to `per_class` images of a class and `total` in all, the first in seeded order, in the order of `table`"
+    keys = seeded_order(table.image, seed).values
+    kept = table.assign(key=keys, stratum=strata(table)).sort_values('key')
+    if per_class is not None: kept = kept.groupby('stratum').head(per_class)
+    return table.loc[sorted(kept.index[:total])]
+
+# %% ../../nbs/data/03_subsets.ipynb #9cdd00f7
 def subset_table(
     table:pd.DataFrame, # An image table
     kind:str|None=None, # Keep rows whose column `kind` is this, such as DeepFashion's `upper`, `lower` and `full`
     rename:dict|None=None, # New names of classes; two that get the same name are merged
-    keep=None, # Names of the classes to keep, after renaming; all by default
+    keep:list|None=None, # Names of the classes to keep, after renaming; all by default
     min_count:int=0, # Drop classes with fewer images than this
     top:int|None=None, # Keep the `top` classes with most images
     per_class:int|None=None, # Keep at most this many images of a class, over all splits
     total:int|None=None, # Keep at most this many images in all
     seed:int=42 # Decides which images are kept
 )->pd.DataFrame: # A new table
-    "`table` cut down, step by step in the order of the parameters; raises `InputError` for a class or kind that is not there."
-    df = table
-    if kind is not None:
-        if 'kind' not in df or kind not in set(df.kind): raise InputError(f"no image is of kind {kind!r}; " + (f"there are {', '.join(sorted(set(df.kind)))}" if 'kind' in df else "this table has no column `kind`"))
-        df = df[df.kind == kind]
+    "`table` cut down, in the order of the parameters; raises `InputError` for a class or kind that is not there."
+    df = table if kind is None else _of_kind(table, kind)
     if rename: df = _relabel(df, lambda c: rename.get(c, c), rename)
     if keep is not None: df = _relabel(df, lambda c: c if c in keep else None, keep)
     if min_count or top is not None:
         large = _largest(df, min_count, top)
         df = _relabel(df, lambda c: c if c in large else None)
-    if per_class is not None or total is not None:
-        keyed = df.assign(key=seeded_order(df.image, seed).values, stratum=strata(df)).sort_values('key')
-        if per_class is not None: keyed = keyed.groupby('stratum').head(per_class)
-        df = df.loc[sorted(keyed.index[:total])]
+    if per_class is not None or total is not None: df = _at_most(df, per_class, total, seed)
     return df.reset_index(drop=True)
 
 # %% ../../nbs/data/03_subsets.ipynb #8b8568e4
 def _rename_table(file):
     "New names by old ones, from the first two columns of a CSV file"
     path = Path(file).expanduser()
-    if not path.is_file(): raise InputError(f"there is no file {path}; rename takes a CSV file with two columns, old and new names of classes")
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; "
+                         "rename takes a CSV file with two columns, old and new names of classes")
     with reading(path, 'a CSV table in UTF-8'): df = pd.read_csv(path, dtype=str, encoding='utf-8-sig')
-    if df.shape[1] < 2: raise InputError(f"{path} has {df.shape[1]} column; rename takes two, old and new names of classes")
+    if df.shape[1] < 2:
+        raise InputError(f"{path} has {df.shape[1]} column; rename takes two, old and new names of classes")
     return dict(zip(df.iloc[:, 0], df.iloc[:, 1]))
 
-_STEPS = dict(kind=str, rename=_rename_table, keep=lambda o: o.split('+'), min_count=int, top=int, per_class=int, total=int)
+# %% ../../nbs/data/03_subsets.ipynb #96bf3eef
+_STEPS = dict(kind=str, rename=_rename_table, keep=lambda o: o.split('+'),
+              min_count=int, top=int, per_class=int, total=int)
 
 def parse_subset(
     text:str # A key of `SUBSETS`, or steps such as `top=20,per_class=5000` or `keep=Dress+Tee,total=1000`
@@ -80,9 +103,14 @@ def parse_subset(
     "The recipe that `text` names; raises `InputError` that lists what there is."
     if text in SUBSETS: return SUBSETS[text]
     steps = dict(o.partition('=')[::2] for o in text.split(','))
-    if unknown := [o for o in steps if o not in _STEPS]: raise InputError(f"unknown subset {', '.join(unknown)!r}; there are {', '.join(SUBSETS)}, and steps such as top=20,per_class=5000 ({', '.join(_STEPS)})")
+    if unknown := [o for o in steps if o not in _STEPS]:
+        raise InputError(f"unknown subset {', '.join(unknown)!r}; there are {', '.join(SUBSETS)}, "
+                         f"and steps such as top=20,per_class=5000 ({', '.join(_STEPS)})")
     try: return {k: _STEPS[k](v) for k,v in steps.items()}
-    except ValueError as e: raise InputError(f"subset {text!r}: {e}" if 'invalid literal' not in str(e) else f"subset {text!r}: {', '.join(k for k in steps if _STEPS[k] is int)} take whole numbers") from e
+    except ValueError as e:
+        counts = ', '.join(k for k in steps if _STEPS[k] is int)
+        why = f"{counts} take whole numbers" if 'invalid literal' in str(e) else e
+        raise InputError(f"subset {text!r}: {why}") from e
 
 # %% ../../nbs/data/03_subsets.ipynb #501a5c53
 def crop_to_boxes(
@@ -90,11 +118,17 @@ def crop_to_boxes(
     margin:float=0.1 # Share of a box's longer side to show around it
 )->pd.DataFrame: # With a column `crop`: (x1, y1, x2, y2) in pixels, which may reach over an image's edges
     "`table` whose images are to be cropped to their boxes; raises `InputError` where a box has no area."
-    if 'bbox' not in table: raise InputError(f"cropping needs a column `bbox`; this table has {', '.join(table.columns)}")
+    if 'bbox' not in table:
+        raise InputError(f"cropping needs a column `bbox`; this table has {', '.join(table.columns)}")
     b = np.array(table.bbox.tolist(), float).reshape(-1, 4)
-    flat = (b[:, 2] <= b[:, 0]) | (b[:, 3] <= b[:, 1])
-    if flat.any(): raise InputError(f"{flat.sum()} box(es) have no area, such as {tuple(table.bbox[flat].iloc[0])} of {table.image[flat].iloc[0]}")
-    m = margin*np.maximum(b[:, 2]-b[:, 0], b[:, 3]-b[:, 1])[:, None]
-    out = table.assign(crop=[tuple(o) for o in (b + m*[-1, -1, 1, 1]).round().astype(int).tolist()])
-    if 'load' in table.attrs: out.attrs['load'] = table.attrs['load'] | dict(crop=True, margin=margin) # so that a record can be run again
+    x1, y1, x2, y2 = b.T
+    flat = (x2 <= x1) | (y2 <= y1)
+    if flat.any():
+        first = table[flat].iloc[0]
+        raise InputError(f"{flat.sum()} box(es) have no area, such as {tuple(first.bbox)} of {first.image}")
+    m = margin*np.maximum(x2-x1, y2-y1)[:, None]
+    crops = (b + m*[-1, -1, 1, 1]).round().astype(int).tolist()
+    out = table.assign(crop=[tuple(o) for o in crops])
+    if 'load' in table.attrs: # so that a record can be run again
+        out.attrs['load'] = table.attrs['load'] | dict(crop=True, margin=margin)
     return out

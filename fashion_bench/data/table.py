@@ -28,17 +28,20 @@ def _label(o):
     if isinstance(o, (tuple, list, set)): return tuple(sorted(str(v) for v in o))
     return o if isinstance(o, str) or pd.isna(o) else str(o)
 
+# %% ../../nbs/data/00_table.ipynb #42670e38
 def image_table(
-    images, # Paths relative to `root`, one per image
-    labels, # Class name of each image, or all of them as a tuple or list where an image may have any number
-    splits='train', # Split of each image (`train`, `valid` or `test`), or one for all
-    root='.', # Folder that `images` are relative to
-    source='', # What the table was made from, in a few words
-    **columns # Further columns, such as `group` (images of one product share it) or `bbox` (x1, y1, x2, y2 in pixels)
+    images:list, # Paths relative to `root`, one per image
+    labels:list, # Class name of each image, or a tuple or list of names where it may have any number
+    splits:str|list='train', # Split of each image (`train`, `valid` or `test`), or one for all
+    root:str|Path='.', # Folder that `images` are relative to
+    source:str='', # What the table was made from, in a few words
+    **columns # Further ones, such as `group` (images of a product share it) or `bbox` (x1, y1, x2, y2 in pixels)
 )->pd.DataFrame: # Columns `image`, `label`, `split` and `columns`; sorted by `image`
     "The table of `images` with their `labels` and `splits`, in an order that no file system decides."
-    df = pd.DataFrame(dict(image=[o.as_posix() if isinstance(o, Path) else str(o) for o in images], label=[_label(o) for o in labels], split=splits, **columns))
-    df = df.iloc[sorted(range(len(df)), key=df.image.tolist().__getitem__)].reset_index(drop=True)
+    names = [o.as_posix() if isinstance(o, Path) else str(o) for o in images]
+    df = pd.DataFrame(dict(image=names, label=[_label(o) for o in labels], split=splits, **columns))
+    by_name = sorted(range(len(names)), key=names.__getitem__)
+    df = df.iloc[by_name].reset_index(drop=True)
     df.attrs.update(root=str(root), source=str(source))
     return df
 
@@ -57,12 +60,14 @@ def is_multilabel(
     "Does `table` give any number of classes to an image, instead of one?"
     return any(isinstance(o, tuple) for o in table.label)
 
+# %% ../../nbs/data/00_table.ipynb #587855b1
 def classes(
     table:pd.DataFrame # An image table
 )->list: # Class names; numbers in numeric order, all else alphabetic
     "The classes of `table` in the order in which a model's outputs stand."
     names = table.label.explode().dropna().unique().tolist()
-    return sorted(names, key=int if all(o.isdecimal() for o in names) else str)
+    numbered = all(o.isdecimal() for o in names)
+    return sorted(names, key=int if numbered else str)
 
 # %% ../../nbs/data/00_table.ipynb #b0f9d601
 def class_counts(
@@ -78,50 +83,85 @@ def summary(
     table:pd.DataFrame # An image table
 )->str: # For example `five photos: 5 images, 2 classes (train 3, valid 1, test 1)`
     "What `table` holds, in one line."
-    splits = ', '.join(f'{o} {n:,}' for o in SPLITS if (n := int((table.split == o).sum())))
-    return f"{table.attrs.get('source') or 'table'}: {len(table):,} images, {len(classes(table))} classes ({splits})"
+    sizes = {o: int((table.split == o).sum()) for o in SPLITS}
+    splits = ', '.join(f'{o} {n:,}' for o,n in sizes.items() if n)
+    source = table.attrs.get('source') or 'table'
+    return f"{source}: {len(table):,} images, {len(classes(table))} classes ({splits})"
 
 # %% ../../nbs/data/00_table.ipynb #683ce2e1
-def table_problem(
-    df:pd.DataFrame # An image table
-)->str|None: # In words, or `None` if nothing is wrong
-    "Why a classifier cannot be trained and measured on `df`."
+def _column_problem(df):
+    "What is missing altogether: a column, or every row"
     missing = [o for o in ('image', 'label', 'split') if o not in df]
-    if missing: return f"it has no column {', '.join(missing)}; it needs image, label and split, and has {', '.join(map(str, df.columns)) or 'none'}"
+    has = ', '.join(map(str, df.columns)) or 'none'
+    if missing: return f"it has no column {', '.join(missing)}; it needs image, label and split, and has {has}"
     if not len(df): return "it holds no images"
-    no_label = df[[o is None or o != o or (isinstance(o, str) and not o.strip()) for o in df.label]]
+
+# %% ../../nbs/data/00_table.ipynb #47ec8920
+def _no_label(o): return o is None or o != o or (isinstance(o, str) and not o.strip())
+
+# %% ../../nbs/data/00_table.ipynb #31ca4bfb
+def _row_problem(df):
+    "What is wrong with single rows: no label, listed before, or a split of another name"
+    no_label = df[[_no_label(o) for o in df.label]]
     if len(no_label): return f"{len(no_label)} image(s) have no label, the first is {no_label.image.iloc[0]}"
     twice = df.image[df.image.duplicated()]
     if len(twice): return f"{len(twice)} image(s) are listed more than once, the first is {twice.iloc[0]}"
     odd = sorted(set(df.split.astype(str)) - set(SPLITS))
     if odd: return f"split is {', '.join(odd[:5])} in some rows; it may be train, valid or test"
+
+# %% ../../nbs/data/00_table.ipynb #3ccda241
+def _class_problem(df):
+    "What is wrong with the classes: one only, one without a training image, no split to measure them on"
     if len({isinstance(o, tuple) for o in df.label}) > 1: return "some labels are tuples and some are not"
-    if not is_multilabel(df) and df.label.nunique() < 2: return f"all images are of one class, {df.label.iloc[0]!r}; a classifier needs at least two"
+    if not is_multilabel(df) and df.label.nunique() < 2:
+        return f"all images are of one class, {df.label.iloc[0]!r}; a classifier needs at least two"
     empty = [o for o in SPLITS[:2] if o not in set(df.split)]
     if empty: return f"no image is in {' or '.join(empty)}; `hold_out(table)` makes a validation split"
-    unseen = sorted(set(classes(df)) - set(classes(df[df.split == 'train'])))
-    if unseen: return f"{len(unseen)} class(es) have no training image: {', '.join(unseen[:5])}; add some, or drop those classes"
+    train = df[df.split == 'train']
+    unseen = sorted(set(classes(df)) - set(classes(train)))
+    if unseen:
+        some = ', '.join(unseen[:5])
+        return f"{len(unseen)} class(es) have no training image: {some}; add some, or drop those classes"
+
+# %% ../../nbs/data/00_table.ipynb #61be2972
+def table_problem(
+    df:pd.DataFrame # An image table
+)->str|None: # In words, or `None` if nothing is wrong
+    "Why a classifier cannot be trained and measured on `df`."
+    return _column_problem(df) or _row_problem(df) or _class_problem(df)
 
 # %% ../../nbs/data/00_table.ipynb #68748e90
 def check_table(
     table:pd.DataFrame # An image table
 )->pd.DataFrame: # The same table
     "`table` itself if a classifier can be trained and measured on it; raises `InputError` that says why not."
-    if not isinstance(table, pd.DataFrame): raise InputError(f"expected an image table (a pandas DataFrame), found {type(table).__name__}")
-    if why := table_problem(table): raise InputError(f"{table.attrs.get('source') or 'this table'} cannot be trained on: {why}")
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"expected an image table (a pandas DataFrame), found {type(table).__name__}")
+    name = table.attrs.get('source') or 'this table'
+    if why := table_problem(table): raise InputError(f"{name} cannot be trained on: {why}")
     return table
 
 # %% ../../nbs/data/00_table.ipynb #ac751cd8
+def _files_by_folder(root, images):
+    "Names of the files in each folder that `images` lie in: one look a folder, not one an image"
+    there = {}
+    for folder in {o.rpartition('/')[0] for o in images}:
+        path = os.path.join(root, folder)
+        there[folder] = {o.name for o in os.scandir(path) if o.is_file()} if os.path.isdir(path) else set()
+    return there
+
+# %% ../../nbs/data/00_table.ipynb #3da071a7
 def absent_images(
     table:pd.DataFrame # An image table
 )->list: # Their names
     "The images of `table` that are not on disk."
-    root, there = table.attrs.get('root', '.'), {}
-    for folder in {o.rpartition('/')[0] for o in table.image}:
-        path = os.path.join(root, folder)
-        there[folder] = {o.name for o in os.scandir(path) if o.is_file()} if os.path.isdir(path) else set() # one look a folder, not one an image
-    return [o for o in table.image for folder, _, name in [o.rpartition('/')] if name not in there[folder]]
+    there = _files_by_folder(table.attrs.get('root', '.'), table.image)
+    def is_there(image):
+        folder, _, name = image.rpartition('/')
+        return name in there[folder]
+    return [o for o in table.image if not is_there(o)]
 
+# %% ../../nbs/data/00_table.ipynb #97539059
 def check_images(
     table:pd.DataFrame, # An image table
     hint:str='', # What to say when none of the files is there, such as the layout that was expected
@@ -130,21 +170,30 @@ def check_images(
     "`table` itself if its files exist; raises `InputNotFound` with the count and the first of those that do not."
     absent, root = absent_images(table), table.attrs.get('root', '.')
     first = ', '.join(absent[:3]) + (', …' if len(absent) > 3 else '')
-    if len(absent) == len(table): raise InputNotFound(f"none of the {len(table):,} listed images is under {root}: no {first}. {hint}".strip())
+    if len(absent) == len(table):
+        raise InputNotFound(f"none of the {len(table):,} listed images is under {root}: no {first}. {hint}".strip())
     if absent and not partly:
-        raise InputNotFound(f"{len(absent):,} of {len(table):,} listed images are not on disk under {root}: {first}. Unpack the images again, "
-                            "take those lines out of the lists, or leave them out (--on-bad skip)")
+        raise InputNotFound(f"{len(absent):,} of {len(table):,} listed images are not on disk under {root}: {first}. "
+                            "Unpack the images again, take those lines out of the lists, "
+                            "or leave them out (--on-bad skip)")
     return table
 
 # %% ../../nbs/data/00_table.ipynb #1b303ea7
+def _data_folder(table):
+    "The deepest folder that holds all images of `table`"
+    return Path(os.path.commonpath([o.parent for o in image_paths(table)])).resolve()
+
+# %% ../../nbs/data/00_table.ipynb #d228df2e
 def check_out(
-    out, # A folder to write results to; made if it is not there
-    table=None # The image table they are of
+    out:str|Path, # A folder to write results to; made if it is not there
+    table:pd.DataFrame|None=None # The image table they are of
 )->Path: # `out`
-    "`out` if it can be written to; raises `InputError` if not, or if it lies in the deepest folder that holds all images of `table`."
+    "`out` if it can be written to; raises `InputError` if not, or if it lies where all images of `table` do."
     out = Path(out).expanduser()
-    data = None if table is None else Path(os.path.commonpath([o.parent for o in image_paths(table)])).resolve()
-    if data in (out.resolve(), *out.resolve().parents): raise InputError(f"results would be written to {out}, inside the data's folder {data}, which is left as it is; choose another folder")
+    data = None if table is None else _data_folder(table)
+    if data in (out.resolve(), *out.resolve().parents):
+        raise InputError(f"results would be written to {out}, inside the data's folder {data}, "
+                         "which is left as it is; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out): pass
@@ -152,6 +201,20 @@ def check_out(
     return out
 
 # %% ../../nbs/data/00_table.ipynb #9648e875
+def _plain_rows(table):
+    "What of `table` decides what is trained on, besides the files"
+    return table[[o for o in ('image', 'label', 'split', 'bbox', 'crop') if o in table]].values.tolist()
+
+# %% ../../nbs/data/00_table.ipynb #51c197e7
+def _hash(o): return blake2b(json.dumps(o, default=list).encode(), digest_size=8).hexdigest()
+
+def rows_hash(
+    table:pd.DataFrame # An image table
+)->str: # 16 hexadecimal digits
+    "A hash of `table`'s rows alone: have they changed since it was read?"
+    return _hash(_plain_rows(table.sort_values('image')))
+
+# %% ../../nbs/data/00_table.ipynb #2d22a7d4
 @lru_cache(maxsize=None)
 def _digest(path, size, mtime): return blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
 
@@ -160,24 +223,16 @@ def _digest_now(path):
     st = os.stat(path)
     return _digest(str(path), st.st_size, st.st_mtime_ns)
 
-def _plain_rows(table):
-    "What of `table` decides what is trained on, besides the files"
-    return table[[o for o in ('image', 'label', 'split', 'bbox', 'crop') if o in table]].values.tolist()
-
-def rows_hash(
-    table:pd.DataFrame # An image table
-)->str: # 16 hexadecimal digits
-    "A hash of `table`'s rows alone: have they changed since it was read?"
-    return blake2b(json.dumps(_plain_rows(table.sort_values('image')), default=list).encode(), digest_size=8).hexdigest()
-
+# %% ../../nbs/data/00_table.ipynb #28afccf4
 def fingerprint(
     table:pd.DataFrame, # An image table whose files are all there
     n_workers:int|None=None # Threads that read files; one per core by default
 )->str: # 16 hexadecimal digits
     "A hash of `table`'s rows and of its images' bytes: equal on two machines exactly if the data are."
     table = table.sort_values('image')
-    with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex: digests = list(ex.map(_digest_now, image_paths(table)))
-    return blake2b(json.dumps([_plain_rows(table), digests], default=list).encode(), digest_size=8).hexdigest()
+    with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex:
+        digests = list(ex.map(_digest_now, image_paths(table)))
+    return _hash([_plain_rows(table), digests])
 
 # %% ../../nbs/data/00_table.ipynb #e49d3751
 def note_load(

@@ -18,7 +18,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from .deepfashion import LISTS
 
 # %% ../../nbs/data/05_wardrobe.ipynb #06cf87a7
-#   images, kind (1 upper, 2 lower, 3 full), sleeve length, sleeve width, hem, flare at the hem, leg length, ankle width, neck, front, waist
+# images, kind (1 upper, 2 lower, 3 full), length and width of the sleeve, hem and its flare,
+# length of the leg, width at the ankle, neck, front, waist
 _COLUMNS = 'n kind sleeve wide hem flare leg ankle neck front waist'.split()
 _GARMENTS = dict(
     Dress=     (80, 3, (.0, .5), .20, (1.45, 2.0), (1.0, 1.9), 0, 0, 'scoop v', 'plain', 'none seam'),
@@ -40,7 +41,8 @@ _GARMENTS = dict(
     Hoodie=    (15, 1, (.9, 1.0), .28, (1.0, 1.2), (.9, 1.05), 0, 0, 'hood', 'pouch zip', 'rib'),
     Sweatpants=(14, 2, 0, 0, 0, 0, (.9, 1.0), (.24, .34), '', 'plain', 'string'),
     Kimono=    (13, 1, (.55, .85), .46, (1.2, 1.7), (1.0, 1.25), 0, 0, 'v', 'open', 'none'),
-    Coat=      (12, 1, (.92, 1.0), .27, (1.5, 1.9), (1.05, 1.4), 0, 0, 'lapel collar', 'doublebuttons twobuttons', 'belt none'),
+    Coat=      (12, 1, (.92, 1.0), .27, (1.5, 1.9), (1.05, 1.4), 0, 0, 'lapel collar',
+                'doublebuttons twobuttons', 'belt none'),
 )
 
 # %% ../../nbs/data/05_wardrobe.ipynb #dff31577
@@ -53,132 +55,178 @@ def _cut(category, rng): return {k: _sample(v, rng) for k,v in zip(_COLUMNS[1:],
 
 # %% ../../nbs/data/05_wardrobe.ipynb #35d8cd57
 def _limb(x, y, angle, length, w0, w1):
-    "A quadrilateral from (x, y) along `angle` (radians from straight down), `w0` wide at its start and `w1` at its end"
+    "A quadrilateral from (x, y) along `angle` (radians from straight down), at first `w0` wide, at its end `w1`"
     dx, dy = math.sin(angle), math.cos(angle)
     ex, ey = x+dx*length, y+dy*length
-    return [(x-dy*w0/2, y+dx*w0/2), (x+dy*w0/2, y-dx*w0/2), (ex+dy*w1/2, ey-dx*w1/2), (ex-dy*w1/2, ey+dx*w1/2)]
+    start = [(x-dy*w0/2, y+dx*w0/2), (x+dy*w0/2, y-dx*w0/2)]
+    end = [(ex+dy*w1/2, ey-dx*w1/2), (ex-dy*w1/2, ey+dx*w1/2)]
+    return start + end
 
+# %% ../../nbs/data/05_wardrobe.ipynb #8e463b02
 def _mirror(poly): return [(-x, y) for x,y in poly]
 
+def _both(limb, angles):
+    "What `limb` makes of an angle on the right, and mirrored of one on the left"
+    right, left = map(limb, angles)
+    return [right, _mirror(left)]
+
+# %% ../../nbs/data/05_wardrobe.ipynb #7d80fe04
 def _torso(hem, flare, straps=False):
     "The outline from the shoulders, or from `straps`, down to `hem`"
-    side = ([(.13, -.03), (.19, .0), (.22, .2)] if straps else [(.13, -.04), (.36, .06)]) + [(.33, .32), (.28, .62), (.35, 1.0)]
-    side = [p for p in side if p[1] < hem] + [((.35 if hem > .8 else .30)*flare, hem)]
+    top = [(.13, -.03), (.19, .0), (.22, .2)] if straps else [(.13, -.04), (.36, .06)]
+    side = [(x, y) for x,y in top + [(.33, .32), (.28, .62), (.35, 1.0)] if y < hem]
+    width = .35 if hem > .8 else .30
+    side.append((width*flare, hem))
     return side + _mirror(side)[::-1]
 
 # %% ../../nbs/data/05_wardrobe.ipynb #0b1ee5f8
 def _outlines(cut, pose):
     "The polygons that make up a garment"
-    c, polys = cut, []
-    if c['kind'] != 2: polys.append(_torso(c['hem'], c['flare'], straps=c['neck'] == 'strap'))
-    elif c['hem']: polys.append([(-.28, .6), (.28, .6), (.33*c['flare'], c['hem']), (-.33*c['flare'], c['hem'])])
-    if c['sleeve'] and c['neck'] != 'strap':
-        for a,side in zip(pose['arms'], (1, -1)):
-            p = _limb(.30, .15, a, c['sleeve'], .26, c['wide'])
-            polys.append(p if side == 1 else _mirror(p))
-    if c['leg']:
+    hem, flare, polys = cut['hem'], cut['flare'], []
+    if cut['kind'] != 2: polys.append(_torso(hem, flare, straps=cut['neck'] == 'strap'))
+    elif hem: polys.append([(-.28, .6), (.28, .6), (.33*flare, hem), (-.33*flare, hem)])
+    if cut['sleeve'] and cut['neck'] != 'strap':
+        polys += _both(lambda a: _limb(.30, .15, a, cut['sleeve'], .26, cut['wide']), pose['arms'])
+    if cut['leg']:
         polys.append([(-.28, .6), (.28, .6), (.36, 1.05), (.02, 1.18), (-.02, 1.18), (-.36, 1.05)])
-        for a,side in zip(pose['legs'], (1, -1)):
-            p = _limb(.18, 1.0, a, 1.15*c['leg'], .36, c['ankle'])
-            polys.append(p if side == 1 else _mirror(p))
+        polys += _both(lambda a: _limb(.18, 1.0, a, 1.15*cut['leg'], .36, cut['ankle']), pose['legs'])
     return polys
 
 # %% ../../nbs/data/05_wardrobe.ipynb #4787b90c
+_DEPTHS = dict(v=.42, lapel=.55, scoop=.26, strap=.22, collar=.16, round=.12, hood=.14, turtle=0)
+_NECKS = dict(
+    round=[('dark', [(-.13, -.05), (-.07, .10), (0, .13), (.07, .10), (.13, -.05)], .02)],
+    turtle=[('fabric', [(-.12, -.16), (.12, -.16), (.14, .02), (-.14, .02)], 0),
+            ('dark', [(-.12, -.07), (.12, -.07)], .015)],
+    hood=[('dark', [(-.15, .04), (-.17, -.24), (0, -.34), (.17, -.24), (.15, .04)], .02),
+          ('light', [(-.06, .1), (-.07, .36)], .015), ('light', [(.06, .1), (.07, .36)], .015)])
+_HOOD = 'fabric', [(-.26, .1), (-.27, -.28), (0, -.46), (.27, -.28), (.26, .1)], 0
+
+def _collar(depth):
+    "Two flaps with a dark edge"
+    flap = [(.04, depth), (.13, -.07), (.26, .02), (.17, depth*.75)]
+    edge = flap + flap[:1]
+    return [('fabric', flap, 0), ('fabric', _mirror(flap), 0), ('dark', edge, .014), ('dark', _mirror(edge), .014)]
+
+# %% ../../nbs/data/05_wardrobe.ipynb #74243e20
 def _neck(kind):
-    "Strokes of a neckline: (`skin`, `dark`, `light` or `fabric`; points; line width, or 0 for a filled shape)"
-    V = dict(v=.42, lapel=.55, scoop=.26, strap=.22, collar=.16, round=.12, hood=.14, turtle=0)[kind] if kind else 0
-    out = [('skin', [(-.13, -.06), (.13, -.06), (.10 if kind in ('scoop', 'strap') else .03, V), (-.10 if kind in ('scoop', 'strap') else -.03, V)], 0)] if V else []
-    if kind == 'turtle': out += [('fabric', [(-.12, -.16), (.12, -.16), (.14, .02), (-.14, .02)], 0), ('dark', [(-.12, -.07), (.12, -.07)], .015)]
-    if kind == 'hood': out = [('fabric', [(-.26, .1), (-.27, -.28), (0, -.46), (.27, -.28), (.26, .1)], 0)] + out + [
-        ('dark', [(-.15, .04), (-.17, -.24), (0, -.34), (.17, -.24), (.15, .04)], .02), ('light', [(-.06, .1), (-.07, .36)], .015), ('light', [(.06, .1), (.07, .36)], .015)]
-    if kind in ('collar', 'lapel'):
-        flap = [(.04, V), (.13, -.07), (.26, .02), (.17, V*.75)]
-        out += [('fabric', flap, 0), ('fabric', _mirror(flap), 0), ('dark', flap+flap[:1], .014), ('dark', _mirror(flap+flap[:1]), .014)]
-    if kind == 'round': out += [('dark', [(-.13, -.05), (-.07, .10), (0, .13), (.07, .10), (.13, -.05)], .02)]
-    return out
+    "Strokes of a neckline"
+    depth = _DEPTHS[kind] if kind else 0
+    width = .10 if kind in ('scoop', 'strap') else .03
+    skin = [('skin', [(-.13, -.06), (.13, -.06), (width, depth), (-width, depth)], 0)] if depth else []
+    if kind in ('collar', 'lapel'): return skin + _collar(depth)
+    behind = [_HOOD] if kind == 'hood' else []
+    return behind + skin + _NECKS.get(kind, [])
 
 # %% ../../nbs/data/05_wardrobe.ipynb #0d204c78
+def _button(x, y): return 'light', [(x-.02, y-.02), (x+.02, y-.02), (x+.02, y+.02), (x-.02, y+.02)], 0
+
 def _front(kind, hem):
     "Strokes of the front of an upper or full garment that ends at `hem`"
-    dot = lambda x,y: ('light', [(x-.02, y-.02), (x+.02, y-.02), (x+.02, y+.02), (x-.02, y+.02)], 0)
-    ys = [.25 + i*.16 for i in range(12) if .25 + i*.16 < min(hem, 1.5) - .05]
-    out = []
-    if kind.startswith('open'): out += [('inner', [(-.04, .1), (.04, .1), (.15, hem+.02), (-.15, hem+.02)], 0)]
-    if kind in ('buttons', 'zip', 'twobuttons', 'doublebuttons'): out += [('dark', [(0, .16), (0, hem)], .014)]
-    if kind == 'zip' or kind == 'openzip': out += [('light', [(.02, .16), (.02 if kind == 'zip' else .15, hem)], .02)]
-    if kind == 'buttons': out += [dot(.03, y) for y in ys]
-    if kind == 'openbuttons': out += [dot(.07+y*.09, y) for y in ys]
-    if kind == 'twobuttons': out += [dot(.05, .6), dot(.05, .76)]
-    if kind == 'doublebuttons': out += [dot(x, y) for x in (-.12, .12) for y in ys[2:8:2]]
-    if kind == 'print': out += [('light', [(-.13, .3), (.13, .3), (.1, .55), (-.1, .55)], 0)]
-    if kind == 'pouch': out += [('dark', [(-.12, .66), (.12, .66), (.2, .92), (-.2, .92), (-.12, .66)], .016)]
-    return out
+    ys = [y for y in (.25 + i*.16 for i in range(12)) if y < min(hem, 1.5) - .05] # of buttons
+    opening = 'inner', [(-.04, .1), (.04, .1), (.15, hem+.02), (-.15, hem+.02)], 0
+    seam = 'dark', [(0, .16), (0, hem)], .014
+    fronts = dict(
+        open=[opening],
+        openzip=[opening, ('light', [(.02, .16), (.15, hem)], .02)],
+        openbuttons=[opening] + [_button(.07+y*.09, y) for y in ys],
+        zip=[seam, ('light', [(.02, .16), (.02, hem)], .02)],
+        buttons=[seam] + [_button(.03, y) for y in ys],
+        twobuttons=[seam, _button(.05, .6), _button(.05, .76)],
+        doublebuttons=[seam] + [_button(x, y) for x in (-.12, .12) for y in ys[2:8:2]],
+        print=[('light', [(-.13, .3), (.13, .3), (.1, .55), (-.1, .55)], 0)],
+        pouch=[('dark', [(-.12, .66), (.12, .66), (.2, .92), (-.2, .92), (-.12, .66)], .016)])
+    return fronts.get(kind, [])
 
 # %% ../../nbs/data/05_wardrobe.ipynb #e0e6d470
+def _waist(kind, hem):
+    "Strokes of a waist, or of the ribs at a `hem`"
+    band = 'dark', [(-.28, .68), (.28, .68)], .016
+    ribs = [('dark', [(x/20, hem-.08), (x/20, hem)], .008) for x in range(-6, 7)]
+    waists = dict(
+        band=[band],
+        pockets=[band] + [('light', [(s*.27, .85), (s*.15, .82), (s*.12, .7)], .012) for s in (1, -1)],
+        string=[band] + [('light', [(s*.02, .66), (s*.06, .92)], .016) for s in (1, -1)],
+        seam=[('dark', [(-.28, .62), (.28, .62)], .02)],
+        belt=[('dark', [(-.3, .66), (.3, .66)], .08)],
+        rib=[('dark', [(-.35, hem-.09), (.35, hem-.09)], .014)] + ribs)
+    return waists.get(kind, [])
+
+# %% ../../nbs/data/05_wardrobe.ipynb #5a42196e
 def _lower(cut, pose):
-    "Strokes of waist, pockets and cuffs"
-    w, out, hem = cut['waist'], [], cut['hem'] or 1.0
-    if w in ('band', 'pockets', 'string'): out += [('dark', [(-.28, .68), (.28, .68)], .016)]
-    if w == 'pockets': out += [('light', [(s*.27, .85), (s*.15, .82), (s*.12, .7)], .012) for s in (1, -1)]
-    if w == 'string': out += [('light', [(s*.02, .66), (s*.06, .92)], .016) for s in (1, -1)]
-    if w == 'seam': out += [('dark', [(-.28, .62), (.28, .62)], .02)]
-    if w == 'belt': out += [('dark', [(-.3, .66), (.3, .66)], .08)]
-    if w == 'rib': out += [('dark', [(-.35, hem-.09), (.35, hem-.09)], .014)] + [('dark', [(x/20, hem-.08), (x/20, hem)], .008) for x in range(-6, 7)]
-    if cut['front'] == 'fly': out += [('dark', [(0, .68), (.03, .95), (0, 1.15)], .012)]
+    "Strokes of waist, fly and cuffs"
+    out, leg, ankle = _waist(cut['waist'], cut['hem'] or 1.0), cut['leg'], cut['ankle']
+    if cut['front'] == 'fly': out.append(('dark', [(0, .68), (.03, .95), (0, 1.15)], .012))
     if cut['front'] == 'cuffs':
-        for a,s in zip(pose['legs'], (1, -1)):
-            p = _limb(.18+math.sin(a)*1.15*cut['leg']*.93, 1.0+math.cos(a)*1.15*cut['leg']*.93, a, .08, cut['ankle']*.62, cut['ankle']*.6)
-            out += [('dark', p if s == 1 else _mirror(p), 0)]
+        def cuff(a):
+            x, y = .18+math.sin(a)*1.15*leg*.93, 1.0+math.cos(a)*1.15*leg*.93
+            return _limb(x, y, a, .08, ankle*.62, ankle*.6)
+        out += [('dark', p, 0) for p in _both(cuff, pose['legs'])]
     return out
 
 # %% ../../nbs/data/05_wardrobe.ipynb #44a1146d
 def _colour(rng, sat=(.1, .8), val=(.25, .95), hue=(0, 1)):
+    "A colour with hue, saturation and value between two numbers each, 0 to 1"
     return tuple(int(255*o) for o in colorsys.hsv_to_rgb(rng.uniform(*hue), rng.uniform(*sat), rng.uniform(*val)))
 
+# %% ../../nbs/data/05_wardrobe.ipynb #409e6218
+def _spots(d, size, step, rng, dot=None):
+    "Dots of one colour `dot`, or flowers of all sizes and colours"
+    for y in range(0, size[1], step):
+        for x in range(0, size[0], step):
+            r = step*.22 if dot else rng.uniform(.1, .5)*step
+            d.ellipse((x-r, y-r, x+r, y+r), fill=dot or _colour(rng))
+
+# %% ../../nbs/data/05_wardrobe.ipynb #45e5c089
 def _fabric(rng, size, denim):
     "An RGB image of cloth: plain, striped, checked, dotted or flowered"
     a = _colour(rng, hue=(.56, .64), sat=(.35, .7), val=(.25, .7)) if denim else _colour(rng)
-    im, b = Image.new('RGB', size, a), _colour(rng)
-    d, (w, h), kind = ImageDraw.Draw(im), size, 'plain' if denim else rng.choice('plain plain plain stripes pinstripes checks dots flowers'.split())
-    step = rng.randint(10, 34)
-    if kind in ('stripes', 'checks'): [d.rectangle((0, y, w, y+step//2), fill=b) for y in range(0, h, step)]
-    if kind in ('pinstripes', 'checks'): [d.line((x, 0, x, h), fill=b, width=max(2, step//6)) for x in range(0, w, step)]
-    if kind in ('dots', 'flowers'):
-        for y in range(0, h, step):
-            for x in range(0, w, step):
-                r = step*.22 if kind == 'dots' else rng.uniform(.1, .5)*step
-                d.ellipse((x-r, y-r, x+r, y+r), fill=b if kind == 'dots' else _colour(rng))
+    b, (w, h) = _colour(rng), size
+    kinds = 'plain plain plain stripes pinstripes checks dots flowers'.split()
+    kind, step = 'plain' if denim else rng.choice(kinds), rng.randint(10, 34)
+    im = Image.new('RGB', size, a)
+    d = ImageDraw.Draw(im)
+    if kind in ('stripes', 'checks'):
+        for y in range(0, h, step): d.rectangle((0, y, w, y+step//2), fill=b)
+    if kind in ('pinstripes', 'checks'):
+        for x in range(0, w, step): d.line((x, 0, x, h), fill=b, width=max(2, step//6))
+    if kind == 'dots': _spots(d, size, step, rng, b)
+    if kind == 'flowers': _spots(d, size, step, rng)
     return im
 
 # %% ../../nbs/data/05_wardrobe.ipynb #54976f35
 def _backdrop(rng, size):
     "A wall, perhaps a floor, perhaps things standing about"
-    (w, h), d_sat = (size[0]//4, size[1]//4), (.0, .45)
-    im = Image.new('RGB', (w, h), _colour(rng, sat=d_sat, val=(.35, 1)))
+    w, h, pale = size[0]//4, size[1]//4, (.0, .45)
+    im = Image.new('RGB', (w, h), _colour(rng, sat=pale, val=(.35, 1)))
     d = ImageDraw.Draw(im)
-    if rng.random() < .5: d.rectangle((0, h*rng.uniform(.65, .9), w, h), fill=_colour(rng, sat=d_sat, val=(.3, .9)))
+    if rng.random() < .5: d.rectangle((0, h*rng.uniform(.65, .9), w, h), fill=_colour(rng, sat=pale, val=(.3, .9)))
     for _ in range(rng.choice([0, 0, 3, 6])):
         x, y = rng.uniform(-.1, 1)*w, rng.uniform(-.1, 1)*h
-        box = (x, y, x+rng.uniform(.05, .4)*w, y+rng.uniform(.05, .5)*h)
-        (d.rectangle if rng.random() < .6 else d.ellipse)(box, fill=_colour(rng))
+        box = x, y, x+rng.uniform(.05, .4)*w, y+rng.uniform(.05, .5)*h
+        shape = d.rectangle if rng.random() < .6 else d.ellipse
+        shape(box, fill=_colour(rng))
     return im.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2))).resize(size, Image.BILINEAR)
 
+# %% ../../nbs/data/05_wardrobe.ipynb #89a304f3
 def _shade(im, rng):
     "Folds and uneven light: `im` times a blurred grey field"
     w, h, k, t = 12, 16, rng.uniform(.4, 1.2), rng.uniform(-.5, .5)
+    grey = lambda x, y: int(225 + 25*math.sin(x*k + y*t) - rng.randint(0, 40))
     field = Image.new('L', (w, h))
-    field.putdata([int(225 + 25*math.sin(x*k + y*t) - rng.randint(0, 40)) for y in range(h) for x in range(w)])
+    field.putdata([grey(x, y) for y in range(h) for x in range(w)])
     return ImageChops.multiply(im, field.resize(im.size, Image.BICUBIC).convert('RGB'))
 
 # %% ../../nbs/data/05_wardrobe.ipynb #0a0362a2
 def _body(pose, skin):
     "Fills of head, arms and legs, as (colour, polygon)"
-    arms = [_limb(.31, .12, a, 1.0, .13, .09) for a in pose['arms']]
-    legs = [_limb(.16, 1.0, a, 1.2, .24, .12) for a in pose['legs']]
+    arms = _both(lambda a: _limb(.31, .12, a, 1.0, .13, .09), pose['arms'])
+    legs = _both(lambda a: _limb(.16, 1.0, a, 1.2, .24, .12), pose['legs'])
     head = [(.15*math.sin(t/8*math.pi), -.30-.19*math.cos(t/8*math.pi)) for t in range(16)]
     trunk = [(-.09, -.15), (.09, -.15), (.3, .06), (.26, .6), (.32, 1.05), (-.32, 1.05), (-.26, .6), (-.3, .06)]
-    return [(skin, p) for p in (trunk, head, arms[0], _mirror(arms[1]), legs[0], _mirror(legs[1]))]
+    return [(skin, p) for p in [trunk, head] + arms + legs]
 
+# %% ../../nbs/data/05_wardrobe.ipynb #4eb2e303
 def _others(cut, rng):
     "The plain piece that completes an outfit now and then, as (colour, polygon)"
     if cut['kind'] == 3 or rng.random() < .4: return []
@@ -186,25 +234,59 @@ def _others(cut, rng):
     if cut['kind'] == 2: return [(c, _torso(.72, 1))]
     return [(c, _limb(s*.17, .8, s*.05, 1.3, .38, .2)) for s in (1, -1)]
 
+# %% ../../nbs/data/05_wardrobe.ipynb #8a38c399
 def _covers(rng):
     "What hides a part of the garment: long hair or a bag, as (colour, polygon)"
-    if (r := rng.random()) < .25: return [(_colour(rng, hue=(.03, .12), val=(.05, .5)), [(0, -.52), (s*.15, -.45), (s*.24, -.2), (s*.25, .3), (s*.13, .3), (s*.12, -.3), (0, -.44)]) for s in (1, -1)]
+    if (r := rng.random()) < .25:
+        hair = [(0, -.52), (.15, -.45), (.24, -.2), (.25, .3), (.13, .3), (.12, -.3), (0, -.44)]
+        return [(_colour(rng, hue=(.03, .12), val=(.05, .5)), side) for side in (hair, _mirror(hair))]
     if r > .25+.25: return []
     x, y, c = rng.uniform(-.5, .3), rng.uniform(.4, 1.3), _colour(rng)
-    return [(c, [(x, y), (x+.3, y), (x+.34, y+.34), (x-.04, y+.34)]), (c, [(x+.02, y), (x+.06, y), (.2, 0), (.16, 0)])]
+    bag = [(x, y), (x+.3, y), (x+.34, y+.34), (x-.04, y+.34)]
+    strap = [(x+.02, y), (x+.06, y), (.2, 0), (.16, 0)]
+    return [(c, bag), (c, strap)]
 
 # %% ../../nbs/data/05_wardrobe.ipynb #9b8734d0
 FRAME = {1: (-.5, 1.5), 2: (.3, 2.35), 3: (-.5, 2.35)} # what a picture shows of the body, by kind, from top to bottom
 
 def _camera(kind, rng, size):
-    "A function from body units to pixels"
+    "A function from body units to pixels, and how many pixels a unit is"
     (w, h), (top, bottom) = size, FRAME[kind]
     s, turn = h/(bottom-top)*rng.uniform(.72, 1.12), rng.gauss(0, .07)
     cx, cy = w*rng.uniform(.42, .58), h*rng.uniform(.46, .54)
     mid, cos, sin, flip = (top+bottom)/2, math.cos(turn), math.sin(turn), rng.choice((-1, 1))
-    return lambda poly: [(cx+s*(flip*x*cos-(y-mid)*sin), cy+s*(flip*x*sin+(y-mid)*cos)) for x,y in poly], s
+    def place(poly):
+        from_mid = [(flip*x, y-mid) for x,y in poly]
+        return [(cx+s*(x*cos-y*sin), cy+s*(x*sin+y*cos)) for x,y in from_mid]
+    return place, s
 
 # %% ../../nbs/data/05_wardrobe.ipynb #f1006e1d
+def _product(category, product, size):
+    "What all photos of a product share: cut, cloth, and colours of skin and strokes"
+    g = Random(f'{category}/{product}')
+    cut, skin = _cut(category, g), _colour(g, hue=(.04, .09), sat=(.25, .6), val=(.35, .95))
+    cloth = _fabric(g, size, denim=category == 'Jeans' and g.random() < .8)
+    tone = cloth.resize((1, 1), Image.BOX).getpixel((0, 0))
+    dark, light = tuple(o//2 for o in tone), tuple(128+o//2 for o in tone)
+    return cut, cloth, dict(skin=skin, dark=dark, light=light, inner=_colour(g, sat=(0, .3)))
+
+# %% ../../nbs/data/05_wardrobe.ipynb #e74dfb21
+def _dress(im, cut, cloth, pose, inks, camera, rng):
+    "Put the garment on the person in `im`; gives its box"
+    place, unit = camera
+    strokes = _lower(cut, pose)
+    if cut['kind'] != 2: strokes += _front(cut['front'], cut['hem']) + _neck(cut['neck'])
+    mask, d = Image.new('L', im.size), ImageDraw.Draw(im)
+    for poly in _outlines(cut, pose) + [p for ink,p,_ in strokes if ink == 'fabric']:
+        ImageDraw.Draw(mask).polygon(place(poly), fill=255)
+    im.paste(_shade(cloth, rng), mask=mask)
+    for ink, poly, w in strokes:
+        if ink == 'fabric': continue
+        if w: d.line(place(poly), fill=inks[ink], width=max(2, round(w*unit)), joint='curve')
+        else: d.polygon(place(poly), fill=inks[ink])
+    return mask.getbbox()
+
+# %% ../../nbs/data/05_wardrobe.ipynb #314cd0ea
 def draw_garment(
     category:str, # One of the wardrobe's 20 categories, such as `Tee`
     product:int=0, # Seed of the garment: cut, colour, pattern
@@ -212,25 +294,16 @@ def draw_garment(
     size:tuple=(224, 300) # Width and height in pixels
 )->tuple: # An RGB image, and the garment's box (x1, y1, x2, y2) in pixels
     "A drawn photo of a person wearing a garment of `category`; equal seeds give equal pictures."
-    g, rng, big = Random(f'{category}/{product}'), Random(f'{category}/{product}/{photo}'), (size[0]*2, size[1]*2)
-    cut, skin = _cut(category, g), _colour(g, hue=(.04, .09), sat=(.25, .6), val=(.35, .95))
-    cloth = _fabric(g, big, denim=category == 'Jeans' and g.random() < .8)
+    rng, big = Random(f'{category}/{product}/{photo}'), (size[0]*2, size[1]*2)
+    cut, cloth, inks = _product(category, product, big)
     pose = dict(arms=(rng.uniform(.1, .75), rng.uniform(.1, .75)), legs=(rng.uniform(-.02, .2), rng.uniform(-.02, .2)))
-    place, s = _camera(cut['kind'], rng, big)
-    im, mask = _backdrop(rng, big), Image.new('L', big)
-    d, m = ImageDraw.Draw(im), ImageDraw.Draw(mask)
-    for colour, poly in _body(pose, skin) + _others(cut, rng): d.polygon(place(poly), fill=colour)
-    strokes = _lower(cut, pose) + (_front(cut['front'], cut['hem']) + _neck(cut['neck']) if cut['kind'] != 2 else [])
-    for poly in _outlines(cut, pose) + [p for kind,p,w in strokes if kind == 'fabric']: m.polygon(place(poly), fill=255)
-    box = mask.getbbox()
-    im.paste(_shade(cloth, rng), mask=mask)
-    tone = cloth.resize((1, 1), Image.BOX).getpixel((0, 0))
-    inks = dict(skin=skin, dark=tuple(o//2 for o in tone), light=tuple(128+o//2 for o in tone), inner=_colour(g, sat=(0, .3)))
-    for kind, poly, w in strokes:
-        if kind == 'fabric': continue
-        if w: d.line(place(poly), fill=inks[kind], width=max(2, round(w*s)), joint='curve')
-        else: d.polygon(place(poly), fill=inks[kind])
-    for colour, poly in _covers(rng): d.polygon(place(poly), fill=colour)
+    camera = _camera(cut['kind'], rng, big)
+    place, _ = camera
+    im = _backdrop(rng, big)
+    fill = ImageDraw.Draw(im).polygon
+    for colour, poly in _body(pose, inks['skin']) + _others(cut, rng): fill(place(poly), fill=colour)
+    box = _dress(im, cut, cloth, pose, inks, camera, rng)
+    for colour, poly in _covers(rng): fill(place(poly), fill=colour)
     im = im.resize(size, Image.BOX)
     if rng.random() < .3: im = im.filter(ImageFilter.GaussianBlur(rng.uniform(.3, 1.2)))
     return im, tuple(o//2 for o in box)
@@ -239,11 +312,12 @@ def draw_garment(
 CATEGORIES = list(_GARMENTS)
 
 def _plan(seed):
-    "(category, product, photo, split) of every picture: about 70 % train, 15 % val, 15 % test of each category, by product"
+    "(category, product, photo, split) of every picture: of each category 15 % val, 15 % test, the rest train"
     rng, rows = Random(seed), []
     for c in CATEGORIES:
         n, product = _GARMENTS[c][0], seed*1000
-        for split, k in [('test', round(n*.15)), ('val', round(n*.15)), ('train', n - 2*round(n*.15))]:
+        held = round(n*.15)
+        for split, k in [('test', held), ('val', held), ('train', n - 2*held)]:
             while k:
                 photos = min(rng.randint(1, 4), k)
                 rows += [(c, product, i, split) for i in range(photos)]
@@ -254,17 +328,22 @@ def _plan(seed):
 def _write_list(path, header, rows):
     path.write_text(f'{len(rows)}\n{header}\n' + ''.join(f'{o} \n' for o in rows), encoding='utf-8')
 
+# %% ../../nbs/data/05_wardrobe.ipynb #563a3a9c
 def _write_lists(root, rows):
     "`rows` of (image name, category, split, box) as DeepFashion's four list files"
-    kinds = [f'{c:<14} {_GARMENTS[c][1]}' for c in CATEGORIES]
     anno = root/'Anno_coarse'
+    kinds = [f'{c:<14} {_GARMENTS[c][1]}' for c in CATEGORIES]
+    labels = [f'{n:<60} {CATEGORIES.index(c)+1:02d}' for n,c,_,_ in rows]
+    boxes = [f'{n:<60} ' + ' '.join(f'{o:03d}' for o in b) for n,_,_,b in rows]
+    splits = [f'{n:<60} {s}' for n,_,s,_ in rows]
     _write_list(anno/LISTS['categories'], 'category_name  category_type', kinds)
-    _write_list(anno/LISTS['labels'], 'image_name  category_label', [f'{n:<60} {CATEGORIES.index(c)+1:02d}' for n,c,_,_ in rows])
-    _write_list(anno/LISTS['boxes'], 'image_name  x_1  y_1  x_2  y_2', [f'{n:<60} ' + ' '.join(f'{o:03d}' for o in b) for n,_,_,b in rows])
-    _write_list(root/'Eval'/LISTS['partition'], 'image_name  evaluation_status', [f'{n:<60} {s}' for n,_,s,_ in rows])
+    _write_list(anno/LISTS['labels'], 'image_name  category_label', labels)
+    _write_list(anno/LISTS['boxes'], 'image_name  x_1  y_1  x_2  y_2', boxes)
+    _write_list(root/'Eval'/LISTS['partition'], 'image_name  evaluation_status', splits)
 
 # %% ../../nbs/data/05_wardrobe.ipynb #53fc46e4
 def _draw_all(root, seed):
+    "Images, then lists, below `root`"
     rows = []
     for c, product, photo, split in _plan(seed):
         name = f'img/{c}_{product:05d}/img_{photo+1:08d}.jpg'
@@ -275,8 +354,9 @@ def _draw_all(root, seed):
     for d in ('Anno_coarse', 'Eval'): (root/d).mkdir()
     _write_lists(root, sorted(rows))
 
+# %% ../../nbs/data/05_wardrobe.ipynb #1f75dbed
 def draw_wardrobe(
-    dest, # Folder to make; one that is there already is left as it is
+    dest:str|Path, # Folder to make; one that is there already is left as it is
     seed:int=0 # Another seed draws other garments
 )->Path: # `dest`
     "Draw the 600 images and write the lists of an embedded DeepFashion into `dest`, all of it or nothing."

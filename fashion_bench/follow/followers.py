@@ -21,11 +21,16 @@ from ..results.details import run_series
 def flat_config(
     record:dict # Of a run, as `run.json` holds it
 )->dict: # Numbers, text and truth values by name
-    "What a run was asked for and where it ran, without nesting: its spec, the parts of its recipe, its data, versions and device."
-    data, found = record.get('data', {}), {**record['spec'], **record.get('recipe', {}), **record.get('environment', {})}
-    found |= dict(source=data.get('source'), classes=len(data.get('classes', [])), **{f'images_{k}': n for k,n in data.get('images', {}).items()})
+    """What a run was asked for and where it ran, without nesting.
+
+    Its spec, the parts of its recipe, its data, versions and device."""
+    data = record.get('data', {})
+    images = {f'images_{k}': n for k,n in data.get('images', {}).items()}
+    found = {**record['spec'], **record.get('recipe', {}), **record.get('environment', {})}
+    found |= dict(source=data.get('source'), classes=len(data.get('classes', [])), **images)
     return {k: ', '.join(map(str, v)) if isinstance(v, (list, tuple)) else v for k,v in found.items()}
 
+# %% ../../nbs/follow/01_followers.ipynb #129a2f9c
 def run_name(
     record:dict # Of a run
 )->str: # For people
@@ -35,7 +40,9 @@ def run_name(
 
 # %% ../../nbs/follow/01_followers.ipynb #ab2f64ab
 class Tracker:
-    "Where the curves of runs go. A subclass that has `begin`, `log`, `end` and `board`, and can be pickled, is a tracker."
+    """Where the curves of runs go.
+
+    A subclass that has `begin`, `log`, `end` and `board`, and can be pickled, is a tracker."""
     def begin(self,
         record:dict, # As `run.json` holds it
         attempt:int=1 # Counts up when a run starts over, as it does with smaller batches for want of memory
@@ -46,26 +53,27 @@ class Tracker:
     def log(self,
         record:dict, # Of the run
         step:int, # Counts up over all phases
-        values:dict # `epoch`, `phase`, `learning_rate`, `train_loss` (smoothed), and after an epoch `valid_loss` and `accuracy`
+        # `epoch`, `phase`, `learning_rate`, `train_loss` (smoothed), and after an epoch `valid_loss` and `accuracy`
+        values:dict
     )->None: "A step of a run"
 
     def end(self,
         record:dict, # Of the run; its `status` is `running` if it was interrupted
-        folder # The run's
+        folder:Path # The run's
     )->None: "A run is over"
 
     def board(self,
-        out # A folder of run folders
+        out:Path|str # A folder of run folders
     )->None: "All runs are over"
 
     def later(self,
-        out # A folder of run folders
+        out:Path|str # A folder of run folders
     )->str:
         "What to do if it could not be told"
         return f'in Python, `track_runs` with this tracker and {str(out)!r} tells it of them later'
 
     def follow(self,
-        out # A folder of run folders
+        out:Path|str # A folder of run folders
     ): # A `Follower`
         "Track from another process the runs that it is told of."
         return Follower(self, out)
@@ -73,18 +81,17 @@ class Tracker:
 # %% ../../nbs/follow/01_followers.ipynb #20a58573
 class _Told:
     "What a tracker was told of a run"
-    def __init__(self, record): self.record, self.attempt, self.step, self.first, self.over = record, 0, 0, None, False
+    def __init__(self, record):
+        self.record, self.over = record, False
+        self.attempt, self.step, self.first = 0, 0, None # `first`: the loss of its first step
 
+# %% ../../nbs/follow/01_followers.ipynb #7465fbfd
 class _Sync:
     "Tells a tracker what is new in the folders of runs"
     def __init__(self, tracker): self.tracker, self.runs = tracker, {}
 
-    def _begin(self, run, series):
-        run.attempt, run.first, run.over = run.attempt + 1, None if series is None else series.train_loss.iloc[0], True
-        run.step = self.tracker.begin(run.record, run.attempt) or 0
-        run.over = False # else it failed, and there is nothing to tell more of
-
     def update(self, folder):
+        "Tell what is new in `folder`"
         record = read_json(folder/'run.json')
         if not isinstance(record, dict) or 'spec' not in record or 'id' not in record: return
         run = self.runs.setdefault(folder, _Told(record))
@@ -92,14 +99,26 @@ class _Sync:
         try: series = run_series(folder)
         except (FileNotFoundError, ValueError, KeyError): series = None # not an epoch so far
         run.record = record
-        if not run.attempt: self._begin(run, series)
-        elif series is not None and run.first not in (None, series.train_loss.iloc[0]): # it started over
+        first = None if series is None else series.train_loss.iloc[0]
+        if not run.attempt: self._begin(run, first)
+        elif None not in (first, run.first) and run.first != first: # it started over
             self.tracker.end(dict(record, status='failed'), folder)
-            self._begin(run, series)
-        if series is not None:
-            for row in series[series.step > run.step].to_dict('records'): self.tracker.log(record, row.pop('step'), {k: v for k,v in row.items() if v == v})
-            run.step, run.first = max(len(series), run.step), series.train_loss.iloc[0]
+            self._begin(run, first)
+        if series is not None: self._steps(run, series)
         if record['status'] != 'running': self._end(folder)
+
+    def _begin(self, run, first):
+        "The next attempt, whose first loss is `first`"
+        run.attempt, run.first, run.over = run.attempt + 1, first, True
+        run.step = self.tracker.begin(run.record, run.attempt) or 0
+        run.over = False # else it failed, and there is nothing to tell more of
+
+    def _steps(self, run, series):
+        "The steps after the last one that it was told of"
+        for row in series[series.step > run.step].to_dict('records'):
+            known = {k: v for k,v in row.items() if v == v and k != 'step'}
+            self.tracker.log(run.record, row['step'], known)
+        run.step, run.first = max(len(series), run.step), series.train_loss.iloc[0]
 
     def _end(self, folder):
         self.runs[folder].over = True
@@ -110,10 +129,11 @@ class _Sync:
             if run.attempt and not run.over: self._end(o) # interrupted
         self.tracker.board(out)
 
+# %% ../../nbs/follow/01_followers.ipynb #73eda1b5
 def track_runs(
     tracker:Tracker, # Where to
-    where='runs', # A folder of run folders
-    say=lambda text: None # Called with the name of each run
+    where:Path|str='runs', # A folder of run folders
+    say:callable=lambda text: None # Called with the name of each run
 )->int: # How many runs
     "Track runs from their records alone; those that failed, too. Raises `InputNotFound` if there are none."
     folders = sorted(o.parent for o in Path(where).glob('*/run.json'))
@@ -128,8 +148,12 @@ def track_runs(
     return n
 
 # %% ../../nbs/follow/01_followers.ipynb #b31982b5
-def _stamps(folder): return [f.stat().st_mtime_ns if f.exists() else 0 for f in (folder/'run.json', folder/'history.csv', folder/'steps.csv')]
+def _stamps(folder):
+    "When what a tracker reads was last written"
+    files = [folder/o for o in ('run.json', 'history.csv', 'steps.csv')]
+    return [f.stat().st_mtime_ns if f.exists() else 0 for f in files]
 
+# %% ../../nbs/follow/01_followers.ipynb #0f92bd6e
 def _tell(what, *args):
     "Call `what`; an exception goes into the log, and in a line to the user"
     try: what(*args)
@@ -137,6 +161,7 @@ def _tell(what, *args):
         traceback.print_exc()
         warnings.warn(' '.join([f'{type(e).__name__}:', *str(e).splitlines()[:1]]))
 
+# %% ../../nbs/follow/01_followers.ipynb #703ec634
 def watch()->None:
     "What a follower's process does: look at the folders that it is told of, until standard input is closed."
     user, sys.stdout = sys.stdout, sys.stderr # what a tracker prints goes into the log; what it warns of, to the user
@@ -160,23 +185,37 @@ def watch()->None:
 
 # %% ../../nbs/follow/01_followers.ipynb #baa0a09d
 class Follower:
-    "A process that tells a tracker of runs as they go on. Where several processes share a grid, each has followers of its own, which see the runs that it does."
+    """A process that tells a tracker of runs as they go on.
+
+    Where several processes share a grid, each has followers of its own, which see the runs that it does."""
     def __init__(self,
         tracker:Tracker, # Of a class that can be imported
-        out, # A folder of run folders
+        out:Path|str, # A folder of run folders
         every:float=1., # Seconds between looks
         patience:float=60. # Seconds that it is waited for at the end
     ):
         self.patience, self.name, self.later = patience, type(tracker).__name__, tracker.later(out)
         self.out, self.log = Path(out), Path(out)/f'tracking-{self.name.lower()}.log'
-        if type(tracker).__module__ == '__main__': raise InputError(f"another process cannot import {self.name} from here; put its class into a module")
-        try: header = pickle.dumps((tracker, self.out.absolute(), every))
-        except Exception as e: raise InputError(f"{self.name} cannot be sent to another process ({e}): what it opens, it should open in `begin`") from e
-        code = 'import sys; sys.path[:] = sys.argv[1:]; from fashion_bench.follow.followers import watch; watch()'
-        paths = [*[o for o in sys.path if o], os.getcwd()] # the current folder last: it may hold a tracker, or a `random.py`
-        with open(self.log, 'ab') as log:
-            self.process = subprocess.Popen([sys.executable, '-c', code, *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True) # Ctrl-C is for the benchmark
+        header = self._packed(tracker, every)
+        self.process = self._start()
         self._send(header)
+
+    def _packed(self, tracker, every):
+        "What the process needs to know first"
+        if type(tracker).__module__ == '__main__':
+            raise InputError(f"another process cannot import {self.name} from here; put its class into a module")
+        try: return pickle.dumps((tracker, self.out.absolute(), every))
+        except Exception as e:
+            raise InputError(f"{self.name} cannot be sent to another process ({e}): "
+                             "what it opens, it should open in `begin`") from e
+
+    def _start(self):
+        code = 'import sys; sys.path[:] = sys.argv[1:]; from fashion_bench.follow.followers import watch; watch()'
+        # the current folder last: it may hold a tracker, or a `random.py`
+        paths = [*[o for o in sys.path if o], os.getcwd()]
+        with open(self.log, 'ab') as log:
+            return subprocess.Popen([sys.executable, '-c', code, *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                    stderr=log, start_new_session=True) # Ctrl-C is for the benchmark
 
     def _send(self, data):
         try:
@@ -190,12 +229,22 @@ class Follower:
         "From now on, look at the run in `folder`, which is about to begin."
         self._send(json.dumps({folder: _stamps(self.out/folder)}).encode() + b'\n')
 
-    def stop(self)->None:
-        "Let it tell what is left, wait for it, and pass on what it warned of"
+    def _warned(self):
+        "What the process warned of, as soon as it has told what is left, in lines"
         try: said, _ = self.process.communicate(timeout=self.patience)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            said = self.process.communicate()[0] + f'it was not done {self.patience:g} seconds after the last run'.encode()
-        lines = list(dict.fromkeys(said.decode(errors='replace').split('\n')))
-        if self.process.returncode not in (0, -9): lines.append(f"its process ended with exit code {self.process.returncode}: {(self.log.read_text(errors='replace').splitlines() or ['it said nothing'])[-1]}")
-        if lines := [o for o in lines if o.strip()]: warnings.warn(f"{self.name}: {'; '.join(lines[:3])}. The runs are whole, and {self.log} says more; {self.later}")
+            said = self.process.communicate()[0]
+            said += f'it was not done {self.patience:g} seconds after the last run'.encode()
+        return list(dict.fromkeys(said.decode(errors='replace').split('\n')))
+
+    def _last_words(self): return (self.log.read_text(errors='replace').splitlines() or ['it said nothing'])[-1]
+
+    def stop(self)->None:
+        "Let it tell what is left, wait for it, and pass on what it warned of"
+        lines = self._warned()
+        code = self.process.returncode
+        if code not in (0, -9): lines.append(f"its process ended with exit code {code}: {self._last_words()}")
+        if lines := [o for o in lines if o.strip()]:
+            warnings.warn(f"{self.name}: {'; '.join(lines[:3])}. "
+                          f"The runs are whole, and {self.log} says more; {self.later}")

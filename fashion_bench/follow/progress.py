@@ -15,12 +15,12 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, track
-from ..base.specs import BUSY, is_busy
+from ..base.specs import BUSY, RunSpec, is_busy
 from ..training.recipes import parse_recipe, total_epochs
 
 # %% ../../nbs/follow/00_progress.ipynb #e0cf31cf
 def minutes_text(
-    minutes # A number, or `None`
+    minutes:float|None # A number, or `None`
 )->str: # Such as `40 s`, `3 min`, `2 h 5 min`; `?` for `None`
     "`minutes` as a person says it."
     if minutes is None: return '?'
@@ -32,10 +32,10 @@ def minutes_text(
 class Forecast:
     "Minutes left, for a run and for all of them."
     def __init__(self,
-        specs, # A `RunSpec` per run
-        table, # The image table
+        specs:list, # A `RunSpec` per run
+        table:'pd.DataFrame', # The image table
         workers:int=1, # How many run at once
-        now=time.perf_counter # Gives seconds
+        now:callable=time.perf_counter # Gives seconds
     ):
         n = int((table.split == 'train').sum())
         self.workers, self.now, self.specs = workers, now, {o.id: o for o in specs}
@@ -45,16 +45,20 @@ class Forecast:
         self.at, self.paces, self.running = dict.fromkeys(self.steps, 0), {}, {}
 
     def _kind(self, spec): return spec.model, spec.size
-    def begin(self, spec): "`spec` starts"; self.running[spec.id] = [self.now(), 0]
 
-    def on_event(self, spec, event):
+    def begin(self, spec:RunSpec):
+        "`spec` starts"
+        self.running[spec.id] = [self.now(), 0]
+
+    def on_event(self, spec:RunSpec, event:dict):
         "What `EmitEvents` tells of the run of `spec`"
-        if event['event'] == 'epoch' and event['nth'] > 1 and not self.running[spec.id][1]: self.at[spec.id] = (event['nth']-1)*self.per_epoch[spec.id] # it was resumed
+        if event['event'] == 'epoch' and event['nth'] > 1 and not self.running[spec.id][1]: # it was resumed
+            self.at[spec.id] = (event['nth']-1)*self.per_epoch[spec.id]
         if event['event'] == 'batches':
             self.at[spec.id] += event['n']
             self.running[spec.id][1] += event['n']
 
-    def end(self, spec, seconds=0.):
+    def end(self, spec:RunSpec, seconds:float=0.):
         "`spec` is over after `seconds`. If it failed at once, so will its like"
         self.paces.setdefault(self._kind(spec), []).append(seconds/self.steps[spec.id]/self.bs[spec.id])
         self.running.pop(spec.id, None)
@@ -66,13 +70,15 @@ class Forecast:
         return [(self.now() - began)/n/self.bs[id]] if n and n >= min(10, self.per_epoch[id]) else []
 
     def _pace(self, spec):
-        seen = list(self.paces.items()) + [(self._kind(self.specs[o]), self._own(o)) for o in list(self.running)]
+        "Seconds of an image: of this run, else of its kind, else of any"
+        going_on = [(self._kind(self.specs[o]), self._own(o)) for o in list(self.running)]
+        seen = [*self.paces.items(), *going_on]
         same = [v for k,vs in seen if k == self._kind(spec) for v in vs]
         found = self._own(spec.id) or same or [v for _,vs in seen for v in vs if v]
         return median(found) if found else None
 
     def run(self,
-        spec # One of `specs`
+        spec:RunSpec # One of `specs`
     )->float|None: # `None` as long as nobody can say
         "Minutes left for the run of `spec`."
         pace = self._pace(spec)
@@ -81,34 +87,44 @@ class Forecast:
     def all(self)->float|None: # `None` as long as nobody can say
         "Minutes left for all runs."
         left = {k: self.run(o) for k,o in self.specs.items() if self.at[k] < self.steps[k]}
+        if not left: return 0.
         known = [o for o in left.values() if o is not None]
-        if left and not known: return None
-        return (sum(known) + median(known)*(len(left) - len(known)) if left else 0.)/min(self.workers, max(len(left), 1))
+        if not known: return None
+        one_by_one = sum(known) + median(known)*(len(left) - len(known))
+        return one_by_one/min(self.workers, len(left))
 
 # %% ../../nbs/follow/00_progress.ipynb #6d82831d
-def describe_run(
-    record # As `runs.run_model` returns it
-)->str: # For example `valid accuracy 0.721, test 0.740, 32 s an epoch (pretrained)`
-    "How a run ended, in one line."
-    if record['status'] == 'skipped': return record['failure']['message']
-    if record['status'] != 'finished': return f"failed ({record['failure']['phase']}): {record['failure']['message']}"
+def _notes(record):
+    "What should be known of the figures of a run: the weights, and what held it back"
     f, batch = record['figures'], record.get('batch', {})
-    test = f", test {f['test_accuracy']:.3f}" if 'test_accuracy' in f else ''
     busy = f.get('busy_share') or 0.
     notes = [record['source']['weights']]
     if f['wait_share'] > .1: notes.append(f"waited for data {f['wait_share']:.0%} of the time")
     if is_busy(f) and busy <= BUSY: notes.append('others were on the GPU')
     if busy > BUSY: notes.append(f"the machine was busy with other things for {busy:.0%} of it")
     if batch.get('too_large'): notes.append(f"{batch['at_once']} images at once for want of memory")
-    return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {f['minutes_per_epoch']*60:.0f} s an epoch ({', '.join(notes)})"
+    return ', '.join(notes)
+
+# %% ../../nbs/follow/00_progress.ipynb #773e3320
+def describe_run(
+    record:dict # As `runs.run_model` returns it
+)->str: # For example `valid accuracy 0.721, test 0.740, 32 s an epoch (pretrained)`
+    "How a run ended, in one line."
+    failure = record.get('failure')
+    if record['status'] == 'skipped': return failure['message']
+    if record['status'] != 'finished': return f"failed ({failure['phase']}): {failure['message']}"
+    f = record['figures']
+    test = f", test {f['test_accuracy']:.3f}" if 'test_accuracy' in f else ''
+    pace = f"{f['minutes_per_epoch']*60:.0f} s an epoch"
+    return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {pace} ({_notes(record)})"
 
 # %% ../../nbs/follow/00_progress.ipynb #02506b57
 class BenchProgress:
     "Hears how a benchmark goes on. This one prints a line when a run starts, and one when it ends."
     def before_bench(self,
-        specs, # The plan: a `RunSpec` per run
-        table, # The image table
-        workers=1 # How many run at once
+        specs:list, # The plan: a `RunSpec` per run
+        table:'pd.DataFrame', # The image table
+        workers:int=1 # How many run at once
     ): self.forecast, self.numbers = Forecast(specs, table, workers), {}
 
     def decoding(self,
@@ -120,20 +136,20 @@ class BenchProgress:
         return images
 
     def before_run(self,
-        spec # The `RunSpec` that starts
+        spec:RunSpec # That starts
     ):
         self.forecast.begin(spec)
         self.say(self.name(spec))
 
     def on_event(self,
-        spec, # Of which run
-        event # An event of `EmitEvents`, a dictionary
+        spec:RunSpec, # Of which run
+        event:dict # An event of `EmitEvents`
     ): self.forecast.on_event(spec, event)
 
     def after_run(self,
-        spec, # Which run
-        record, # As `runs.run_model` returns it
-        known # Was it on disk already?
+        spec:RunSpec, # Which run
+        record:dict, # As `runs.run_model` returns it
+        known:bool # Was it on disk already?
     ):
         self.forecast.end(spec, record.get('seconds', 0.))
         rest = self.forecast.all()
@@ -141,66 +157,87 @@ class BenchProgress:
         self.say(f'{self.name(spec)}: {describe_run(record)}' + (' (on disk already)' if known else left))
 
     def elsewhere(self,
-        specs # Runs that another process is busy with
-    ): self.say(f"{len(specs)} {'run is' if len(specs) == 1 else 'runs are'} being done by another process; waiting for {'it' if len(specs) == 1 else 'them'}")
+        specs:list # Runs that another process is busy with
+    ):
+        runs, them = ('run is', 'it') if len(specs) == 1 else ('runs are', 'them')
+        self.say(f'{len(specs)} {runs} being done by another process; waiting for {them}')
 
     def after_bench(self): "The last run is over, or the benchmark was interrupted"
 
-    def name(self, spec):
+    def name(self, spec:RunSpec):
         "For example `[3/12] timm/tf_efficientnet_lite0.in1k, seed 42`"
-        specs = self.forecast.specs.values()
-        differs = [said.format(getattr(spec, k)) for k, said in (('recipe', '{}'), ('size', '{} px')) if len({getattr(o, k) for o in specs}) > 1]
-        return f"{self.number(spec)} {', '.join([spec.model, *differs, f'seed {spec.seed}'])}"
+        recipes, sizes = ({getattr(o, k) for o in self.forecast.specs.values()} for k in ('recipe', 'size'))
+        parts = [spec.model]
+        if len(recipes) > 1: parts.append(spec.recipe)
+        if len(sizes) > 1: parts.append(f'{spec.size} px')
+        return f"{self.number(spec)} {', '.join([*parts, f'seed {spec.seed}'])}"
 
-    def number(self, spec):
+    def number(self, spec:RunSpec):
         "For example `[3/12]`"
         return f'[{self.numbers.setdefault(spec.id, len(self.numbers)+1)}/{len(self.forecast.specs)}]'
 
-    def say(self, text): print(text, flush=True)
+    def say(self, text:str): print(text, flush=True)
 
 # %% ../../nbs/follow/00_progress.ipynb #8b49ccc8
 class BarProgress(BenchProgress):
     "Bars in a terminal, a line per epoch elsewhere."
     def __init__(self,
-        console=None # A rich `Console`; standard output by default
+        console:Console|None=None # Standard output by default
     ): self.console = console or Console()
 
-    def before_bench(self, specs, table, workers=1):
+    def before_bench(self, specs:list, table:'pd.DataFrame', workers:int=1):
         super().before_bench(specs, table, workers)
-        self.bar = Progress(TextColumn('{task.description}'), BarColumn(), TextColumn('{task.fields[left]}'), console=self.console, transient=True, disable=not self.console.is_terminal)
+        self.bar = Progress(TextColumn('{task.description}'), BarColumn(), TextColumn('{task.fields[left]}'),
+                            console=self.console, transient=True, disable=not self.console.is_terminal)
         self.grid = self.bar.add_task('', total=sum(self.forecast.steps.values()), left='')
         self.tasks, self.accs, self.epochs = {}, {}, {}
         self.bar.start()
 
-    def decoding(self, images, total):
+    def decoding(self, images, total:int):
         self.bar.stop() # one bar at a time
-        yield from track(images, f'Decoding {total:,} images once', total=total, console=self.console, transient=True, disable=not self.console.is_terminal)
+        yield from track(images, f'Decoding {total:,} images once', total=total,
+                         console=self.console, transient=True, disable=not self.console.is_terminal)
         self.bar.start()
 
-    def before_run(self, spec):
+    def before_run(self, spec:RunSpec):
         self.forecast.begin(spec)
-        self.tasks[spec.id] = self.bar.add_task(f'{self.name(spec)}: loading', total=self.forecast.steps[spec.id], left='')
+        total = self.forecast.steps[spec.id]
+        self.tasks[spec.id] = self.bar.add_task(f'{self.name(spec)}: loading', total=total, left='')
         if not self.console.is_terminal: self.say(self.name(spec))
 
-    def on_event(self, spec, event):
+    def on_event(self, spec:RunSpec, event:dict):
         super().on_event(spec, event)
-        total = total_epochs(parse_recipe(spec.recipe))
         if event['event'] == 'epoch': self.epochs[spec.id] = event['nth']
         if event['event'] == 'accuracy':
             self.accs[spec.id] = event['value']
-            if not self.console.is_terminal: self.say(f"{self.number(spec) if self.forecast.workers > 1 else '     '} epoch {self.epochs[spec.id]}/{total}: valid accuracy {event['value']:.3f} - {minutes_text(self.forecast.run(spec))} left for it, {minutes_text(self.forecast.all())} for all")
+            if not self.console.is_terminal: self._say_epoch(spec)
         acc = f', valid accuracy {self.accs[spec.id]:.3f}' if spec.id in self.accs else ''
-        self.bar.update(self.tasks[spec.id], completed=self.forecast.at[spec.id], description=f'{self.name(spec)}: epoch {self.epochs[spec.id]}/{total}{acc}', left=minutes_text(self.forecast.run(spec)))
+        self.bar.update(self.tasks[spec.id], completed=self.forecast.at[spec.id],
+                        description=f'{self.name(spec)}: {self._epoch(spec)}{acc}',
+                        left=minutes_text(self.forecast.run(spec)))
         self._grid()
 
-    def after_run(self, spec, record, known):
+    def _epoch(self, spec):
+        "For example `epoch 2/3`"
+        return f'epoch {self.epochs[spec.id]}/{total_epochs(parse_recipe(spec.recipe))}'
+
+    def _say_epoch(self, spec):
+        "A line for an epoch that is over"
+        whose = self.number(spec) if self.forecast.workers > 1 else '     '
+        left, left_in_all = minutes_text(self.forecast.run(spec)), minutes_text(self.forecast.all())
+        self.say(f'{whose} {self._epoch(spec)}: valid accuracy {self.accs[spec.id]:.3f} - '
+                 f'{left} left for it, {left_in_all} for all')
+
+    def after_run(self, spec:RunSpec, record:dict, known:bool):
         super().after_run(spec, record, known)
         if spec.id in self.tasks: self.bar.remove_task(self.tasks.pop(spec.id))
         self._grid()
 
     def _grid(self):
         over = sum(self.forecast.at[k] == n for k,n in self.forecast.steps.items())
-        self.bar.update(self.grid, completed=sum(self.forecast.at.values()), description=f'{over} of {len(self.forecast.specs)} runs', left=minutes_text(self.forecast.all()))
+        self.bar.update(self.grid, completed=sum(self.forecast.at.values()),
+                        description=f'{over} of {len(self.forecast.specs)} runs',
+                        left=minutes_text(self.forecast.all()))
 
     def after_bench(self): self.bar.stop()
-    def say(self, text): self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def say(self, text:str): self.console.print(text, markup=False, highlight=False, soft_wrap=True)

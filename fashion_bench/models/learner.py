@@ -15,7 +15,8 @@ from ..base.errors import InputError
 from .backbones import build_backbone
 from .groups import GROUPS, param_layers
 from .registry import model_info
-from .regularization import decayed_parameters, no_dropout, norm_parameters, regularization, set_drop_path
+from .regularization import (decayed_parameters, no_dropout, norm_parameters, regularization,
+                                                 set_drop_path)
 
 # %% ../../nbs/models/05_learner.ipynb #55944a83
 def fastai_head(
@@ -28,6 +29,7 @@ def fastai_head(
     apply_init(head, nn.init.kaiming_normal_)
     return head
 
+# %% ../../nbs/models/05_learner.ipynb #19fa0b91
 def linear_head(
     nf:int, # Features that the backbone gives
     n_out:int, # Number of classes
@@ -42,20 +44,27 @@ def linear_head(
 HEADS = dict(fastai=fastai_head, linear=linear_head)
 
 # %% ../../nbs/models/05_learner.ipynb #9f6c546d
+def _rounded(stats):
+    "(means, standard deviations), so that they can be compared"
+    return tuple(tuple(round(v, 3) for v in o) for o in stats)
+
 def _check_inputs(dls, info):
     "The size that `dls` gives; raises `InputError` if it does not normalize as `info`'s model expects"
     norm = first(dls.after_batch.fs, risinstance(Normalize))
-    found = None if norm is None else tuple(tuple(round(v, 3) for v in o.flatten().tolist()) for o in (norm.mean, norm.std))
-    wanted = tuple(tuple(round(v, 3) for v in o) for o in (info.mean, info.std))
-    if found != wanted: raise InputError(f"{info.name} expects images normalized by mean and std {wanted}, and these loaders use {found}; "
-                                         "make them with fashion_dls(table, **model_inputs(name))")
+    found = None if norm is None else _rounded(o.flatten().tolist() for o in (norm.mean, norm.std))
+    wanted = _rounded((info.mean, info.std))
+    if found != wanted:
+        raise InputError(f"{info.name} expects images normalized by mean and std {wanted}, "
+                         f"and these loaders use {found}; make them with fashion_dls(table, **model_inputs(name))")
     return dls.train.reader.size if hasattr(dls.train, 'reader') else dls.train.one_batch()[0].shape[-1]
 
+# %% ../../nbs/models/05_learner.ipynb #5984b4c7
 def _check_monitors(learn):
-    "Raises `InputError` for a callback that watches what there is not, where fastai stops later and without a word"
+    "Raises `InputError` for a callback of `learn` that watches a metric that there is not"
     names = ['train_loss', 'valid_loss', *(o.name for o in learn.metrics)]
     for o in learn.cbs:
-        if isinstance(o, TrackerCallback) and o.monitor not in names: raise InputError(f"{type(o).__name__} monitors {o.monitor!r}; there are {', '.join(names)}")
+        if isinstance(o, TrackerCallback) and o.monitor not in names:
+            raise InputError(f"{type(o).__name__} monitors {o.monitor!r}; there are {', '.join(names)}")
 
 # %% ../../nbs/models/05_learner.ipynb #7ccc9a7d
 class EvenLearner(Learner):
@@ -70,33 +79,39 @@ class EvenLearner(Learner):
 def _backbone(info, name, weights, size, allow_scratch, grad_checkpointing, model_args, drop_path):
     "The backbone under the policy that is the same for all"
     args = dict(model_args or {})
-    if 'drop_path_rate' in args: raise InputError("drop path is a part of the recipe (`drop_path`, dp0.1 in a name), and no argument of the model")
+    if 'drop_path_rate' in args:
+        raise InputError("drop path is a part of the recipe (`drop_path`, dp0.1 in a name), "
+                         "and no argument of the model")
     build = partial(build_backbone, name, weights, size, allow_scratch, grad_checkpointing)
-    try: bb = build(args | (dict(drop_path_rate=drop_path) if drop_path and info.library == 'timm' else {}))
+    dropping = dict(drop_path_rate=drop_path) if drop_path and info.library == 'timm' else {}
+    try: bb = build(args | dropping)
     except InputError as e:
         if not drop_path or 'drop_path_rate' not in str(e): raise
         bb = build(args) # it has no blocks that can be dropped
     set_drop_path(no_dropout(bb), drop_path)
     return bb
 
+# %% ../../nbs/models/05_learner.ipynb #729b8f12
 def fashion_learner(
-    dls, # `DataLoaders` from `fashion_dls(table, **model_inputs(name))`
+    dls:DataLoaders, # From `fashion_dls(table, **model_inputs(name))`
     name:str, # `library/name` of a model
-    weights='pretrained', # `pretrained`, `scratch`, or a checkpoint file
+    weights:str|Path='pretrained', # `pretrained`, `scratch`, or a checkpoint file
     allow_scratch:bool=False, # Train a model that has no pretrained weights from scratch, instead of refusing it?
     groups:str='even', # Parameter groups: `even`, `fastai` or `layerwise`
     head:str='fastai', # `fastai`, or `linear`
     grad_checkpointing:bool=False, # Compute activations twice to save memory, for timm models that can?
     model_args:dict|None=None, # For the library's own constructor, such as a `norm_layer`
     drop_path:float=0., # With which probability the last block is dropped, where blocks can be
-    metrics=None, # Metrics to report after each epoch; accuracy by default, thresholded at 0.5 where an image may have several classes
+    metrics=None, # To report after each epoch; accuracy by default, at a threshold of 0.5 for several classes an image
     **kwargs # Passed to fastai's `Learner`
 )->Learner: # With `source` (what was really loaded) and `info`; the backbone is frozen if it has weights
-    "A learner that treats every model alike. Raises `InputError` for inputs that do not fit, `WeightsUnavailable` for weights that cannot be had."
+    """A learner that treats every model alike.
+    Raises `InputError` for inputs that do not fit, `WeightsUnavailable` for weights that cannot be had."""
     info = model_info(name)
     for what, one, known in (('groups', groups, GROUPS), ('head', head, HEADS)):
         if one not in known: raise InputError(f"unknown {what} {one!r}; there are {', '.join(known)}")
-    bb = _backbone(info, name, weights, _check_inputs(dls, info), allow_scratch, grad_checkpointing, model_args, drop_path)
+    size = _check_inputs(dls, info)
+    bb = _backbone(info, name, weights, size, allow_scratch, grad_checkpointing, model_args, drop_path)
     model = nn.Sequential(bb, HEADS[head](bb.nf, dls.c, bb.spatial))
     if metrics is None: metrics = accuracy_multi if isinstance(dls.loss_func, BCEWithLogitsLossFlat) else accuracy
     learn = EvenLearner(dls, model, splitter=GROUPS[groups], metrics=metrics, **kwargs)
@@ -111,25 +126,34 @@ def _pooling(learn):
     if not learn.model[0].spatial: return "the network's own"
     return dict(fastai='average and maximum', linear='average')[learn.source['head']]
 
+# %% ../../nbs/models/05_learner.ipynb #e5575391
 def describe_model(
-    learn # A `Learner` of `fashion_learner`, frozen as it begins
+    learn:Learner # Of `fashion_learner`, frozen as it begins
 )->dict: # `features` of the backbone, `pooling`, and what `regularization.regularization` gives
     "What decides how `learn` trains, besides its recipe and weights."
     return dict(features=learn.model[0].nf, pooling=_pooling(learn), **regularization(learn.model))
 
 # %% ../../nbs/models/05_learner.ipynb #6d3dd307
+def _rates(learn, lr):
+    "The groups' rates if `lr` is set, or those that are set now; nothing is changed"
+    kept = [h['lr'] for h in learn.opt.hypers]
+    if lr is None: return kept
+    learn.opt.set_hyper('lr', lr)
+    rates = [h['lr'] for h in learn.opt.hypers]
+    learn.opt.set_hyper('lr', kept)
+    return rates
+
+# %% ../../nbs/models/05_learner.ipynb #021b0d29
 def learner_summary(
-    learn, # A `Learner` of `fashion_learner`
-    lr=None # Learning rates as `fit` takes them, a number or a slice; those that are set now by default
+    learn:Learner, # Of `fashion_learner`
+    lr:float|slice|None=None # Learning rates as `fit` takes them; those that are set now by default
 )->pd.DataFrame: # A row per group: `group`, `first` and `last` layer, `layers`, `parameters`, `trainable`, `lr`
     "What is trained at which rate."
     if learn.opt is None: learn.create_opt()
-    kept = [h['lr'] for h in learn.opt.hypers]
-    if lr is not None: learn.opt.set_hyper('lr', lr)
-    rates, rows, layers = [h['lr'] for h in learn.opt.hypers], [], param_layers(learn.model[0])
-    learn.opt.set_hyper('lr', kept)
-    for k, (group, rate) in enumerate(zip(learn.opt.param_lists, rates)):
+    rows, layers = [], param_layers(learn.model[0])
+    for k, (group, rate) in enumerate(zip(learn.opt.param_lists, _rates(learn, lr))):
         ids = {id(p) for p in group}
         names = [n for n,ps in layers if any(id(p) in ids for p in ps)] or ['head']
-        rows.append((k, names[0], names[-1], len(names), sum(p.numel() for p in group), sum(p.numel() for p in group if p.requires_grad), float(rate)))
+        numbers, trainable = sum(p.numel() for p in group), sum(p.numel() for p in group if p.requires_grad)
+        rows.append((k, names[0], names[-1], len(names), numbers, trainable, float(rate)))
     return pd.DataFrame(rows, columns=['group', 'first', 'last', 'layers', 'parameters', 'trainable', 'lr'])

@@ -21,6 +21,7 @@ def _dropped(module, kinds):
     "(module, name of its probability) of all parts of `module` that are of `kinds`"
     return [(m, name) for m in module.modules() for kind,name in kinds.items() if isinstance(m, kind)]
 
+# %% ../../nbs/models/04_regularization.ipynb #ae493fa4
 _PATHS = {StochasticDepth: 'p', DropPath: 'drop_prob'}
 _FEATURES = {nn.modules.dropout._DropoutNd: 'p'}
 
@@ -39,6 +40,7 @@ def set_drop_path(
     for i, (m, name) in enumerate(found): setattr(m, name, rate*i/max(len(found) - 1, 1))
     return rate if found else None
 
+# %% ../../nbs/models/04_regularization.ipynb #b7362d02
 def no_dropout(
     module:nn.Module # A backbone
 )->nn.Module: # The same
@@ -52,7 +54,8 @@ def no_dropout(
 # %% ../../nbs/models/04_regularization.ipynb #f249a9f5
 def _spared(module):
     "Names of parameters that timm says are not to decay, anywhere in `module`"
-    return {f'{n}.{k}'.lstrip('.') for n,m in module.named_modules() if hasattr(m, 'no_weight_decay') for k in m.no_weight_decay()}
+    parts = [(n, m) for n,m in module.named_modules() if hasattr(m, 'no_weight_decay')]
+    return {f'{n}.{k}'.lstrip('.') for n,m in parts for k in m.no_weight_decay()}
 
 def decayed_parameters(
     model:nn.Module # Any network
@@ -61,24 +64,32 @@ def decayed_parameters(
     tables = {f'{n}.weight' for n,m in model.named_modules() if isinstance(m, nn.Embedding)}
     def is_matrix(name, p):
         last = name.rpartition('.')[2]
-        return sum(o > 1 for o in p.shape) >= 2 and (last == 'weight' or not re.search('pos|token|embed|table', last))
+        named_so = last == 'weight' or not re.search('pos|token|embed|table', last)
+        return sum(o > 1 for o in p.shape) >= 2 and named_so
     return [n for n,p in model.named_parameters() if is_matrix(n, p) and n not in tables | _spared(model)]
 
+# %% ../../nbs/models/04_regularization.ipynb #af2d344d
 def norm_parameters(
     model:nn.Module # Any network
 )->list: # Parameters
-    "Those of all normalization layers, of any library: they are trained also while the backbone is frozen."
+    "Those of all normalization layers, of any library."
     return [p for m in model.modules() if 'Norm' in type(m).__name__ for p in m.parameters(recurse=False)]
 
 # %% ../../nbs/models/04_regularization.ipynb #432fb96c
 def regularization(
     model:nn.Module # A backbone and a head, as `fashion_learner` puts them together
-)->dict: # `drop_path` (`None` without blocks that can be dropped), `dropout` in the backbone, `head_dropout` (a list), `decayed` and `spared` numbers of parameters, `batch_norms` and how many of them are frozen
-    "What holds `model` back, and which of its batch norms are not trained now."
+)->dict: # Rates, numbers of parameters and numbers of batch norms
+    """What holds `model` back, and which of its batch norms are not trained now.
+
+    The rates are `drop_path` (`None` without blocks that can be dropped), `dropout` in the backbone, and `head_dropout`
+    (a list). `decayed` and `spared` are numbers of parameters; `batch_norms` is how many there are, and
+    `batch_norms_frozen` how many of them are frozen.
+    """
     sizes, decayed = {n: p.numel() for n,p in model.named_parameters()}, set(decayed_parameters(model))
     norms = [m for m in model[0].modules() if 'BatchNorm' in type(m).__name__]
     frozen = [m for m in norms if not any(p.requires_grad for p in m.parameters(recurse=False))]
     return dict(drop_path=_largest(model[0], _PATHS), dropout=_largest(model[0], _FEATURES) or 0.,
                 head_dropout=[float(getattr(m, name)) for m,name in _dropped(model[1:], _FEATURES)],
-                decayed=sum(n for k,n in sizes.items() if k in decayed), spared=sum(n for k,n in sizes.items() if k not in decayed),
+                decayed=sum(n for k,n in sizes.items() if k in decayed),
+                spared=sum(n for k,n in sizes.items() if k not in decayed),
                 batch_norms=len(norms), batch_norms_frozen=len(frozen))

@@ -17,13 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 # %% ../../nbs/models/06_speed.ipynb #2ef20fa7
 def wait_for(
-    device # A `torch.device`, or its name
+    device:str|torch.device # A `torch.device`, or its name
 )->None:
     "Wait until `device` has done what it was given; a GPU works on behind Python's back."
     kind = torch.device(device).type
     if kind == 'cuda': torch.cuda.synchronize(device)
     elif kind == 'mps': torch.mps.synchronize()
 
+# %% ../../nbs/models/06_speed.ipynb #12000d82
 def _rate(f, n, device, repeats, warmup):
     "`n` images a second through `f`: the median of `repeats` calls after `warmup`, the least and the most"
     rates = []
@@ -35,15 +36,17 @@ def _rate(f, n, device, repeats, warmup):
         if i >= warmup: rates.append(n/(time.perf_counter() - start))
     return dict(median=statistics.median(rates), least=min(rates), most=max(rates))
 
+# %% ../../nbs/models/06_speed.ipynb #0a8c2cc0
 def measure_speed(
     model:torch.nn.Module, # Images `(n, 3, size, size)` to logits; it is copied, and not changed
     size:int, # Side of the images, in pixels
     bs:int=32, # Images in a batch
-    device='cpu', # Where to measure
+    device:str|torch.device='cpu', # Where to measure
     repeats:int=5, # Calls that count
     warmup:int=2 # Calls before that do not
-)->dict: # `forward` and `step`, each with `median`, `least` and `most` images per second; `bs`, `device`, `threads`, `repeats`
-    "The throughput of `model` on random images: of a forward pass, and of a training step with SGD."
+)->dict: # `forward` and `step`, each a dict; and `bs`, `device`, `threads`, `repeats`
+    """The throughput of `model` on random images: of a forward pass, and of a training step with SGD.
+    Each in images per second: the `median` of the calls, the `least` and the `most`."""
     model, x = copy.deepcopy(model).to(device), torch.randn(bs, 3, size, size, device=device)
     for p in model.parameters(): p.requires_grad_(True)
     opt = torch.optim.SGD(model.parameters(), lr=0.)
@@ -53,18 +56,24 @@ def measure_speed(
         model.train()(x).square().mean().backward()
         opt.step()
         opt.zero_grad()
-    return dict(forward=_rate(forward, bs, device, repeats, warmup), step=_rate(step, bs, device, repeats, warmup), bs=bs, device=str(device), threads=torch.get_num_threads(), repeats=repeats)
+    def rate(f): return _rate(f, bs, device, repeats, warmup)
+    return dict(forward=rate(forward), step=rate(step),
+                bs=bs, device=str(device), threads=torch.get_num_threads(), repeats=repeats)
 
 # %% ../../nbs/models/06_speed.ipynb #9b5c97ef
 def multiply_adds(
     model:torch.nn.Module, # Images to anything
     size:int # Side of the images, in pixels
 )->int: # For one image
-    "Multiplications with additions in a forward pass: half of what torch's counter counts as floating point operations of convolutions and matrix products."
-    p, was, needed = next(model.parameters()), model.training, [o for o in model.parameters() if o.requires_grad]
-    for o in needed: o.requires_grad_(False) # torch's counter stumbles over parameters that want a gradient and get none
+    """Multiplications with additions in a forward pass.
+    They are half of what torch's counter counts as floating point operations of convolutions and matrix products."""
+    p, was = next(model.parameters()), model.training
+    needed = [o for o in model.parameters() if o.requires_grad]
+    x = torch.zeros(1, 3, size, size, device=p.device, dtype=p.dtype)
+    # torch's counter stumbles over parameters that want a gradient and get none
+    for o in needed: o.requires_grad_(False)
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad(): model.eval()(torch.zeros(1, 3, size, size, device=p.device, dtype=p.dtype))
+        with FlopCounterMode(display=False) as counter, torch.no_grad(): model.eval()(x)
     finally:
         model.train(was)
         for o in needed: o.requires_grad_(True)

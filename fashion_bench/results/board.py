@@ -19,13 +19,12 @@ from ..base.errors import InputError
 from ..base.files import whole_file
 from ..base.specs import BUSY
 from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
-from .records import correct_answers, as_frame, distinct_runs, entry_columns, metric_names, name_entries, one_data
+from .records import (correct_answers, as_frame, distinct_runs, entry_columns, metric_names,
+                                           name_entries, one_data)
 
 # %% ../../nbs/results/03_board.ipynb #875b44f3
-WAITED = .1 # share of an epoch from which on a row says that it waited for data
-UNEVEN = .3 # (most - least)/mean of a model's minutes from which on they are said to differ
-
-_TIMES = ['minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'busy_share', 'images_per_second', 'seconds', 'kilojoules', 'gpu_others']
+_TIMES = ['minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'busy_share', 'images_per_second',
+          'seconds', 'kilojoules', 'gpu_others']
 
 def _is_busy(runs): return (runs.busy_share > BUSY) | (runs.gpu_others > 0)
 
@@ -35,163 +34,249 @@ def _minutes(done):
     used = quiet if len(quiet) else done
     return dict(used[_TIMES].mean(), busy=len(quiet) == 0, timed=len(used))
 
-def _minutes_note(done, cost):
-    "What to know of an entry's minutes, in a list"
-    if cost['minutes_per_epoch'] != cost['minutes_per_epoch']: return []
-    wait, out = cost['wait_share'], []
-    if wait > WAITED: out.append(f'waited for data {wait:.0%} of the time, so its minutes are not those of the model')
-    if cost['busy'] and cost['gpu_others'] > 0: out.append('other processes were on the GPU: its minutes may not be those of the model')
-    elif cost['busy']: out.append(f"the machine was busy with other things for {cost['busy_share']:.0%} of it: its minutes are not those of the model")
-    if cost['timed'] < len(done): out.append(f"minutes of {cost['timed']} of {len(done)} seeds: the machine was busy with other things for the rest")
-    m = (done if cost['busy'] else done[~_is_busy(done)]).minutes_per_epoch
-    if m.max() - m.min() > UNEVEN*m.mean(): out.append(f'minutes differ between seeds, from {_clock(m.min())} to {_clock(m.max())} an epoch')
-    return out
-
+# %% ../../nbs/results/03_board.ipynb #e1ffda89
 def _clock(minutes):
     "Minutes as `m:ss`"
     s = round(minutes*60)
     return f'{s//60}:{s%60:02d}'
 
+# %% ../../nbs/results/03_board.ipynb #2b1621b0
+def _busy_note(cost, seeds):
+    "What else the machine did, in a list"
+    if cost['busy'] and cost['gpu_others'] > 0:
+        return ['other processes were on the GPU: its minutes may not be those of the model']
+    if cost['busy']:
+        return [f"the machine was busy with other things for {cost['busy_share']:.0%} of it: "
+                "its minutes are not those of the model"]
+    if cost['timed'] == seeds: return []
+    return [f"minutes of {cost['timed']} of {seeds} seeds: the machine was busy with other things for the rest"]
+
+# %% ../../nbs/results/03_board.ipynb #ac63cfe9
+WAITED = .1 # share of an epoch from which on a row says that it waited for data
+UNEVEN = .3 # (most - least)/mean of a model's minutes from which on they are said to differ
+
+def _minutes_note(done, cost):
+    "What to know of an entry's minutes, in a list"
+    if cost['minutes_per_epoch'] != cost['minutes_per_epoch']: return []
+    wait, out = cost['wait_share'], []
+    if wait > WAITED: out.append(f'waited for data {wait:.0%} of the time, so its minutes are not those of the model')
+    out += _busy_note(cost, len(done))
+    m = (done if cost['busy'] else done[~_is_busy(done)]).minutes_per_epoch
+    if m.max() - m.min() > UNEVEN*m.mean():
+        out.append(f'minutes differ between seeds, from {_clock(m.min())} to {_clock(m.max())} an epoch')
+    return out
+
 # %% ../../nbs/results/03_board.ipynb #a5af1038
+def _run_notes(done, failed, cost):
+    "What to know of the runs of one entry, in a list"
+    out = [*dict.fromkeys(done.note[done.note != '']), *(_minutes_note(done, cost) if len(done) else [])]
+    if not len(failed): return out
+    why = failed.note.iloc[0]
+    return out + [f'{len(failed)} of {len(done) + len(failed)} runs: {why}' if len(done) else why]
+
+# %% ../../nbs/results/03_board.ipynb #4b18b8cb
 def _summary(rows):
     "The runs of one entry as one row: means over seeds"
     done, failed = rows[rows.status == 'finished'], rows[rows.status != 'finished']
     first = (done if len(done) else rows).iloc[0]
-    figures = [f'{s}_{m}' for s in ('valid', 'test') for m in metric_names() if f'{s}_{m}' in rows] + ['parameters', 'multiply_adds', 'suggested_lr', 'memory_gb']
-    cost = _minutes(done) if len(done) else dict.fromkeys(_TIMES, np.nan) | dict(busy=False, timed=0)
-    notes = [*dict.fromkeys(done.note[done.note != '']), *(_minutes_note(done, cost) if len(done) else [])]
-    if len(failed): notes.append(f'{len(failed)} of {len(rows)} runs: {failed.note.iloc[0]}' if len(done) else failed.note.iloc[0])
+    figures = [f'{s}_{m}' for s in ('valid', 'test') for m in metric_names() if f'{s}_{m}' in rows]
+    figures += ['parameters', 'multiply_adds', 'suggested_lr', 'memory_gb']
     means = done[figures].mean() if len(done) else dict.fromkeys(figures, np.nan)
+    cost = _minutes(done) if len(done) else dict.fromkeys(_TIMES, np.nan) | dict(busy=False, timed=0)
+    note = '; '.join(_run_notes(done, failed, cost))
     kept = ['entry', 'model', *entry_columns(rows), 'device', 'identity']
-    return dict(first[kept], seeds=done.seed.nunique(), note='; '.join(notes), finished=len(done) > 0, **means, **cost)
+    return dict(first[kept], seeds=done.seed.nunique(), note=note, finished=len(done) > 0, **means, **cost)
 
 # %% ../../nbs/results/03_board.ipynb #d43992dd
 def _places(df, found):
     "A place for each row of `df`, which are in order: a range, `?` where nothing is known, `-` for what failed"
     n = int(df.finished.sum())
     if n == 1: return ['1' if f else '-' for f in df.finished]
-    known = {} if found.multilabel or not found else rank_models(found, clusters=found.clusters, unknown=n - len(found)).set_index('model')['rank'].to_dict()
+    known = {}
+    if found and not found.multilabel:
+        ranked = rank_models(found, clusters=found.clusters, unknown=n - len(found))
+        known = ranked.set_index('model')['rank'].to_dict()
     return [known.get(e, '?') if f else '-' for e,f in zip(df.entry, df.finished)]
 
-def _intervals(df, found):
-    "Of each row the ends of its interval, and what they rest on"
+# %% ../../nbs/results/03_board.ipynb #798ed478
+def _intervals(found):
+    "Of each entry the ends of its interval, and what they rest on"
     if found.multilabel: return {}
     others = {e: [v for k,v in found.items() if k != e] for e in found}
     return {e: accuracy_interval(v, clusters=found.clusters, others=others[e]) for e,v in found.items()}
 
-def _spread(seeds, known):
-    "Where it is known from how much seeds vary"
-    return 'own' if seeds > 1 else 'of others' if known else 'assumed'
+# %% ../../nbs/results/03_board.ipynb #2178598d
+def _spreads(df, chosen, reported):
+    "Where it is known from how much seeds vary, for each row of `df`; blank where nothing was tested"
+    known = bool(chosen) and seed_spread(chosen.values(), chosen.clusters).known
+    of_one = 'of others' if known else 'assumed'
+    tested = set() if chosen.multilabel or reported.multilabel else set(chosen) | set(reported)
+    return [('own' if s > 1 else of_one) if e in tested else '' for s,e in zip(df.seeds, df.entry)]
 
-def _order(df, by): return df.sort_values(['finished', by, 'model'], ascending=[False, False, True], na_position='last', ignore_index=True)
+# %% ../../nbs/results/03_board.ipynb #f81dfd6c
+def _likely(chosen, finished):
+    "`chances` by entry, if the answers of all that are `finished` are known and there is something to choose"
+    if chosen.multilabel or len(chosen) != finished or finished < 2: return pd.DataFrame()
+    return chances(chosen, chosen.clusters).set_index('model')
 
-def summarize(
-    where='runs' # As `records.as_frame` takes it
-)->pd.DataFrame: # A row per entry: `rank`, `entry`, what it is, `seeds`, every figure's mean, `accuracy` with `low` and `high`, `split`, `seed_spread` (`own`, `of others` or `assumed`), `images` and `products` that intervals are over, `chance_best`, `chance_near`, `busy`, `note`
-    "Everything that is known of each model, the seeds of it put together; best first, failed ones last. Raises `InputError` for runs on several sets of data, and for none."
-    runs = name_entries(distinct_runs(one_data(where)))
-    if not len(runs): raise InputError('there are no runs to put together')
-    df = pd.DataFrame([_summary(rows) for _,rows in runs.groupby('entry', sort=False)])
-    done, rank_by = df[df.finished], 'map' if df.valid_map.notna().any() else 'accuracy'
+# %% ../../nbs/results/03_board.ipynb #86eeb08e
+def _notes(df, runs, why):
+    "The note of each row of `df`, and `why` its answers are not known, unless its runs never had a folder"
+    had_one = {e for e,rows in runs.groupby('entry') if any(rows.path)}
+    more = [why.get(e, '') if e in had_one else '' for e in df.entry]
+    return ['; '.join(o for o in both if o) for both in zip(df.note, more)]
+
+# %% ../../nbs/results/03_board.ipynb #7be1cf14
+def _in_order(df):
+    "`df`, best first, with the figures of the split that models are reported on; and that split"
+    done = df[df.finished]
+    rank_by = 'map' if df.valid_map.notna().any() else 'accuracy'
     split = 'test' if len(done) and done.test_accuracy.notna().all() else 'valid'
     shown = {o: df[f'{split}_{o}'] for o in metric_names() if f'{split}_{o}' in df}
-    df = _order(df.assign(split=np.where(df.finished, split, ''), rank_by=rank_by, **shown), f'valid_{rank_by}')
+    df = df.assign(split=np.where(df.finished, split, ''), rank_by=rank_by, **shown)
+    by = ['finished', f'valid_{rank_by}', 'model']
+    return df.sort_values(by, ascending=[False, False, True], na_position='last', ignore_index=True), split
+
+# %% ../../nbs/results/03_board.ipynb #8cc50189
+def summarize(
+    where:str|Path|list|pd.DataFrame='runs' # As `records.as_frame` takes it
+)->pd.DataFrame: # A row per entry, best first, failed ones last
+    "All that is known of each model, its seeds put together. Raises `InputError` for none, or several sets of data."
+    runs = name_entries(distinct_runs(one_data(where)))
+    if not len(runs): raise InputError('there are no runs to put together')
+    df, split = _in_order(pd.DataFrame([_summary(rows) for _,rows in runs.groupby('entry', sort=False)]))
     chosen, reported = (correct_answers(runs, o) for o in ('valid', split))
-    ends = _intervals(df, reported)
     df['rank'] = _places(df, chosen)
+    ends = _intervals(reported)
     for k in ('low', 'high', 'images', 'products'): df[k] = [ends.get(e, {}).get(k, np.nan) for e in df.entry]
-    known = bool(chosen) and seed_spread(chosen.values(), chosen.clusters).known
-    tested = set() if chosen.multilabel or reported.multilabel else set(chosen) | set(reported)
-    df['seed_spread'] = [_spread(s, known) if e in tested else '' for s,e in zip(df.seeds, df.entry)]
-    likely = chances(chosen, chosen.clusters).set_index('model') if len(chosen) == len(done) > 1 and not chosen.multilabel else pd.DataFrame()
+    df['seed_spread'] = _spreads(df, chosen, reported)
+    likely = _likely(chosen, df.finished.sum())
     for k in ('chance_best', 'chance_near'): df[k] = df.entry.map(likely[k]) if k in likely else np.nan
-    why = chosen.unknown | reported.unknown
-    df['note'] = ['; '.join(o for o in (n, why.get(e, '') if any(r.path) else '') if o) for e,n,r in zip(df.entry, df.note, (runs[runs.entry == e] for e in df.entry))]
+    df['note'] = _notes(df, runs, chosen.unknown | reported.unknown)
     return df
 
 # %% ../../nbs/results/03_board.ipynb #7431ce18
 _VARYING = ('size', 'groups', 'head', 'recipe', 'precision', 'compile', 'machine')
+_RESULTS = {'rank', 'loaded', 'entry', 'seeds', 'seed_spread', 'split', 'rank_by', 'low', 'high', 'images', 'products',
+            'chance_best', 'chance_near', 'finished', 'busy', 'timed'}
+_ANYWAY = {'library', 'weights', 'data', 'fingerprint'}
 
+def _varying(df):
+    "Columns in which entries differ, besides those that every board has"
+    rest = [o for o in entry_columns(df) if o not in {*_ANYWAY, *_VARYING, *_RESULTS}]
+    return [o for o in (*_VARYING, *rest) if df[o].nunique(dropna=False) > 1]
+
+# %% ../../nbs/results/03_board.ipynb #09ea09d2
 def leaderboard(
-    where='runs' # As `records.as_frame` takes it
-)->pd.DataFrame: # `rank`, `model`, `library`, `weights`, what differs between entries, `seeds`, `seed_spread`, `accuracy`, `low`, `high`, `split`, `minutes_per_epoch`, `compute_minutes_per_epoch`, `busy`, `note`, `entry` (the model's name with what tells it from others)
-    "Models by validation accuracy, or by mean average precision where images have several labels: what of `summarize` a table has room for."
+    where:str|Path|list|pd.DataFrame='runs' # As `records.as_frame` takes it
+)->pd.DataFrame: # A row per entry: what of `summarize` a table has room for
+    "Models by validation accuracy, or by mean average precision where images have several labels."
     df = summarize(where)
     rank_by = df.rank_by[0]
-    rest = [o for o in entry_columns(df) if o not in ('library', 'weights', 'data', 'fingerprint', *_VARYING) and o not in _RESULTS]
-    varying = [o for o in (*_VARYING, *rest) if df[o].nunique(dropna=False) > 1]
     figures = ['map', 'macro_f1', 'accuracy'] if rank_by == 'map' else ['accuracy']
     products = ['products'] if (df.products < df.images).any() else []
     chosen_by = [f'valid_{rank_by}'] if 'test' in set(df.split) else []
-    return df[['rank', 'model', 'library', 'weights', *varying, 'seeds', 'seed_spread', *figures, 'low', 'high', *products, 'split', *chosen_by,
+    return df[['rank', 'model', 'library', 'weights', *_varying(df), 'seeds', 'seed_spread',
+               *figures, 'low', 'high', *products, 'split', *chosen_by,
                'minutes_per_epoch', 'compute_minutes_per_epoch', 'busy', 'note', 'entry']]
 
-_RESULTS = {'rank', 'loaded', 'entry', 'seeds', 'seed_spread', 'split', 'rank_by', 'low', 'high', 'images', 'products', 'chance_best', 'chance_near', 'finished', 'busy', 'timed'}
-
 # %% ../../nbs/results/03_board.ipynb #55dc637d
-def board_text(
-    board # As `leaderboard` gives it
-)->str: # Several lines
-    "The leaderboard for a terminal: aligned columns, then what they are, and a line per failure."
-    df = board.drop(columns=['note', 'busy', 'seed_spread', 'entry']).copy()
-    df['seeds'] = [f'{n} (assumed)' if s == 'assumed' else n for n,s in zip(board.seeds, board.seed_spread)]
-    if df.low.notna().any(): df.insert(df.columns.get_loc('low'), '95%', [f'{a:.3f}-{b:.3f}' if a == a else '-' for a,b in zip(df.low, df.high)])
-    for o in ('accuracy', 'map', 'macro_f1', 'valid_accuracy', 'valid_map'):
-        if o in df: df[o] = [f'{v:.3f}' if v == v else '-' for v in df[o]]
-    if 'products' in df: df['products'] = [f'{v:.0f}' if v == v else '-' for v in df.products]
-    marks = ['*' if o else '' for o in board.busy]
-    df['minutes_per_epoch'] = [f'{_clock(v)}{m}' if v == v else '-' if n.startswith('interrupted') else 'failed' for v,m,n in zip(df.minutes_per_epoch, marks, board.note)]
-    df['computing'] = [f'{_clock(v)}{m}' if v == v else '-' for v,m in zip(df.pop('compute_minutes_per_epoch'), marks)]
-    notes = [f'{e}: {n}' for e,n in zip(board.entry, board.note) if n]
-    return '\n'.join([df.drop(columns=['low', 'high']).to_string(index=False), '', _what_it_shows(board), *_how_sure(board), *notes])
-
 def _what_it_shows(board):
     "Which figures on which split, and what shared places mean"
     if (board['rank'] == '-').all(): return 'Nothing is finished.'
     what = 'Mean average precision, macro F1 and thresholded accuracy are' if 'map' in board else 'Accuracy is'
     tested = {'valid_accuracy', 'valid_map'} & set(board)
-    out = [f'{what} on the test split; models are ranked on the validation split.' if tested else f'{what} on the validation split.']
+    if tested: out = [f'{what} on the test split; models are ranked on the validation split.']
+    else: out = [f'{what} on the validation split.']
     if board['rank'].str.contains(r'\d-').any(): out.append('Models that share places cannot be told apart.')
     if (board['rank'] == '?').any(): out.append('?: there is nothing to test its place by.')
     return ' '.join(out)
+
+# %% ../../nbs/results/03_board.ipynb #f5c40661
+FEW_PRODUCTS = 30 # below which the spread between products is hardly known
 
 def _how_sure(board):
     "What intervals and places rest on, a line each"
     out = []
     if (board.seed_spread == 'assumed').any():
-        out.append(f'Seeds assumed: nothing shows how seeds vary here, so a standard deviation of {100*SEED_SD:g} point is taken for it; --seeds 3 measures it.')
+        out.append('Seeds assumed: nothing shows how seeds vary here, so a standard deviation of '
+                   f'{100*SEED_SD:g} point is taken for it; --seeds 3 measures it.')
     if 'products' in board and (n := board.products.min()) == n:
-        out.append(f'Intervals over {n:.0f} products' + ('.' if n >= FEW_PRODUCTS else f': under {FEW_PRODUCTS} they mean little.'))
-    if board.busy.any(): out.append('*: the machine was busy with other things; these are not the minutes of the model.')
+        doubt = '' if n >= FEW_PRODUCTS else f': under {FEW_PRODUCTS} they mean little'
+        out.append(f'Intervals over {n:.0f} products{doubt}.')
+    if board.busy.any():
+        out.append('*: the machine was busy with other things; these are not the minutes of the model.')
     return out
 
-FEW_PRODUCTS = 30 # below which the spread between products is hardly known
+# %% ../../nbs/results/03_board.ipynb #9328c4fa
+def _clocks(minutes, busy, blank):
+    "Minutes as text, marked where the machine was busy; of `blank` where there are none"
+    return [f"{_clock(m)}{'*' if b else ''}" if m == m else o for m,b,o in zip(minutes, busy, blank)]
+
+# %% ../../nbs/results/03_board.ipynb #fde18c82
+def _rounded(values, digits): return [f'{v:.{digits}f}' if v == v else '-' for v in values]
+
+def _texts(board):
+    "`board` with text in place of numbers"
+    df = board.drop(columns=['note', 'busy', 'seed_spread', 'entry']).copy()
+    df['seeds'] = [f'{n} (assumed)' if s == 'assumed' else n for n,s in zip(board.seeds, board.seed_spread)]
+    if df.low.notna().any():
+        between = [f'{a:.3f}-{b:.3f}' if a == a else '-' for a,b in zip(df.low, df.high)]
+        df.insert(df.columns.get_loc('low'), '95%', between)
+    for o in ('accuracy', 'map', 'macro_f1', 'valid_accuracy', 'valid_map'):
+        if o in df: df[o] = _rounded(df[o], 3)
+    if 'products' in df: df['products'] = _rounded(df.products, 0)
+    ended = ['-' if o.startswith('interrupted') else 'failed' for o in board.note]
+    df['minutes_per_epoch'] = _clocks(df.minutes_per_epoch, board.busy, ended)
+    df['computing'] = _clocks(df.pop('compute_minutes_per_epoch'), board.busy, ['-']*len(df))
+    return df.drop(columns=['low', 'high'])
+
+# %% ../../nbs/results/03_board.ipynb #d6a1e117
+def board_text(
+    board:pd.DataFrame # As `leaderboard` gives it
+)->str: # Several lines
+    "The leaderboard for a terminal: aligned columns, then what they are, and a line per failure."
+    table = _texts(board).to_string(index=False)
+    notes = [f'{e}: {n}' for e,n in zip(board.entry, board.note) if n]
+    return '\n'.join([table, '', _what_it_shows(board), *_how_sure(board), *notes])
 
 # %% ../../nbs/results/03_board.ipynb #3fd3452e
 def _cells(board):
     "Rows of text, as a page or a paper shows them"
-    def text(v): return '' if v is None or v != v else f'{v:.3f}' if isinstance(v, float) else str(v)
+    def text(v):
+        if v is None or v != v: return ''
+        return f'{v:.3f}' if isinstance(v, float) else str(v)
     return [[text(v) for v in o] for o in board.itertuples(index=False)]
 
+# %% ../../nbs/results/03_board.ipynb #17ad2006
 def _write_md(board, file):
     rows = [[o.replace('|', r'\|') for o in r] for r in _cells(board)]
-    file.write_text(''.join(f"| {' | '.join(o)} |\n" for o in [list(board), ['---']*board.shape[1], *rows]), encoding='utf-8')
+    lines = [f"| {' | '.join(o)} |\n" for o in [list(board), ['---']*board.shape[1], *rows]]
+    file.write_text(''.join(lines), encoding='utf-8')
 
+# %% ../../nbs/results/03_board.ipynb #4953ce06
 def _write_tex(board, file):
-    def line(row): return ' & '.join(''.join(f'\\{c}' if c in '&%$#_{}' else c for c in o) for o in row) + r' \\'
+    def escaped(text): return ''.join(f'\\{c}' if c in '&%$#_{}' else c for c in text)
+    def line(row): return ' & '.join(map(escaped, row)) + r' \\'
     body = [line(board) + r' \hline', *map(line, _cells(board))]
     lines = [rf"\begin{{tabular}}{{{'l'*board.shape[1]}}}", *body, r'\end{tabular}', '']
     file.write_text('\n'.join(lines), encoding='utf-8')
 
+# %% ../../nbs/results/03_board.ipynb #4787122b
 def _write_parquet(board, file):
     try: board.to_parquet(file, index=False)
-    except ImportError as e: raise InputError("writing Parquet needs pyarrow (pip install pyarrow); .csv needs nothing") from e
+    except ImportError as e:
+        raise InputError("writing Parquet needs pyarrow (pip install pyarrow); .csv needs nothing") from e
 
-_WRITERS = {'.csv': lambda board, file: board.to_csv(file, index=False), '.parquet': _write_parquet, '.md': _write_md, '.tex': _write_tex}
+# %% ../../nbs/results/03_board.ipynb #c74f25c4
+def _write_csv(board, file): board.to_csv(file, index=False)
 
+_WRITERS = {'.csv': _write_csv, '.parquet': _write_parquet, '.md': _write_md, '.tex': _write_tex}
+
+# %% ../../nbs/results/03_board.ipynb #5fea0273
 def write_board(
     board:pd.DataFrame, # As `leaderboard` gives it, or any frame
-    file # `.csv`, `.parquet`, `.md` or `.tex`
+    file:str|Path # `.csv`, `.parquet`, `.md` or `.tex`
 )->None:
     "Write a table for a spreadsheet, a program, a page or a paper; raises `InputError` for another kind of file."
     path = Path(file)
@@ -200,33 +285,38 @@ def write_board(
 
 # %% ../../nbs/results/03_board.ipynb #7dd5e137
 def in_words(
-    names # A list of text
+    names:list # Of text
 )->str: # `a, b and c`
     "Names in a sentence."
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
+# %% ../../nbs/results/03_board.ipynb #3ea5ade2
 def percent(
-    v # Between 0 and 1
+    v:float # Between 0 and 1
 )->str: # `84.7 %`
     "A share in percent."
     return f'{100*v:.1f} %'
 
+# %% ../../nbs/results/03_board.ipynb #61175714
 def standing(
-    names, # Of entries, the best first
-    ranks # Their places, as `summarize` gives them
+    names:list, # Of entries, the best first
+    ranks:list # Their places, as `summarize` gives them
 )->tuple: # Those that share the first's place, and those of which nobody knows whether they do
     "Who stands beside the first?"
     others = list(zip(names, map(str, ranks)))[1:]
-    return [n for n,r in others if r.split('-')[0] == '1'], [n for n,r in others if r == '?']
+    beside = [n for n,r in others if r.split('-')[0] == '1']
+    return beside, [n for n,r in others if r == '?']
 
+# %% ../../nbs/results/03_board.ipynb #120285cd
 def one_model(
-    df # As `summarize` gives it
+    df:pd.DataFrame # As `summarize` gives it
 )->bool:
     "Is it one model, trained in several ways?"
     return len(df[['library', 'model']].drop_duplicates()) == 1
 
+# %% ../../nbs/results/03_board.ipynb #a63f14ce
 def score_text(
-    row # Of `summarize`
+    row:pd.Series # Of `summarize`
 )->str: # `84.7 % (95 % interval 81.3 % to 88.1 %) on the test split`
     "Accuracy, or mean average precision where images have several labels."
     value = row['map'] if row.get('rank_by') == 'map' else row.accuracy
@@ -234,30 +324,59 @@ def score_text(
     return f'{percent(value)}{between} on the {row.split} split'
 
 # %% ../../nbs/results/03_board.ipynb #e429c591
+def _data_caveats(df):
+    "What is to be known of the photos, in sentences"
+    out, of_data = [], df.groupby('data')
+    for d,n in of_data.shared_products.max().items():
+        if n: out.append(f"{n:,.0f} products of {d} have photos in several splits: "
+                         "recognising them earns a part of the score.")
+    for d,n in of_data.left_out.max().items():
+        if n: out.append(f"{n:,.0f} photos of {d} could not be read, or are not there, and were left out; "
+                         "run.json names them.")
+    return out
+
+# %% ../../nbs/results/03_board.ipynb #e6e3bb42
+def _untested(done):
+    "What it means that models are reported on the split they were chosen by, in a list"
+    if done.test_accuracy.notna().all(): return []
+    if done.test_accuracy.notna().any():
+        return ["Some runs have no test split: all are shown on the validation split, by which they were chosen."]
+    if done.identity.nunique() < 2: return ["There is no test split; --split random sets one aside."]
+    return ["There is no test split: the first is shown by the accuracy that it was chosen by, which flatters it, "
+            "the more the more models there are (by 2 to 3 points among 15 equal ones). --split random sets one aside."]
+
+# %% ../../nbs/results/03_board.ipynb #267c44f1
+def _ways(df, done):
+    "Whether runs were made in several ways, in sentences"
+    out, recipes, precisions, protocols = [], df.recipe.nunique(), done.precision.nunique(), df.protocol.nunique()
+    if recipes > 1:
+        out.append(f"The runs follow {recipes} recipes, which differ in how long and how models are trained.")
+    if precisions > 1: out.append(f"The runs are in {precisions} precisions: their minutes cannot be compared.")
+    if protocols > 1:
+        out.append(f"The runs are by {protocols} versions of what is done alike to every model "
+                   "(drop path, weight decay): train the older ones again to compare them.")
+    return out
+
+# %% ../../nbs/results/03_board.ipynb #79f3ca68
+def _environments(done):
+    "Whether runs were made by several versions of libraries, or by several machines, in sentences"
+    versions, machines = (sorted(set(done[o]) - {''}) for o in ('versions', 'machine'))
+    out = []
+    if len(versions) > 1:
+        out.append(f"The runs are by several versions ({'; '.join(versions)}), which may train a little differently.")
+    if len(machines) > 1:
+        out.append(f"The runs are from several machines ({'; '.join(machines)}): their minutes cannot be compared.")
+    return out
+
+# %% ../../nbs/results/03_board.ipynb #595fd5b4
 def caveats(
-    where='runs' # As `records.as_frame` takes it
+    where:str|Path|list|pd.DataFrame='runs' # As `records.as_frame` takes it
 )->list: # Sentences; empty if there is nothing to say
     "What a reader of the leaderboard should know of the runs."
     df = as_frame(where)
     df = df[df.status != 'damaged']
-    done, out = df[df.status == 'finished'], []
-    for d,n in df.groupby('data').shared_products.max().items():
-        if n: out.append(f"{n:,.0f} products of {d} have photos in several splits: recognising them earns a part of the score.")
-    for d,n in df.groupby('data').left_out.max().items():
-        if n: out.append(f"{n:,.0f} photos of {d} could not be read, or are not there, and were left out; run.json names them.")
-    if len(done) and done.test_accuracy.isna().any(): out.append(_untested(done))
-    if n := len(df) - len(distinct_runs(df)): out.append(f"{n} run{'s are' if n > 1 else ' is'} there twice, and counted once.")
-    if (n := df.recipe.nunique()) > 1: out.append(f"The runs follow {n} recipes, which differ in how long and how models are trained.")
-    if (n := done.precision.nunique()) > 1: out.append(f"The runs are in {n} precisions: their minutes cannot be compared.")
-    if (n := df.protocol.nunique()) > 1: out.append(f"The runs are by {n} versions of what is done alike to every model (drop path, weight decay): train the older ones again to compare them.")
-    if len(versions := sorted(set(done.versions) - {''})) > 1: out.append(f"The runs are by several versions ({'; '.join(versions)}), which may train a little differently.")
-    machines = sorted(set(done.machine) - {''})
-    if len(machines) > 1: out.append(f"The runs are from several machines ({'; '.join(machines)}): their minutes cannot be compared.")
-    return out
-
-def _untested(done):
-    "What it means that models are reported on the split they were chosen by"
-    if done.test_accuracy.notna().any(): return "Some runs have no test split: all are shown on the validation split, by which they were chosen."
-    if done.identity.nunique() < 2: return "There is no test split; --split random sets one aside."
-    return ("There is no test split: the first is shown by the accuracy that it was chosen by, which flatters it, "
-            "the more the more models there are (by 2 to 3 points among 15 equal ones). --split random sets one aside.")
+    done = df[df.status == 'finished']
+    out = [*_data_caveats(df), *_untested(done)]
+    again = len(df) - len(distinct_runs(df))
+    if again: out.append(f"{again} run{'s are' if again > 1 else ' is'} there twice, and counted once.")
+    return out + _ways(df, done) + _environments(done)

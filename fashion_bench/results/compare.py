@@ -10,6 +10,8 @@ Docs: https://fashion-bench.github.io/fashion_bench/results/compare.html.md"""
 __all__ = ['compare_reference', 'compare_runs', 'p_text']
 
 # %% ../../nbs/results/05_compare.ipynb #2cc2261f
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau, spearmanr
@@ -23,34 +25,51 @@ from .reference import reference_2021
 # %% ../../nbs/results/05_compare.ipynb #1f5faf20
 def _causes(r):
     "Known reasons for which the row of one's own and that of 2021 may differ"
-    scratch, timm = r.library == 'fastai' and r.model != 'xresnet50', r.library == 'timm'
-    return '; '.join(['trained from random weights in 2021']*(scratch and not str(r.weights).startswith('scratch'))
-                     + ['late layers learned at a hundredth of the rate in 2021']*(timm and r.groups != 'fastai')
-                     + ['minutes of 2021 are those of the disk']*(r.minutes_per_epoch == r.minutes_per_epoch and r.minutes_share < .8)
-                     + ['own minutes are those of a busy machine']*bool(r.busy))
+    had_none = r.library == 'fastai' and r.model != 'xresnet50' # of weights, in 2021
+    out = []
+    if had_none and not str(r.weights).startswith('scratch'): out.append('trained from random weights in 2021')
+    if r.library == 'timm' and r.groups != 'fastai':
+        out.append('late layers learned at a hundredth of the rate in 2021')
+    if r.minutes_per_epoch == r.minutes_per_epoch and r.minutes_share < .8:
+        out.append('minutes of 2021 are those of the disk')
+    if r.busy: out.append('own minutes are those of a busy machine')
+    return '; '.join(out)
 
+# %% ../../nbs/results/05_compare.ipynb #792f9b51
 def _place(accuracy): return accuracy.rank(ascending=False, method='first').astype(int)
 
 def _within(rank, own, seen, place):
-    "Is `place` among those of `rank`, such as `2-4`, counted among the entries `seen`? Blank where the rank is not known"
+    "Is `place` among those of `rank`, such as `2-4`, counted among the entries `seen`? Blank where the rank is unknown"
     if rank == '?': return None
     low, _, high = str(rank).partition('-')
     among = [o in seen for o in own.entry]
-    return sum(among[:int(low)-1]) + 1 <= place <= max(sum(among[:int(high or low)]), 1)
+    first, last = sum(among[:int(low)-1]) + 1, sum(among[:int(high or low)])
+    return first <= place <= max(last, 1)
 
-def compare_reference(
-    where='runs' # As `records.as_frame` takes it
-)->pd.DataFrame: # A row per model that both have: `model`, `accuracy` (valid), `accuracy_2021`, `place`, `place_2021`, `moved`, `within_noise`, `minutes_share`, `cause`; `attrs` hold `kendall`, `spearman` and `models`
-    "One's own ranking beside that of 2021, both on validation images, among the models that both have. Raises `InputError` if there are fewer than two."
-    own, ref = summarize(where).dropna(subset=['valid_accuracy']).drop_duplicates(['model', 'library']), reference_2021().dropna(subset=['accuracy'])
+# %% ../../nbs/results/05_compare.ipynb #6bcb9568
+def _beside_2021(own):
+    "The models of `own` that the post has, too, with the places that each has among them on both sides"
+    ref = reference_2021().dropna(subset=['accuracy'])
     df = own.assign(accuracy=own.valid_accuracy).merge(ref, on=['model', 'library'], suffixes=('', '_2021'))
-    if len(df) < 2: raise InputError(f"a comparison takes at least 2 models of the 2021 table, and these runs have {len(df)}; `--models post2021` runs them all")
-    df = df.assign(place=_place(df.accuracy), place_2021=_place(df.accuracy_2021))
+    if len(df) < 2:
+        raise InputError(f"a comparison takes at least 2 models of the 2021 table, and these runs have {len(df)}; "
+                         "`--models post2021` runs them all")
+    return df.assign(place=_place(df.accuracy), place_2021=_place(df.accuracy_2021))
+
+# %% ../../nbs/results/05_compare.ipynb #02b047a8
+def compare_reference(
+    where:str|Path|list|pd.DataFrame='runs' # As `records.as_frame` takes it
+)->pd.DataFrame: # A row per model that both have, by one's own places; `cause` is why they may differ
+    "One's own ranking beside that of 2021, both on validation images. Raises `InputError` for fewer than two models."
+    own = summarize(where).dropna(subset=['valid_accuracy']).drop_duplicates(['model', 'library'])
+    df = _beside_2021(own)
     df['moved'] = df.place_2021 - df.place
     df['within_noise'] = [_within(r, own, set(df.entry), p) for r,p in zip(df['rank'], df.place_2021)]
-    df['minutes_share'] = (df.compute_minutes_per_epoch/df.compute_minutes_per_epoch.max())/(df.minutes_per_epoch_2021/df.minutes_per_epoch_2021.max())
+    share, share_2021 = (v/v.max() for v in (df.compute_minutes_per_epoch, df.minutes_per_epoch_2021))
+    df['minutes_share'] = share/share_2021
     df['cause'] = [_causes(r) for r in df.itertuples()]
-    out = df[['model', 'accuracy', 'accuracy_2021', 'place', 'place_2021', 'moved', 'within_noise', 'minutes_share', 'cause']].sort_values('place', ignore_index=True)
+    out = df[['model', 'accuracy', 'accuracy_2021', 'place', 'place_2021', 'moved',
+              'within_noise', 'minutes_share', 'cause']].sort_values('place', ignore_index=True)
     kendall, spearman = (float(f(df.accuracy, df.accuracy_2021).statistic) for f in (kendalltau, spearmanr))
     out.attrs.update(kendall=kendall, spearman=spearman, models=len(df))
     return out
@@ -65,42 +84,62 @@ def _partner(a, side, how):
     if len(same) > 1: same = same[same.machine == a.machine]
     return next(same.itertuples(), None) if len(same) == 1 else None
 
+# %% ../../nbs/results/05_compare.ipynb #c5da6c8f
 def _tested(a, b, before, after):
     "The test of `b` against `a`, blank where they were not asked the same"
+    keys = ('difference', 'low', 'high', 'p')
     same = a.fingerprint == b.fingerprint and before.asked == after.asked
-    if not same or a.entry not in before or b.entry not in after: return dict.fromkeys(('difference', 'low', 'high', 'p'), np.nan)
+    if not same or a.entry not in before or b.entry not in after: return dict.fromkeys(keys, np.nan)
     others = [v for side,e in ((before, a.entry), (after, b.entry)) for k,v in side.items() if k != e]
     clusters = after.clusters if after.clusters is not None else before.clusters
     found = compare_models(after[b.entry], before[a.entry], others=others, clusters=clusters)
-    return {k: found[k] for k in ('difference', 'low', 'high', 'p')}
+    return {k: found[k] for k in keys}
 
+# %% ../../nbs/results/05_compare.ipynb #0183607f
+def _changed(a, b, how):
+    "In what the entries `a` and `b` differ, and if the minutes of one are not the model's"
+    differ = [k for k in (*how, 'machine', 'fingerprint') if getattr(a, k, None) != getattr(b, k, None)]
+    out = [f'{k} {getattr(a, k, "?")} -> {getattr(b, k, "?")}' for k in differ]
+    if a.busy: out.append('minutes before are those of a busy machine')
+    if b.busy: out.append('minutes after are those of a busy machine')
+    return ', '.join(out)
+
+# %% ../../nbs/results/05_compare.ipynb #50dd8cff
+def _pairs(first, second, how):
+    "The entries of `first` that have a partner in `second`, each with its own"
+    found = [(a, _partner(a, second, how)) for a in first.itertuples()]
+    pairs = [(a, b) for a,b in found if b is not None]
+    if pairs: return pairs
+    both = sorted(set(first.model) & set(second.model))
+    if not both: raise InputError("no model is in both folders of runs")
+    are = 'is' if len(both) == 1 else 'are'
+    raise InputError(f"{in_words(both)} {are} in both in several ways, of which none is the same")
+
+# %% ../../nbs/results/05_compare.ipynb #e51a17fc
 def compare_runs(
-    before, # Runs, as `records.as_frame` takes them
-    after, # Runs of the same models
+    before:str|Path|list|pd.DataFrame, # Runs, as `records.as_frame` takes them
+    after:str|Path|list|pd.DataFrame, # Runs of the same models
     split:str='test' # Where accuracies are compared; `valid` if a test split is missing
-)->pd.DataFrame: # A row per model that both have: `model`, `before`, `after`, `difference`, `low`, `high`, `p` (Holm-corrected), `minutes` (after by before), `changed`, which also says if minutes are not the models'; what could not be tested is blank
+)->pd.DataFrame: # A row per model that both have
     "What a change did to each model. Raises `InputError` if no model is in both."
     frames = [as_frame(o) for o in (before, after)]
     first, second = (summarize(o).dropna(subset=['accuracy']) for o in frames)
     if any('test' not in set(o.split) for o in (first, second)): split = 'valid'
-    correct, how, rows = [correct_answers(o, split) for o in frames], _how(pd.concat(frames)), []
-    for a in first.itertuples():
-        if (b := _partner(a, second, how)) is None: continue
-        changed = [f'{k} {getattr(a, k, "?")} -> {getattr(b, k, "?")}' for k in (*how, 'machine', 'fingerprint') if getattr(a, k, None) != getattr(b, k, None)]
-        changed += [f'minutes {when} are those of a busy machine' for when,o in (('before', a), ('after', b)) if o.busy]
-        rows.append(dict(model=a.entry, before=getattr(a, f'{split}_accuracy'), after=getattr(b, f'{split}_accuracy'), **_tested(a, b, *correct),
-                         minutes=b.minutes_per_epoch/a.minutes_per_epoch, changed=', '.join(changed)))
-    both = sorted(set(first.model) & set(second.model))
-    if not rows and both: raise InputError(f"{in_words(both)} {'is' if len(both) == 1 else 'are'} in both in several ways, of which none is the same")
-    if not rows: raise InputError("no model is in both folders of runs")
+    correct, how = [correct_answers(o, split) for o in frames], _how(pd.concat(frames))
+    accuracy = f'{split}_accuracy'
+    rows = [dict(model=a.entry, before=getattr(a, accuracy), after=getattr(b, accuracy), **_tested(a, b, *correct),
+                 minutes=b.minutes_per_epoch/a.minutes_per_epoch, changed=_changed(a, b, how))
+            for a,b in _pairs(first, second, how)]
     df = pd.DataFrame(rows)
     known = df.p.notna()
     if known.any(): df.loc[known, 'p'] = multipletests(df.p[known], method='holm')[1]
     df.attrs['split'] = split
     return df
 
+# %% ../../nbs/results/05_compare.ipynb #49913116
 def p_text(
-    p # Between 0 and 1
+    p:float # Between 0 and 1
 )->str: # Such as `0.041`, or `<0.001`; empty for what was not tested
     "A p-value, which is never 0."
-    return '' if p != p else '<0.001' if p < .0005 else f'{p:.3f}'
+    if p != p: return ''
+    return '<0.001' if p < .0005 else f'{p:.3f}'

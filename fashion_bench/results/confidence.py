@@ -28,20 +28,29 @@ def _units(n, clusters):
     if len(codes) != n: raise InputError(f"{n} photos need as many products, and {len(codes)} were given")
     return codes, np.bincount(codes)
 
+# %% ../../nbs/results/01_confidence.ipynb #60a0f80b
+def _worth(terms):
+    "Degrees of freedom of a sum of `terms`, most of which may come from a few: as for a variance of normal numbers"
+    total = terms.sum()
+    uneven = (terms**2).sum() - total**2/len(terms)
+    return 2*total**2/uneven if uneven > 1e-12*total**2 else np.inf
+
+# %% ../../nbs/results/01_confidence.ipynb #20552b44
 def mean_covariance(
-    values, # Shape (rows, photos)
-    clusters=None # Product of each photo, where several may show the same
+    values:np.ndarray, # Shape (rows, photos)
+    clusters:np.ndarray=None # Product of each photo, where several may show the same
 )->tuple: # Covariances of the rows' means, of shape (rows, rows); and their degrees of freedom
     "How much means over photos vary, and vary together, because others might have been photographed."
     v = np.atleast_2d(np.asarray(values, float))
     n = v.shape[1]
     codes, sizes = _units(n, clusters)
-    if len(sizes) < 2: raise InputError(f"an interval needs photos of at least 2 products, or 2 photos, and there {'is' if len(sizes) == 1 else 'are'} {len(sizes)}")
-    sums = np.array([np.bincount(codes, row) for row in v - v.mean(1, keepdims=True)])/n/np.sqrt(1 - sizes/n)
-    terms = (sums**2).sum(0)
-    uneven = (terms**2).sum() - terms.sum()**2/len(terms) # twice the square of the sum by this: as for a variance of normal numbers
-    worth = 2*terms.sum()**2/uneven if uneven > 1e-12*terms.sum()**2 else np.inf
-    return sums@sums.T, max(min(n*n/(sizes**2).sum() - 1, worth), 1.)
+    if len(sizes) < 2:
+        there = f"there {'is' if len(sizes) == 1 else 'are'} {len(sizes)}"
+        raise InputError(f"an interval needs photos of at least 2 products, or 2 photos, and {there}")
+    sums = np.array([np.bincount(codes, row) for row in v - v.mean(1, keepdims=True)])
+    sums = sums/n/np.sqrt(1 - sizes/n)
+    equal_sized = n*n/(sizes**2).sum()
+    return sums@sums.T, max(min(equal_sized - 1, _worth((sums**2).sum(0))), 1.)
 
 def _mean_variance(values, clusters=None):
     "Variance of the mean of one row, and its degrees of freedom"
@@ -55,6 +64,7 @@ _ROOM = .03   # p(1-p) from which on there is room for all of it: accuracies fro
 
 def _room(correct): return min(1., correct.mean()*(1 - correct.mean())/_ROOM)
 
+# %% ../../nbs/results/01_confidence.ipynb #cb4649a5
 def _shown(correct, clusters):
     "What seeds add to the variance of a single seed's mean, from several seeds; and its degrees of freedom"
     s = len(correct)
@@ -62,6 +72,7 @@ def _shown(correct, clusters):
     chance = np.mean([_mean_variance(o, clusters)[0] for o in correct - correct.mean(0)])*s/(s - 1)
     return correct.mean(1).var(ddof=1) - chance, s - 1
 
+# %% ../../nbs/results/01_confidence.ipynb #ad96e2d5
 @dataclass
 class SeedSpread:
     "How much seeds matter to each of some models."
@@ -69,11 +80,12 @@ class SeedSpread:
     dof:float            # Their degrees of freedom
     known:bool           # Did some model run with several seeds? Else all is assumed
 
+# %% ../../nbs/results/01_confidence.ipynb #d3220a95
 def seed_spread(
-    tables, # Correct answers (seeds, photos) of each model
-    clusters=None # Product of each photo
+    tables:list, # Correct answers (seeds, photos) of each model
+    clusters:np.ndarray=None # Product of each photo
 )->SeedSpread: # In the order of `tables`
-    "What seeds add to each model's variance: as its own seeds show it, at least as all models' do together with what is assumed."
+    "What seeds add to each model's variance: as its own show it, at least as all models' do with what is assumed."
     shown, dofs = (np.array(o, float) for o in zip(*[_shown(x, clusters) for x in tables]))
     room = np.array([_room(x) for x in tables])
     unit = np.divide(shown, room**2, out=np.full(len(room), SEED_SD**2), where=room > 0)
@@ -87,9 +99,11 @@ def seed_spread(
 # %% ../../nbs/results/01_confidence.ipynb #364408b2
 def _satterthwaite(parts, dofs):
     "Degrees of freedom of a sum of variances, each with its own (Satterthwaite, 1946)"
-    total, spread = sum(parts), sum(p*p/d for p,d in zip(parts, dofs) if p > 0)
+    total = sum(parts)
+    spread = sum(p*p/d for p,d in zip(parts, dofs) if p > 0)
     return max(total*total/spread, 1.) if spread > 0 else np.inf
 
+# %% ../../nbs/results/01_confidence.ipynb #0e6685e2
 def _interval(x, level, clusters, of_a_seed, seeds_dof):
     "What `accuracy_interval` gives, by the variance of a single seed"
     (s, n), mean = x.shape, x.mean()
@@ -98,18 +112,20 @@ def _interval(x, level, clusters, of_a_seed, seeds_dof):
     if s == 1 and products == n: dof = n - 1 # the variance of single answers is known from their mean
     var = sum(parts)
     worth = mean*(1 - mean)/var if var > 0 else products # independent photos that tell as much
-    t = special.stdtrit(_satterthwaite(parts, (dof, seeds_dof)) if var > 0 else products - 1, .5 + level/2)
+    dof = _satterthwaite(parts, (dof, seeds_dof)) if var > 0 else products - 1
+    t = special.stdtrit(dof, .5 + level/2)
     low, high = proportion_confint(mean*worth, worth, 2*special.ndtr(-t), method='wilson')
     return dict(mean=mean, low=float(low), high=float(high), seeds=s, images=n, products=products,
                 se_seeds=np.sqrt(parts[1]), se_images=np.sqrt(images))
 
+# %% ../../nbs/results/01_confidence.ipynb #46255ab8
 def accuracy_interval(
-    correct, # Correct answers, shape (seeds, photos)
+    correct:np.ndarray, # Correct answers, shape (seeds, photos)
     level:float=.95, # Of confidence
-    clusters=None, # Product of each photo, where several may show the same
-    others=() # Correct answers of further models on the same photos, whose seeds tell how much seeds matter
-)->dict: # `mean`, `low`, `high`, `seeds`, `images`, `products` (as many as photos without `groups`), the standard errors `se_seeds` and `se_images`, and `seeds_known`
-    "Accuracy over seeds, photos and products, and between which values it lies. With one seed a spread of seeds is assumed."
+    clusters:np.ndarray=None, # Product of each photo, where several may show the same
+    others:list=() # Correct answers of further models on the same photos, whose seeds tell how much seeds matter
+)->dict: # `mean`, `low`, `high`, `seeds`, `images`, `products`, `se_seeds`, `se_images`, `seeds_known`
+    "Accuracy over seeds, photos and products, and where it lies. With one seed a spread of seeds is assumed."
     x, *others = (np.atleast_2d(np.asarray(o, float)) for o in (correct, *others))
     spread = seed_spread([x, *others], clusters)
     return dict(_interval(x, level, clusters, spread.variances[0], spread.dof), seeds_known=spread.known)
@@ -121,69 +137,88 @@ def _sign_test(difference, clusters):
     "p of the exact sign test; `None` if the photos or products that differ are not few"
     sums = np.bincount(_units(len(difference), clusters)[0], difference).round(9)
     ahead, differ = int((sums > 0).sum()), int((sums != 0).sum())
-    return None if differ >= FEW else stats.binomtest(ahead, differ).pvalue if differ else 1.
+    if differ >= FEW: return None
+    return stats.binomtest(ahead, differ).pvalue if differ else 1.
 
+# %% ../../nbs/results/01_confidence.ipynb #99bb3be9
 def _paired(difference, clusters, seeds, seeds_dof):
-    "Standard error of a mean difference, its degrees of freedom, and p for none; `seeds` is the variance that seeds add"
-    (images, dof), size = _mean_variance(difference, clusters), abs(difference.mean())
-    se = np.sqrt(images + seeds)
-    dof = _satterthwaite((images, seeds), (dof, seeds_dof)) if se > 0 else len(_units(len(difference), clusters)[1]) - 1
-    p, exact = 2*special.stdtr(dof, -size/se) if se > 0 else 0., _sign_test(difference, clusters)
+    "Standard error of a mean difference, its degrees of freedom, p for none; `seeds` is the variance that seeds add"
+    images, dof = _mean_variance(difference, clusters)
+    se, size = np.sqrt(images + seeds), abs(difference.mean())
+    if se > 0:
+        dof = _satterthwaite((images, seeds), (dof, seeds_dof))
+        p = 2*special.stdtr(dof, -size/se)
+    else: dof, p = len(_units(len(difference), clusters)[1]) - 1, 0.
+    exact = _sign_test(difference, clusters)
     if exact is not None and exact > p: # and the standard error that goes with it
         p, se = exact, size/max(-special.stdtrit(dof, exact/2), 1e-9)
     return se, dof, float(p), images
 
+# %% ../../nbs/results/01_confidence.ipynb #775e56d6
 def compare_models(
-    a, # Correct answers of one model, shape (seeds, photos)
-    b, # Of the other, on the same photos; another number of seeds is fine
+    a:np.ndarray, # Correct answers of one model, shape (seeds, photos)
+    b:np.ndarray, # Of the other, on the same photos; another number of seeds is fine
     level:float=.95, # Of confidence of the interval
-    others=(), # Correct answers of further models, whose seeds tell how much seeds matter
-    clusters=None # Product of each photo
-)->dict: # `difference` of accuracies, `low` and `high`, `p` for a difference of none, `se_images`, `se_seeds`, `seeds_known`
-    "Do two models differ? Paired over photos or products, with a part for the seeds of each. Raises `InputError` for other photos."
+    others:list=(), # Correct answers of further models, whose seeds tell how much seeds matter
+    clusters:np.ndarray=None # Product of each photo
+)->dict: # `difference` of accuracies, `low`, `high`, `p` for none, `se_images`, `se_seeds`, `seeds_known`
+    "Do two models differ? Paired over photos or products, with a part for seeds; `InputError` for other photos."
     a, b, *others = (np.atleast_2d(np.asarray(o, float)) for o in (a, b, *others))
-    if a.shape[1] != b.shape[1]: raise InputError(f"models are compared on the same photos, and these have {a.shape[1]} and {b.shape[1]}")
+    n_a, n_b = a.shape[1], b.shape[1]
+    if n_a != n_b: raise InputError(f"models are compared on the same photos, and these have {n_a} and {n_b}")
     d, spread = a.mean(0) - b.mean(0), seed_spread([a, b, *others], clusters)
     seeds = spread.variances[0]/len(a) + spread.variances[1]/len(b)
     se, dof, p, images = _paired(d, clusters, seeds, spread.dof)
-    half = se*special.stdtrit(dof, .5 + level/2) or 1 - ((1-level)/2)**(1/len(_units(len(d), clusters)[1])) # alike: the rule of three
+    half = se*special.stdtrit(dof, .5 + level/2)
+    if half == 0: half = 1 - ((1-level)/2)**(1/len(_units(len(d), clusters)[1])) # alike: the rule of three
     low, high = max(d.mean() - half, -1.), min(d.mean() + half, 1.)
-    return dict(difference=d.mean(), low=low, high=high, p=p, se_images=np.sqrt(images), se_seeds=np.sqrt(seeds), seeds_known=spread.known)
+    return dict(difference=d.mean(), low=low, high=high, p=p,
+                se_images=np.sqrt(images), se_seeds=np.sqrt(seeds), seeds_known=spread.known)
 
 # %% ../../nbs/results/01_confidence.ipynb #14101fe5
-def rank_models(
-    correct_answers:dict, # Correct answers (seeds, photos) by model, all on the same photos
-    level:float=.95, # Of confidence of the whole table
-    clusters=None, # Product of each photo
-    unknown:int=0 # Further models of the table, whose answers are not known
-)->pd.DataFrame: # A row per model, best first: `model`, `accuracy`, `low`, `high`, `seeds`, `rank` as text such as `1-3`, `best`, `worst`
-    "Models by accuracy, with the places that each of them may have."
-    tables = {k: np.atleast_2d(np.asarray(v, float)) for k,v in correct_answers.items()}
-    names, spread = list(tables), seed_spread(tables.values(), clusters) if tables else None
-    means = [tables[o].mean(0) for o in names]
-    seeds = [v/len(tables[o]) for v,o in zip(spread.variances, names)] if names else []
-    pairs = list(combinations(range(len(names)), 2))
-    ps = [_paired(means[i] - means[j], clusters, seeds[i] + seeds[j], spread.dof)[2] for i,j in pairs]
-    sure = multipletests(ps, 1 - level, method='holm')[0] if pairs else []
-    ahead, behind = np.zeros(len(names), int), np.zeros(len(names), int) # of each, those surely better and surely worse
-    for (i, j), differ in zip(pairs, sure):
-        if not differ: continue
+def _surely_differ(means, seeds, seeds_dof, level, clusters):
+    "Pairs of models, by their numbers, that differ; corrected for how many pairs there are"
+    pairs = list(combinations(range(len(means)), 2))
+    if not pairs: return []
+    ps = [_paired(means[i] - means[j], clusters, seeds[i] + seeds[j], seeds_dof)[2] for i,j in pairs]
+    sure = multipletests(ps, 1 - level, method='holm')[0]
+    return [o for o,differ in zip(pairs, sure) if differ]
+
+# %% ../../nbs/results/01_confidence.ipynb #b665c8e1
+def _ahead_behind(tables, spread, level, clusters):
+    "Of each model, how many are surely better and how many surely worse"
+    means = [x.mean(0) for x in tables]
+    seeds = [v/len(x) for v,x in zip(spread.variances, tables)]
+    ahead, behind = np.zeros(len(tables), int), np.zeros(len(tables), int)
+    for i,j in _surely_differ(means, seeds, spread.dof, level, clusters):
         better, worse = (i, j) if means[i].mean() > means[j].mean() else (j, i)
         ahead[worse] += 1
         behind[better] += 1
+    return ahead, behind
+
+# %% ../../nbs/results/01_confidence.ipynb #a3e9b65d
+def rank_models(
+    correct_answers:dict, # Correct answers (seeds, photos) by model, all on the same photos
+    level:float=.95, # Of confidence of the whole table
+    clusters:np.ndarray=None, # Product of each photo
+    unknown:int=0 # Further models of the table, whose answers are not known
+)->pd.DataFrame: # A row per model, best first, with `rank` as text such as `1-3`, and its ends `best` and `worst`
+    "Models by `accuracy`, with its `low` and `high`, `seeds`, and the places that each of them may have."
+    tables = {k: np.atleast_2d(np.asarray(v, float)) for k,v in correct_answers.items()}
+    spread = seed_spread(tables.values(), clusters) if tables else SeedSpread(np.zeros(0), 0., False)
+    ahead, behind = _ahead_behind(list(tables.values()), spread, level, clusters)
     rows = []
-    for k,n in enumerate(names):
-        found = _interval(tables[n], level, clusters, spread.variances[k], spread.dof)
-        rows.append((n, found['mean'], found['low'], found['high'], found['seeds'], ahead[k] + 1, len(names) + unknown - behind[k]))
+    for k,(name, x) in enumerate(tables.items()):
+        found = _interval(x, level, clusters, spread.variances[k], spread.dof)
+        best, worst = ahead[k] + 1, len(tables) + unknown - behind[k]
+        rows.append((name, found['mean'], found['low'], found['high'], found['seeds'], best, worst))
     df = pd.DataFrame(rows, columns=['model', 'accuracy', 'low', 'high', 'seeds', 'best', 'worst'])
     df['rank'] = [str(b) if b == w else f'{b}-{w}' for b,w in zip(df.best, df.worst)]
     return df.sort_values(['accuracy', 'model'], ascending=[False, True], ignore_index=True)
 
 # %% ../../nbs/results/01_confidence.ipynb #e5652605
-_SPREADS = np.geomspace(.005, .3, 14) # standard deviations that accuracies of different models may have
-
 def _posterior(means, covariance, spread):
-    "Mean and covariance of the true accuracies if models differ by `spread`, and the logarithm of how likely `means` are then"
+    "Mean and covariance of the true accuracies if models differ by `spread`, and log of how likely `means` are then"
     k = len(means)
     inverse = np.linalg.inv(covariance + spread**2*np.eye(k))
     total = inverse.sum()
@@ -193,42 +228,53 @@ def _posterior(means, covariance, spread):
     centre = means - off + spread**2*inverse@off
     return centre, spread**2*np.eye(k) - spread**4*inverse + np.outer(rest, rest)/total, likely
 
-def chances(
-    correct_answers:dict, # Correct answers (seeds, photos) by model, all on the same photos
-    clusters=None, # Product of each photo
-    within:float=.01, # How near to the best is near
-    draws:int=4000 # Of the accuracies that there may be
-)->pd.DataFrame: # A row per model, in the order of `answers`: `model`, `chance_best`, `chance_near`
-    "How likely each model is the best, and how likely it is within a point of the best."
-    tables = [np.atleast_2d(np.asarray(o, float)) for o in correct_answers.values()]
-    spread, rng = seed_spread(tables, clusters), np.random.default_rng(0)
-    covariance = mean_covariance([o.mean(0) for o in tables], clusters)[0]
-    covariance += np.diag([v/len(o) + 1e-12 for v,o in zip(spread.variances, tables)])
-    found = [_posterior(np.array([o.mean() for o in tables]), covariance, o) for o in _SPREADS]
+# %% ../../nbs/results/01_confidence.ipynb #83f5fc76
+_SPREADS = np.geomspace(.005, .3, 14) # standard deviations that accuracies of different models may have
+
+def _drawn(means, covariance, draws):
+    "Accuracies that there may be, (draws, models); a likelier spread gives more"
+    rng = np.random.default_rng(0)
+    found = [_posterior(means, covariance, o) for o in _SPREADS]
     weights = special.softmax([likely + np.log(o) for (_,_,likely),o in zip(found, _SPREADS)]) # flat in the spread
     times = rng.multinomial(draws, weights)
-    drawn = np.concatenate([rng.multivariate_normal(m, c, n, method='eigh') for (m,c,_),n in zip(found, times)])
+    return np.concatenate([rng.multivariate_normal(m, c, n, method='eigh') for (m,c,_),n in zip(found, times)])
+
+# %% ../../nbs/results/01_confidence.ipynb #69d5e5d5
+def chances(
+    correct_answers:dict, # Correct answers (seeds, photos) by model, all on the same photos
+    clusters:np.ndarray=None, # Product of each photo
+    within:float=.01, # How near to the best is near
+    draws:int=4000 # Of the accuracies that there may be
+)->pd.DataFrame: # A row per model, in the order of `correct_answers`: `model`, `chance_best`, `chance_near`
+    "How likely each model is the best, and how likely it is within a point of the best."
+    tables = [np.atleast_2d(np.asarray(o, float)) for o in correct_answers.values()]
+    spread = seed_spread(tables, clusters)
+    covariance = mean_covariance([o.mean(0) for o in tables], clusters)[0]
+    covariance += np.diag([v/len(o) + 1e-12 for v,o in zip(spread.variances, tables)])
+    drawn = _drawn(np.array([o.mean() for o in tables]), covariance, draws)
     best = np.bincount(drawn.argmax(1), minlength=len(tables))/draws
     near = (drawn >= drawn.max(1, keepdims=True) - within).mean(0)
     return pd.DataFrame(dict(model=list(correct_answers), chance_best=best, chance_near=near))
 
 # %% ../../nbs/results/01_confidence.ipynb #cce436dd
 def seeds_needed(
-    a, # Correct answers of one model, shape (seeds, photos)
-    b, # Of the other
+    a:np.ndarray, # Correct answers of one model, shape (seeds, photos)
+    b:np.ndarray, # Of the other
     power:float=.8, # How likely the difference is to be seen then, if it is as large as it looks now
     most:int=50, # Seeds that one would run
-    others=(), # Correct answers of further models, whose seeds tell how much seeds matter
-    clusters=None # Product of each photo
-)->int|None: # Seeds of each model, as many as there are if they do already; `None` if `most` are not enough, or nothing is known of how seeds vary
-    "How many seeds would show that two models differ."
+    others:list=(), # Correct answers of further models, whose seeds tell how much seeds matter
+    clusters:np.ndarray=None # Product of each photo
+)->int|None: # Of each model, as many as there are if they do already; `None` if unknown, or more than `most`
+    "How many seeds would show that two models differ. Unknown if no model has several seeds."
     a, b = (np.atleast_2d(np.asarray(o, float)) for o in (a, b))
-    found, spread = compare_models(a, b, others=others, clusters=clusters), seed_spread([a, b, *map(np.atleast_2d, others)], clusters)
+    found = compare_models(a, b, others=others, clusters=clusters)
+    spread = seed_spread([a, b, *map(np.atleast_2d, others)], clusters)
     if not found['seeds_known'] or found['difference'] == 0: return None
     if found['p'] < .05: return max(len(a), len(b))
     dof = _mean_variance(a.mean(0) - b.mean(0), clusters)[1]
     for s in range(2, most+1):
         parts = found['se_images']**2, spread.variances[:2].sum()/s
         dofs = _satterthwaite(parts, (dof, spread.dof + 2*(s-1)))
-        if special.stdtrit(dofs, .975) + special.stdtrit(dofs, power) <= abs(found['difference'])/np.sqrt(sum(parts)): return s
+        errors_apart = special.stdtrit(dofs, .975) + special.stdtrit(dofs, power)
+        if errors_apart <= abs(found['difference'])/np.sqrt(sum(parts)): return s
     return None

@@ -21,83 +21,133 @@ from .scores import class_scores
 
 # %% ../../nbs/results/06_details.ipynb #85d1bdf4
 def read_histories(
-    where='runs' # As `records.as_frame` takes it; the runs' folders must be there
+    where:Path|str|list|pd.DataFrame='runs' # As `records.as_frame` takes it; the runs' folders must be there
 )->pd.DataFrame: # Their `history.csv` with `entry` and `seed`; empty if none can be read
     "The epochs of all runs."
     found = []
     for r in name_entries(distinct_runs(as_frame(where))).itertuples():
         try: found.append(pd.read_csv(Path(r.path)/'history.csv').assign(entry=r.entry, seed=r.seed))
         except (OSError, ValueError): continue
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=['epoch', 'phase', 'train_loss', 'valid_loss', 'valid_accuracy', 'entry', 'seed'])
+    if found: return pd.concat(found, ignore_index=True)
+    return pd.DataFrame(columns=['epoch', 'phase', 'train_loss', 'valid_loss', 'valid_accuracy', 'entry', 'seed'])
 
 # %% ../../nbs/results/06_details.ipynb #43749c14
 _LESS_IS_BETTER = dict(train_loss=True, valid_loss=True, train_accuracy=False, valid_accuracy=False)
 
-def best_epochs(
-    where='runs', # As `records.as_frame` takes it; the runs' folders must be there
-    monitor:str='valid_loss', # A column of figures in `history.csv`
-    less:bool|None=None, # Is less of it better? Known of losses and accuracies
-    frozen:bool=True # Count epochs with the backbone frozen, too, when looking for the best?
-)->pd.DataFrame: # A row per run: `entry`, `seed`, `epochs` it had, `epoch` that was best, `best` and `last` value of `monitor`
-    "The epoch at which each run was at its best. Raises `InputError` if there is no such column, or nothing is known of its direction."
+def _is_less_better(monitor, less):
+    "`less`, or what is known of `monitor`"
+    if less is None: less = _LESS_IS_BETTER.get(monitor)
+    if less is None: raise InputError(f"say with `less` whether less {monitor} is better")
+    return less
+
+# %% ../../nbs/results/06_details.ipynb #89995448
+def _monitored(where, monitor):
+    "The histories, if `monitor` is a column of figures in them"
     df = read_histories(where)
     known = [o for o in df.select_dtypes('number') if o not in ('epoch', 'seed')]
     if df.empty: raise InputError("the runs' folders hold no history.csv")
-    if monitor not in known: raise InputError(f"{monitor!r} is nothing that was recorded; there are {', '.join(known)}")
-    if less is None and (less := _LESS_IS_BETTER.get(monitor)) is None: raise InputError(f"say with `less` whether less {monitor} is better")
-    runs, among = (o.groupby(['entry', 'seed'], sort=False) for o in (df, df if frozen else df[df.phase != 'frozen']))
-    at = (among[monitor].idxmin() if less else among[monitor].idxmax()).array
-    return df.loc[at, ['entry', 'seed', 'epoch', monitor]].rename(columns={monitor: 'best'}).assign(epochs=runs.size().array, last=runs[monitor].last().array)[['entry', 'seed', 'epochs', 'epoch', 'best', 'last']].reset_index(drop=True)
+    if monitor in known: return df
+    raise InputError(f"{monitor!r} is nothing that was recorded; there are {', '.join(known)}")
+
+# %% ../../nbs/results/06_details.ipynb #e2557a6c
+def best_epochs(
+    where:Path|str|list|pd.DataFrame='runs', # As `records.as_frame` takes it; the runs' folders must be there
+    monitor:str='valid_loss', # A column of figures in `history.csv`
+    less:bool|None=None, # Is less of it better? Known of losses and accuracies
+    frozen:bool=True # Count epochs with the backbone frozen, too, when looking for the best?
+)->pd.DataFrame: # A row per run: `entry`, `seed`, `epochs` it had, `epoch` of the `best` value, `last` value
+    "The epoch at which each run was at its best. Raises `InputError` for an unknown column or direction of `monitor`."
+    df = _monitored(where, monitor)
+    less = _is_less_better(monitor, less)
+    among = df if frozen else df[df.phase != 'frozen']
+    watched = among.groupby(['entry', 'seed'], sort=False)[monitor]
+    at = (watched.idxmin() if less else watched.idxmax()).array
+    best = df.loc[at, ['entry', 'seed', 'epoch', monitor]].rename(columns={monitor: 'best'})
+    runs = df.groupby(['entry', 'seed'], sort=False)
+    best = best.assign(epochs=runs.size().array, last=runs[monitor].last().array)
+    return best[['entry', 'seed', 'epochs', 'epoch', 'best', 'last']].reset_index(drop=True)
 
 # %% ../../nbs/results/06_details.ipynb #7f119c63
+def _read_curves(path):
+    "The steps and the epochs of a run's folder"
+    folder = Path(path)
+    for o in ('steps.csv', 'history.csv'):
+        if not (folder/o).is_file(): raise InputNotFound(f"{path} has no {o}: no epoch of it was finished")
+    with reading(f'{path}/steps.csv and history.csv', 'what a run writes'):
+        steps, history = pd.read_csv(folder/'steps.csv'), pd.read_csv(folder/'history.csv').set_index('epoch')
+        if len(history) == 0 or len(steps) == 0: raise ValueError('there are no rows')
+    return steps, history
+
+# %% ../../nbs/results/06_details.ipynb #1a571834
 SERIES = ('learning_rate', 'train_loss', 'valid_loss', 'accuracy')
 
 def run_series(
-    path, # A run's folder
+    path:Path|str, # A run's folder
     beta:float=.98 # How much of the smoothed training loss each step keeps, as in fastai's recorder
-)->pd.DataFrame: # A row per step: `step`, `epoch`, `phase`, `learning_rate` (of the last group), `train_loss` (smoothed), and at the last step of an epoch `valid_loss` and `accuracy`
-    "A run's curves, all phases one after the other. Raises `InputNotFound` if the folder has no `steps.csv` and `history.csv`."
-    for o in ('steps.csv', 'history.csv'):
-        if not (Path(path)/o).is_file(): raise InputNotFound(f"{path} has no {o}: no epoch of it was finished")
-    with reading(f'{path}/steps.csv and history.csv', 'what a run writes'):
-        steps, history = pd.read_csv(Path(path)/'steps.csv'), pd.read_csv(Path(path)/'history.csv').set_index('epoch')
-        if len(history) == 0 or len(steps) == 0: raise ValueError('there are no rows')
-    last = steps.groupby('epoch').step.transform('max') == steps.step
-    df = steps[['step', 'epoch', 'phase']].assign(learning_rate=steps[[o for o in steps if o.startswith('lr_')]].iloc[:, -1], train_loss=steps.loss.ewm(alpha=1-beta).mean())
-    for name, column in (('valid_loss', 'valid_loss'), ('accuracy', 'valid_accuracy')): df[name] = steps.epoch.map(history[column]).where(last)
+)->pd.DataFrame: # A row per step: `step`, `epoch`, `phase` and the four of `SERIES`
+    """A run's curves, all phases one after the other.
+    `learning_rate` is that of the last group, `train_loss` is smoothed, `valid_loss` and `accuracy` stand at the last
+    step of an epoch.
+    Raises `InputNotFound` if the folder has no `steps.csv` and `history.csv`."""
+    steps, history = _read_curves(path)
+    rates = steps[[o for o in steps if o.startswith('lr_')]]
+    smoothed = steps.loss.ewm(alpha=1-beta).mean()
+    df = steps[['step', 'epoch', 'phase']].assign(learning_rate=rates.iloc[:, -1], train_loss=smoothed)
+    ends_epoch = steps.groupby('epoch').step.transform('max') == steps.step
+    for name, column in (('valid_loss', 'valid_loss'), ('accuracy', 'valid_accuracy')):
+        df[name] = steps.epoch.map(history[column]).where(ends_epoch)
     return df
 
 # %% ../../nbs/results/06_details.ipynb #2594dcf0
 def read_classes(
-    path # A run's folder
+    path:Path|str # A run's folder
 )->list: # Class names in the order of the outputs
     "The classes of a run."
     return json.loads((Path(path)/'run.json').read_text(encoding='utf-8'))['data']['classes']
 
 # %% ../../nbs/results/06_details.ipynb #8ee1780a
+def _predictions(runs, split):
+    "Each finished run with its predictions, one after the other, where an image has one label"
+    for r in runs.query("status == 'finished'").itertuples():
+        p = read_predictions(r.path, split)
+        if p and p['target'].ndim == 1: yield r, p
+
+# %% ../../nbs/results/06_details.ipynb #a463c059
 def class_table(
-    where='runs', # As `records.as_frame` takes it; the runs' folders must be there
+    where:Path|str|list|pd.DataFrame='runs', # As `records.as_frame` takes it; the runs' folders must be there
     split:str='test' # Or `valid`
 )->pd.DataFrame: # A row per class and entry: `class`, `entry`, `images`, `precision`, `recall`, `f1`, means over seeds
     "How well each model tells each class."
     found = []
-    for r in name_entries(distinct_runs(as_frame(where))).query("status == 'finished'").itertuples():
-        if (p := read_predictions(r.path, split)) and p['target'].ndim == 1: found.append(class_scores(p['probs'], p['target'], read_classes(r.path)).assign(entry=r.entry))
-    return pd.concat(found).groupby(['class', 'entry'], sort=False).mean().reset_index() if found else pd.DataFrame(columns=['class', 'entry', 'images', 'precision', 'recall', 'f1'])
+    for r, p in _predictions(name_entries(distinct_runs(as_frame(where))), split):
+        scores = class_scores(p['probs'], p['target'], read_classes(r.path))
+        found.append(scores.assign(entry=r.entry))
+    if found: return pd.concat(found).groupby(['class', 'entry'], sort=False).mean().reset_index()
+    return pd.DataFrame(columns=['class', 'entry', 'images', 'precision', 'recall', 'f1'])
 
 # %% ../../nbs/results/06_details.ipynb #13b110e4
+def _vote(images, target, probs, classes):
+    "A row per image, from `probs` of runs x images x classes"
+    answers = probs.argmax(2) # of each run
+    votes = np.array([np.bincount(o, minlength=len(classes)) for o in answers.T]) # images x classes
+    return pd.DataFrame(dict(
+        image=images, true=classes[target], correct=(answers == target).mean(0),
+        said=classes[votes.argmax(1)], share_said=votes.max(1)/len(answers),
+        sure=probs.mean(0)[np.arange(len(target)), target]))
+
+# %% ../../nbs/results/06_details.ipynb #d9dcc0cd
 def image_results(
-    where='runs', # As `records.as_frame` takes it; the runs' folders must be there
+    where:Path|str|list|pd.DataFrame='runs', # As `records.as_frame` takes it; the runs' folders must be there
     split:str='test' # Or `valid`
-)->pd.DataFrame: # A row per image: `image`, `true`, `right` (share of the runs), `said` (the most frequent answer), `share_said`, `sure` (mean probability of the true class)
-    "How the images fared, the hardest first; each run once; empty if the runs are not on the same images under the same labels."
-    runs = distinct_runs(as_frame(where)).query("status == 'finished'")
-    kept = [(r.path, p) for r in runs.itertuples() if (p := read_predictions(r.path, split)) and p['target'].ndim == 1]
+)->pd.DataFrame: # A row per image: `image`, `true`, `correct`, `said`, `share_said`, `sure`
+    """How the images fared, the hardest first; each run once.
+    `correct` is the share of the runs that are right, `said` their most frequent answer, `share_said` the share that
+    gives it, `sure` the mean probability of the true class.
+    Empty if the runs are not on the same images under the same labels."""
+    kept = list(_predictions(distinct_runs(as_frame(where)), split))
     asked = {(p['image'].tobytes(), p['target'].tobytes(), p['probs'].shape) for _,p in kept}
     if len(asked) != 1: return pd.DataFrame(columns=['image', 'true', 'correct', 'said', 'share_said', 'sure'])
-    classes, kept = np.array(read_classes(kept[0][0])), [p for _,p in kept]
-    target = kept[0]['target']
-    said, probs = np.array([o['probs'].argmax(1) for o in kept]), np.mean([o['probs'] for o in kept], 0)
-    votes = np.array([np.bincount(o, minlength=len(classes)) for o in said.T])
-    df = pd.DataFrame(dict(image=kept[0]['image'], true=classes[target], correct=(said == target).mean(0), said=classes[votes.argmax(1)], share_said=votes.max(1)/len(said), sure=probs[np.arange(len(target)), target]))
+    run, first = kept[0]
+    probs = np.array([p['probs'] for _,p in kept])
+    df = _vote(first['image'], first['target'], probs, np.array(read_classes(run.path)))
     return df.sort_values(['correct', 'sure'], ignore_index=True)

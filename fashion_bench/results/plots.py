@@ -33,8 +33,13 @@ def look(
 ): # A context, in which pictures are drawn
     "matplotlib's settings for all pictures: quiet, and transparent, so that they take a page's colour."
     ink, grid = ('#e6e6e6', '#555555') if dark else ('#222222', '#cccccc')
-    return plt.rc_context({'axes.prop_cycle': plt.cycler(color=CYCLE), 'axes.spines.top': False, 'axes.spines.right': False, 'font.size': 9, 'axes.titlesize': 10, 'figure.facecolor': 'none', 'axes.facecolor': 'none',
-                           'savefig.facecolor': 'none', 'legend.frameon': False, **{o: ink for o in ('text.color', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'axes.edgecolor')}, 'grid.color': grid})
+    inked = ('text.color', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'axes.edgecolor')
+    clear = ('figure.facecolor', 'axes.facecolor', 'savefig.facecolor')
+    return plt.rc_context({
+        'axes.prop_cycle': plt.cycler(color=CYCLE), 'grid.color': grid,
+        'axes.spines.top': False, 'axes.spines.right': False, 'legend.frameon': False,
+        'font.size': 9, 'axes.titlesize': 10,
+        **{o: ink for o in inked}, **{o: 'none' for o in clear}})
 
 # %% ../../nbs/results/07_plots.ipynb #6259527b
 def _axes(ax, width, height):
@@ -51,29 +56,37 @@ BUSY_MARK = ' *' # after the name of a model whose minutes are those of a busy m
 
 def _is_busy(df): return df.busy.fillna(False).astype(bool) if 'busy' in df else pd.Series(False, df.index)
 
+# %% ../../nbs/results/07_plots.ipynb #fbcfb21c
+def _wrapped(text, width): return '\n'.join(wrap(text, width, break_on_hyphens=False))
+
 def _names(df, timed=False):
-    "What to call each row, in lines that leave room for the picture; `timed` marks those whose minutes are not the model's"
-    names = df.entry if 'entry' in df else df.model if 'identity' not in df else name_entries(df).entry
+    "What to call each row, in short lines; `timed` marks those whose minutes are not the model's"
+    if 'entry' in df: names = df.entry
+    elif 'identity' in df: names = name_entries(df).entry
+    else: names = df.model
     return [_wrapped(o, 48) + BUSY_MARK*(timed and b) for o,b in zip(names, _is_busy(df))]
 
+# %% ../../nbs/results/07_plots.ipynb #fbb97df8
 def _explained(df, label):
     "`label` of an axis of minutes, and what the mark means if it occurs"
     return label + (f'\n{BUSY_MARK.strip()} the machine was busy with other things' if _is_busy(df).any() else '')
 
-def _wrapped(text, width): return '\n'.join(wrap(text, width, break_on_hyphens=False))
-
+# %% ../../nbs/results/07_plots.ipynb #0df0312c
 def _titles(names, width):
     "Entries' names in lines of so many characters, without the model's where all are of one"
-    heads, extras = zip(*[(head, rest.removesuffix(')')) for head,_,rest in (o.partition(' (') for o in names)])
-    return [_wrapped(o, width) for o in (extras if len(set(heads)) == 1 and all(extras) else names)]
+    parts = [o.partition(' (') for o in names]
+    heads, extras = [head for head,_,_ in parts], [rest.removesuffix(')') for _,_,rest in parts]
+    one_model = len(set(heads)) == 1 and all(extras)
+    return [_wrapped(o, width) for o in (extras if one_model else names)]
 
 # %% ../../nbs/results/07_plots.ipynb #dd5b6817
 def plot_efficiency(
-    where, # A frame with `model`, `accuracy` and `minutes_per_epoch`, or anything that `results.summarize` takes
-    ax=None, # Axes to draw into; new ones by default
+    where:Path|str|list|pd.DataFrame, # As `results.summarize` takes it, or `model`, `accuracy`, `minutes_per_epoch`
+    ax:plt.Axes|None=None, # Axes to draw into; new ones by default
     title:str='Normalized efficiency' # Above the chart
 ): # matplotlib `Axes`
-    "Horizontal bars of `reference.efficiency`, best on top, with the value at each; a star marks minutes of a busy machine. Raises `InputError` for fewer than two finished runs."
+    """Horizontal bars of `reference.efficiency`, best on top, with the value at each.
+    A star marks minutes of a busy machine. Raises `InputError` for fewer than two finished runs."""
     df = efficiency(_entries(where))[::-1]
     ax = _axes(ax, 7, .9 + .3*len(df))
     bars = ax.barh(range(len(df)), df.efficiency, color=[COLOURS['good' if o >= 0 else 'bad'] for o in df.efficiency])
@@ -85,44 +98,53 @@ def plot_efficiency(
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #c32e47d9
+def _accuracy_line(ax, y, row, colour):
+    "An entry's interval, where it has one, and its mean, in figures too"
+    if row.low == row.low: ax.plot([row.low, row.high], [y, y], color=colour, linewidth=2, solid_capstyle='butt')
+    ax.plot(row.accuracy, y, 'o', color=colour)
+    ax.annotate(f'{row.accuracy:.3f}', (row.accuracy, y), (0, 5), textcoords='offset points', ha='center', fontsize=8)
+
+# %% ../../nbs/results/07_plots.ipynb #970dc681
 def plot_accuracy(
-    where, # As `results.summarize` takes it, or the frame that it gives
-    ax=None # Axes to draw into; new ones by default
+    where:Path|str|list|pd.DataFrame, # As `results.summarize` takes it, or the frame that it gives
+    ax:plt.Axes|None=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "Accuracy with its intervals, best on top. Raises `InputError` where no run is finished."
     df = _entries(where).dropna(subset=['accuracy'])[::-1].reset_index(drop=True)
     if not len(df): raise InputError('no run is finished: there is no accuracy to draw')
     ax = _axes(ax, 7, .9 + .35*len(df))
-    tied = [str(o).split('-')[0] == '1' for o in df['rank']]
-    for y, (r, t) in enumerate(zip(df.itertuples(), tied)):
-        colour = COLOURS['good'] if t else 'grey'
-        if r.low == r.low: ax.plot([r.low, r.high], [y, y], color=colour, linewidth=2, solid_capstyle='butt')
-        ax.plot(r.accuracy, y, 'o', color=colour)
-        ax.annotate(f'{r.accuracy:.3f}', (r.accuracy, y), (0, 5), textcoords='offset points', ha='center', fontsize=8)
-    ax.set(yticks=range(len(df)), yticklabels=[f'{r}   {n}' for r,n in zip(df['rank'], _names(df))], ylim=(-.6, len(df) - .3), xlabel=f'accuracy on the {df.split.iloc[0]} split, 95 % interval')
+    leads = [str(o).split('-')[0] == '1' for o in df['rank']]
+    for y, (row, first) in enumerate(zip(df.itertuples(), leads)):
+        _accuracy_line(ax, y, row, COLOURS['good'] if first else 'grey')
+    labels = [f'{place}   {name}' for place,name in zip(df['rank'], _names(df))]
+    ax.set(yticks=range(len(df)), yticklabels=labels, ylim=(-.6, len(df) - .3),
+           xlabel=f'accuracy on the {df.split.iloc[0]} split, 95 % interval')
     ax.grid(axis='x', linewidth=.5)
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #67444ff8
-COSTS = dict(minutes_per_epoch='minutes per epoch', compute_minutes_per_epoch='minutes per epoch without waiting for data', parameters='parameters', multiply_adds='multiply-adds', memory_gb='GB of memory', kilojoules='kJ')
-_TIMED = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'kilojoules') # which others on the machine change
-
 def pareto(
     frame:pd.DataFrame, # Columns `accuracy` and `cost`
     cost:str='minutes_per_epoch' # A column of which less is better
 )->pd.Series: # True for rows that no other row beats in both
     "Which rows are worth their cost."
     a, c = frame.accuracy.to_numpy(), frame[cost].to_numpy()
-    beaten = (a[None] >= a[:, None]) & (c[None] <= c[:, None]) & ((a[None] > a[:, None]) | (c[None] < c[:, None]))
-    return pd.Series(~beaten.any(1), frame.index)
+    as_good = (a[None] >= a[:, None]) & (c[None] <= c[:, None]) # [i, j]: row j is no worse than row i in either
+    better = (a[None] > a[:, None]) | (c[None] < c[:, None])
+    return pd.Series(~(as_good & better).any(1), frame.index)
 
 # %% ../../nbs/results/07_plots.ipynb #0b5040c3
+COSTS = dict(minutes_per_epoch='minutes per epoch',
+             compute_minutes_per_epoch='minutes per epoch without waiting for data',
+             parameters='parameters', multiply_adds='multiply-adds', memory_gb='GB of memory', kilojoules='kJ')
+_TIMED = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'kilojoules') # which others on the machine change
+
 def _priced(where, cost):
     "The entries that have an accuracy and say their cost, at least two"
     if cost not in COSTS: raise InputError(f"unknown cost {cost!r}; there are {', '.join(COSTS)}")
     df = _entries(where).dropna(subset=['accuracy', cost])
-    if len(df) < 2: raise InputError(f"{len(df)} finished model(s) say their {COSTS[cost]}, and this picture takes at least 2")
-    return df
+    if len(df) >= 2: return df
+    raise InputError(f"{len(df)} finished model(s) say their {COSTS[cost]}, and this picture takes at least 2")
 
 # %% ../../nbs/results/07_plots.ipynb #66a00f93
 def _spread(ys, gap):
@@ -138,39 +160,46 @@ def _spread(ys, gap):
     return out
 
 # %% ../../nbs/results/07_plots.ipynb #eca8b067
+def _label_points(ax, xs, ys, names):
+    "A name beside each point, and a line to it where it had to be moved"
+    height = np.diff(ax.get_ylim())[0]
+    for x, y, at, name in zip(xs, ys, _spread(ys.to_numpy(), height*.055), names):
+        up = (at - y)/height*ax.get_window_extent().height*72/ax.figure.dpi # in points
+        line = dict(arrowstyle='-', color='grey', linewidth=.5) if abs(at - y) > height*.01 else None
+        ax.annotate(name, (x, y), (10, up), textcoords='offset points', va='center', fontsize=8, arrowprops=line)
+
+# %% ../../nbs/results/07_plots.ipynb #e98706b3
 def plot_pareto(
-    where, # As `results.summarize` takes it, or the frame that it gives
+    where:Path|str|list|pd.DataFrame, # As `results.summarize` takes it, or the frame that it gives
     cost:str='minutes_per_epoch', # A key of `COSTS`
-    ax=None # Axes to draw into; new ones by default
+    ax:plt.Axes|None=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "Accuracy against what it costs; a line joins the models that no other beats in both."
     df = _priced(where, cost)
-    ax, best = _axes(ax, 7, 4), df[pareto(df, cost)].sort_values(cost)
+    unbeaten, timed = pareto(df, cost), cost in _TIMED
+    best = df[unbeaten].sort_values(cost)
+    ax = _axes(ax, 7, 4)
     ax.plot(best[cost], best.accuracy, color=COLOURS['good'], linewidth=1, drawstyle='steps-post', zorder=1)
-    ax.scatter(df[cost], df.accuracy, s=36, color=[COLOURS['good'] if o else 'grey' for o in pareto(df, cost)], zorder=2)
+    colours = [COLOURS['good'] if o else 'grey' for o in unbeaten]
+    ax.scatter(df[cost], df.accuracy, s=36, color=colours, zorder=2)
     if cost in ('parameters', 'multiply_adds'): ax.set_xscale('log')
     ax.margins(x=.25, y=.15)
-    timed = cost in _TIMED
     ax.set(xlabel=_explained(df, COSTS[cost]) if timed else COSTS[cost], ylabel='accuracy')
     ax.grid(linewidth=.5)
-    height = np.diff(ax.get_ylim())[0]
-    for x, y, at, name in zip(df[cost], df.accuracy, _spread(df.accuracy.to_numpy(), height*.055), _names(df, timed)):
-        ax.annotate(name, (x, y), (10, (at - y)/height*ax.get_window_extent().height*72/ax.figure.dpi), textcoords='offset points', va='center', fontsize=8,
-                    arrowprops=dict(arrowstyle='-', color='grey', linewidth=.5) if abs(at - y) > height*.01 else None)
+    _label_points(ax, df[cost], df.accuracy, _names(df, timed))
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #db631edb
 def plot_weights(
-    where, # As `results.summarize` takes it, or the frame that it gives
+    where:Path|str|list|pd.DataFrame, # As `results.summarize` takes it, or the frame that it gives
     cost:str='minutes_per_epoch', # A key of `COSTS`
-    ax=None # Axes to draw into; new ones by default
+    ax:plt.Axes|None=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "Places by `z(accuracy) - w z(cost)`, against the weight `w`."
-    df, weights = _priced(where, cost), np.linspace(0, 3, 61)
+    df, weights, timed = _priced(where, cost), np.linspace(0, 3, 61), cost in _TIMED
     scores = z_scores(df.accuracy).to_numpy()[None] - weights[:, None]*z_scores(df[cost]).to_numpy()[None]
-    places = (-scores).argsort(1, kind='stable').argsort(1, kind='stable') + 1
+    places = (-scores).argsort(1, kind='stable').argsort(1, kind='stable') + 1 # weights x entries
     ax = _axes(ax, 7, 1.2 + .25*len(df))
-    timed = cost in _TIMED
     for name, line in zip(_names(df, timed), places.T):
         ax.plot(weights, line, linewidth=2)
         ax.annotate(name, (3, line[-1]), (6, 0), textcoords='offset points', va='center', fontsize=8)
@@ -182,6 +211,16 @@ def plot_weights(
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #96c60e3f
+def _plot_history(ax, rows, value):
+    "An entry's epochs, a line per seed"
+    for _, o in rows.groupby('seed'):
+        ax.plot(o.epoch, o[value], color=COLOURS['good'], linewidth=1, marker='.', markersize=4)
+    frozen = rows.epoch[rows.phase == 'frozen']
+    if len(frozen): ax.axvspan(rows.epoch.min() - .5, frozen.max() + .5, color='grey', alpha=.15, linewidth=0)
+    ax.grid(axis='y', linewidth=.5)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+
+# %% ../../nbs/results/07_plots.ipynb #b19d70d9
 def plot_histories(
     histories:pd.DataFrame, # As `details.read_histories` gives it
     value:str='valid_accuracy', # A column of it
@@ -191,24 +230,26 @@ def plot_histories(
     names = list(dict.fromkeys(histories.entry))
     if not names: raise InputError('there are no histories to draw')
     ncols, nrows = min(ncols, len(names)), -(-len(names)//ncols)
-    _, axs = plt.subplots(nrows, ncols, figsize=(7, .5 + 1.6*nrows), sharex=True, sharey=True, squeeze=False, layout='constrained')
+    fig, axs = plt.subplots(nrows, ncols, figsize=(7, .5 + 1.6*nrows), layout='constrained',
+                            sharex=True, sharey=True, squeeze=False)
     for ax, name, title in zip(axs.flat, names, _titles(names, 24)):
-        rows = histories[histories.entry == name]
-        for _, o in rows.groupby('seed'): ax.plot(o.epoch, o[value], color=COLOURS['good'], linewidth=1, marker='.', markersize=4)
-        if (n := rows.epoch[rows.phase == 'frozen'].max()) == n: ax.axvspan(rows.epoch.min() - .5, n + .5, color='grey', alpha=.15, linewidth=0)
+        _plot_history(ax, histories[histories.entry == name], value)
         ax.set_title(title, fontsize=8)
-        ax.grid(axis='y', linewidth=.5)
-        ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in axs.flat[len(names):]: ax.set_visible(False)
-    axs[0, 0].figure.supxlabel('epoch', fontsize=9)
-    axs[0, 0].figure.supylabel(value.replace('_', ' '), fontsize=9)
+    fig.supxlabel('epoch', fontsize=9)
+    fig.supylabel(value.replace('_', ' '), fontsize=9)
     return axs
 
 # %% ../../nbs/results/07_plots.ipynb #d4e936dc
+def _write_figure(ax, x, y, text, value, fontsize):
+    "A cell's figure in a heat map, in a colour that can be read on it"
+    ax.text(x, y, text, ha='center', va='center', fontsize=fontsize, color='black' if value > .6 else 'white')
+
+# %% ../../nbs/results/07_plots.ipynb #16199dbb
 def plot_classes(
     table:pd.DataFrame, # As `details.class_table` gives it
     value:str='recall', # Or `precision`, `f1`
-    ax=None # Axes to draw into; new ones by default
+    ax:plt.Axes|None=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "A heat map: a row per class, hardest on top, a column per model. Raises `InputError` for an empty table."
     if not len(table): raise InputError('there are no figures of classes to draw')
@@ -216,10 +257,11 @@ def plot_classes(
     wide = wide.loc[wide.mean(axis=1).sort_values().index]
     ax = _axes(ax, min(2.5 + .75*wide.shape[1], 11), 1.3 + .28*len(wide))
     ax.imshow(wide, cmap='cividis', vmin=0, vmax=1, aspect='auto')
-    for y, row in enumerate(wide.to_numpy()):
-        for x, v in enumerate(row): ax.text(x, y, '-' if v != v else f'{v:.2f}', ha='center', va='center', fontsize=8, color='black' if v > .6 else 'white')
+    for (y, x), v in np.ndenumerate(wide.to_numpy()):
+        _write_figure(ax, x, y, '-' if v != v else f'{v:.2f}', v, 8)
     images = table.groupby('class').images.first()
-    ax.set(xticks=range(wide.shape[1]), yticks=range(len(wide)), yticklabels=[f'{c} ({images[c]:.0f})' for c in wide.index], title=f'{value} by class (images)')
+    ax.set(xticks=range(wide.shape[1]), yticks=range(len(wide)), title=f'{value} by class (images)',
+           yticklabels=[f'{c} ({images[c]:.0f})' for c in wide.index])
     ax.set_xticklabels(_titles(list(wide), 28), rotation=30, ha='right')
     ax.spines[:].set_visible(False)
     return ax
@@ -232,23 +274,21 @@ def worst_pairs(
     "What is taken for what."
     long = table.rename_axis(index='true', columns='predicted').stack().rename('images').reset_index()
     long['share'] = long.images/long.true.map(table.sum(axis=1))
-    return long[(long.true != long.predicted) & (long.images > 0)].sort_values('images', ascending=False, kind='stable', ignore_index=True).head(n)
+    wrong = long[(long.true != long.predicted) & (long.images > 0)]
+    return wrong.sort_values('images', ascending=False, kind='stable', ignore_index=True).head(n)
 
 # %% ../../nbs/results/07_plots.ipynb #b7ee2886
 def plot_confusion(
     table:pd.DataFrame, # As `scores.confusion` gives it
-    ax=None, # Axes to draw into; new ones by default
+    ax:plt.Axes|None=None, # Axes to draw into; new ones by default
     n:int=3 # Pairs to name
 ): # matplotlib `Axes`
     "What each class is taken for, in shares of the true class."
-    shares = table.div(table.sum(axis=1).replace(0, np.nan), axis=0).fillna(0.)
-    k = len(table)
+    shares, k = table.div(table.sum(axis=1).replace(0, np.nan), axis=0).fillna(0.), len(table)
     ax = _axes(ax, min(3 + .35*k, 9), min(2.6 + .32*k, 9))
     ax.imshow(shares, cmap='cividis', vmin=0, vmax=1)
-    if k <= 20:
-        for y in range(k):
-            for x in range(k):
-                if shares.iloc[y, x] >= .005: ax.text(x, y, f'{shares.iloc[y, x]:.2f}'.lstrip('0'), ha='center', va='center', fontsize=7, color='black' if shares.iloc[y, x] > .6 else 'white')
+    for (y, x), v in np.ndenumerate(shares.to_numpy()):
+        if k <= 20 and v >= .005: _write_figure(ax, x, y, f'{v:.2f}'.lstrip('0'), v, 7)
     ax.set(xticks=range(k), yticks=range(k), yticklabels=table.index, ylabel='true')
     ax.set_xticklabels(table.columns, rotation=45, ha='right')
     pairs = [f'{r.true} taken for {r.predicted}: {r.images}' for r in worst_pairs(table, n).itertuples()]
@@ -257,9 +297,26 @@ def plot_confusion(
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #f18ac8d6
+def _image_title(row):
+    "An image's class, and what most take it for"
+    true, said = shorten(str(row.true), 18, placeholder="…"), shorten(str(row.said), 16, placeholder="…")
+    share = '' if row.correct == 0 else f' {row.share_said:.0%}'
+    return f'{true}\n→ {said}{share}'
+
+# %% ../../nbs/results/07_plots.ipynb #f5120027
+def _show_photo(ax, path):
+    "A photo, small, or a word that it is not there"
+    try:
+        with Image.open(path) as im:
+            im.thumbnail((256, 256))
+            ax.imshow(im.convert('RGB'))
+    except (OSError, ValueError):
+        ax.text(.5, .5, 'not there', ha='center', va='center', transform=ax.transAxes, fontsize=8)
+
+# %% ../../nbs/results/07_plots.ipynb #3364c6b9
 def plot_images(
     frame:pd.DataFrame, # Rows of `details.image_results`
-    root, # Folder that its images lie in
+    root:Path|str, # Folder that its images lie in
     n:int=12, # How many to show
     ncols:int=6 # In a row
 ): # matplotlib `Axes`, an array
@@ -267,15 +324,12 @@ def plot_images(
     rows = frame.head(n)
     if not len(rows): raise InputError('there are no images to show')
     ncols, nrows = min(ncols, len(rows)), -(-len(rows)//ncols)
-    _, axs = plt.subplots(nrows, ncols, figsize=(1.3*ncols + .2, 1.75*nrows), squeeze=False, layout='constrained')
+    size = (1.3*ncols + .2, 1.75*nrows)
+    _, axs = plt.subplots(nrows, ncols, figsize=size, squeeze=False, layout='constrained')
     for ax in axs.flat: ax.set_axis_off()
-    for ax, r in zip(axs.flat, rows.itertuples()):
-        try:
-            with Image.open(Path(root)/r.image) as im:
-                im.thumbnail((256, 256))
-                ax.imshow(im.convert('RGB'))
-        except (OSError, ValueError): ax.text(.5, .5, 'not there', ha='center', va='center', transform=ax.transAxes, fontsize=8)
-        ax.set_title(f'{shorten(str(r.true), 18, placeholder="…")}\n→ {shorten(str(r.said), 16, placeholder="…")}' + ('' if r.correct == 0 else f' {r.share_said:.0%}'), fontsize=7)
+    for ax, row in zip(axs.flat, rows.itertuples()):
+        _show_photo(ax, Path(root)/row.image)
+        ax.set_title(_image_title(row), fontsize=7)
     return axs
 
 # %% ../../nbs/results/07_plots.ipynb #678bebf1
@@ -283,4 +337,5 @@ def disagreements(
     frame:pd.DataFrame # As `details.image_results` gives it
 )->pd.DataFrame: # Its rows in another order
     "The images on which the models are least of one mind first."
-    return frame.assign(split=(frame.correct - .5).abs()).sort_values(['split', 'share_said'], kind='stable', ignore_index=True).drop(columns='split')
+    split = frame.assign(split=(frame.correct - .5).abs())
+    return split.sort_values(['split', 'share_said'], kind='stable', ignore_index=True).drop(columns='split')

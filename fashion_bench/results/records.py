@@ -24,13 +24,11 @@ from ..base.specs import RunSpec, entry_hash, machine_of
 from .scores import METRICS, figures
 
 # %% ../../nbs/results/02_records.ipynb #4bbdf9f9
-_EARLIER = {f.name: f.default for f in fields(RunSpec) if f.name not in ('data', 'model')} | dict(protocol=1) # of records that lack a field
-_COSTS = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'busy_share', 'images_per_second')
-
 def metric_names()->list: # `accuracy` first
     "The figures that runs have for each split, those included that were added since."
     return sorted(dict.fromkeys(k for k,_ in METRICS), key=lambda o: o != 'accuracy')
 
+# %% ../../nbs/results/02_records.ipynb #53f050e6
 def _weights(record, spec):
     "What was loaded, in words; nothing if nothing was"
     source = record.get('source')
@@ -41,48 +39,71 @@ def _weights(record, spec):
     return f'{kind} {tag}'.strip()
 
 # %% ../../nbs/results/02_records.ipynb #048b14e7
+def _remarks(r):
+    "What was unusual about a run that finished, in a list"
+    lr, batch, machines = r.get('figures', {}).get('suggested_lr'), r.get('batch', {}), r.get('machines') or []
+    out = []
+    if lr: out.append(f'lr_find suggested {lr:.3g}')
+    if len(machines) > 1: out.append(f"begun on {', '.join(machines[:-1])}: minutes are those of {machines[-1]}")
+    if batch.get('too_large'):
+        out.append(f"{batch.get('at_once')} images at once for want of memory: batch norm saw so few")
+    return out
+
+# %% ../../nbs/results/02_records.ipynb #c3c6004b
 def _note(r):
     "What to know of a run beside its figures and its minutes"
-    why, batch, lr = r.get('failure'), r.get('batch', {}), r.get('figures', {}).get('suggested_lr')
-    machines = r.get('machines') or []
-    if r['status'] == 'finished':
-        return '; '.join([*([f'lr_find suggested {lr:.3g}'] if lr else []),
-                          *([f"begun on {', '.join(machines[:-1])}: minutes are those of {machines[-1]}"] if len(machines) > 1 else []),
-                          *([f"{batch.get('at_once')} images at once for want of memory: batch norm saw so few"] if batch.get('too_large') else [])])
-    if why: return f"{why['type']} ({why['phase']}): {why['message']}"
+    if r['status'] == 'finished': return '; '.join(_remarks(r))
+    if why := r.get('failure'): return f"{why['type']} ({why['phase']}): {why['message']}"
     return 'interrupted, or still going' if r['status'] == 'running' else r['status']
+
+# %% ../../nbs/results/02_records.ipynb #a604de6b
+_COSTS = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'busy_share', 'images_per_second')
+_SIZES = ('parameters', 'multiply_adds', 'suggested_lr')
 
 def _figures(r):
     "The figures of a record, blank where it has none"
     found = r.get('figures', {})
-    names = [f'{s}_{m}' for s in ('valid', 'test') for m in metric_names()] + [*_COSTS, 'parameters', 'multiply_adds', 'suggested_lr']
+    names = [f'{s}_{m}' for s in ('valid', 'test') for m in metric_names()] + [*_COSTS, *_SIZES]
     out = {k: np.nan if found.get(k) is None else found[k] for k in names}
     memory = [o for o in (found.get('peak_memory') or {}).values() if o]
-    return out | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=sum((found.get('joules') or {}).values())/1e3 or np.nan,
+    joules = sum((found.get('joules') or {}).values())
+    return out | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=joules/1e3 or np.nan,
                       gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
 
+# %% ../../nbs/results/02_records.ipynb #62237150
 def _loaded(r):
     "The digest of the weights that were loaded; none for random ones, which differ by seed"
     source = r.get('source') or {}
     return '' if source.get('weights') == 'scratch' else source.get('digest') or ''
 
-def _versions(env): return ', '.join(f'{k} {env[k]}' for k in ('torch', 'torchvision', 'timm', 'fastai') if k in env)
+# %% ../../nbs/results/02_records.ipynb #f6f5fe0b
+def _origin(r, spec):
+    "Of a row, what its images were, where it lies, and what tells it from others"
+    data, env = r.get('data', {}), r.get('environment', {})
+    versions = ', '.join(f'{k} {env[k]}' for k in ('torch', 'torchvision', 'timm', 'fastai') if k in env)
+    return dict(shared_products=data.get('shared_products', 0), left_out=data.get('left_out', {}).get('count', 0),
+                data=data.get('source', ''), fingerprint=spec['data'],
+                folder=r.get('folder', ''), path=r.get('path', ''),
+                identity=entry_hash(r | dict(spec=spec)), loaded=_loaded(r), versions=versions)
+
+# %% ../../nbs/results/02_records.ipynb #6791bb87
+_NO_DEFAULT = ('data', 'model')
+_EARLIER = {f.name: f.default for f in fields(RunSpec) if f.name not in _NO_DEFAULT}
+_EARLIER |= dict(protocol=1) # of records that lack a field
 
 def _row(r):
     "A record as a row"
-    spec, data = _EARLIER | r['spec'], r.get('data', {})
+    spec, env = _EARLIER | r['spec'], r.get('environment', {})
     library, _, arch = spec['model'].partition('/')
     asked = {k: v for k,v in spec.items() if k not in ('data', 'model', 'weights', 'seed')}
+    asked['precision'] = r.get('precision') or spec['precision'] # which really ran
     return dict(model=arch.partition('.')[0], library=library, weights=_weights(r, spec), **asked,
-                device=r.get('environment', {}).get('device', ''), machine=machine_of(r.get('environment', {})), seed=spec['seed'],
-                status=r['status'], **_figures(r), note=_note(r), shared_products=data.get('shared_products', 0),
-                left_out=data.get('left_out', {}).get('count', 0), data=data.get('source', ''), fingerprint=spec['data'],
-                folder=r.get('folder', ''), path=r.get('path', ''), identity=entry_hash(r | dict(spec=spec)),
-                loaded=_loaded(r), versions=_versions(r.get('environment', {}))) | dict(
-                precision=r.get('precision') or spec['precision']) # which really ran
+                device=env.get('device', ''), machine=machine_of(env), seed=spec['seed'],
+                status=r['status'], **_figures(r), note=_note(r), **_origin(r, spec))
 
+# %% ../../nbs/results/02_records.ipynb #dc417d21
 def runs_frame(
-    records # Records of runs, as `run.json` holds them
+    records:list # Records of runs, as `run.json` holds them
 )->pd.DataFrame: # A row per run, failed ones too
     "One tidy frame of `records`."
     columns = list(_row(dict(spec=dict(model='', data=''), status='')))
@@ -91,14 +112,16 @@ def runs_frame(
 
 # %% ../../nbs/results/02_records.ipynb #ab1d1e08
 def read_predictions(
-    path, # A run's folder
+    path:str|Path, # A run's folder
     split:str='test' # Or `valid`
-)->dict|None: # `image`, `target`, `probs`, and `group` where images have one; `None` if it kept none that can be read, or none of that split
-    "What a run predicted."
+)->dict|None: # `image`, `target`, `probs`, and `group` where images have one; `None` if there are none to read
+    "What a run predicted on `split`."
     try:
-        with np.load(Path(path)/'predictions.npz') as f: kept = {k: f[k] for k in ('image', 'split', 'target', 'probs', 'group') if k in f}
+        with np.load(Path(path)/'predictions.npz') as f:
+            kept = {k: f[k] for k in ('image', 'split', 'target', 'probs', 'group') if k in f}
         rows = kept.pop('split') == split
-        return {k: v[rows] for k,v in kept.items()} if rows.any() and 'probs' in kept and 'target' in kept else None
+        if not rows.any() or 'probs' not in kept or 'target' not in kept: return None
+        return {k: v[rows] for k,v in kept.items()}
     except Exception: return None # a damaged archive raises whatever its pieces do
 
 # %% ../../nbs/results/02_records.ipynb #dd8435a2
@@ -106,70 +129,90 @@ def _lacking(r, split):
     "Metrics that the record should have and has not"
     found, data = r.get('figures', {}), r.get('data', {})
     if f'{split}_accuracy' not in found: return []
-    multi, n = data.get('multilabel', f'{split}_map' in found), len(data.get('classes', [])) or np.inf
-    return [k for (k, m),o in METRICS.items() if m == multi and n > o.more_classes_than and f'{split}_{k}' not in found]
+    several, n = data.get('multilabel', f'{split}_map' in found), len(data.get('classes', [])) or np.inf
+    apply = [k for (k, multi),m in METRICS.items() if multi == several and n > m.more_classes_than]
+    return [k for k in apply if f'{split}_{k}' not in found]
 
+# %% ../../nbs/results/02_records.ipynb #7fdd9122
 def _filled(r):
     "`r` with the figures that it lacks, from its predictions"
     if r.get('status') != 'finished': return r
     more = {}
     for split in ('valid', 'test'):
-        if (names := _lacking(r, split)) and (p := read_predictions(r['path'], split)):
-            more |= {f'{split}_{k}': v for k,v in figures(p['probs'], p['target'], names).items()}
+        names = _lacking(r, split)
+        p = read_predictions(r['path'], split) if names else None
+        if p: more |= {f'{split}_{k}': v for k,v in figures(p['probs'], p['target'], names).items()}
     return r | dict(figures=r['figures'] | more)
+
+# %% ../../nbs/results/02_records.ipynb #50ec9d50
+_PARTS = ('spec', 'source', 'figures', 'environment', 'data', 'batch')
 
 def _is_record(r):
     "Has it the shape of a record?"
-    parts = all(isinstance(r.get(k, {}), dict) for k in ('spec', 'source', 'figures', 'environment', 'data', 'batch')) if isinstance(r, dict) else False
-    return parts and isinstance(r.get('spec', {}).get('model'), str) and 'data' in r['spec'] and 'status' in r
+    if not isinstance(r, dict) or not all(isinstance(r.get(k, {}), dict) for k in _PARTS): return False
+    return isinstance(r.get('spec', {}).get('model'), str) and 'data' in r['spec'] and 'status' in r
 
+# %% ../../nbs/results/02_records.ipynb #2c585658
+def _damaged(file, why):
+    "A row that says that `file` is damaged"
+    spec = dict(data='', model=f'?/{file.parent.name}', recipe='', size=np.nan, seed=np.nan)
+    return _row(dict(folder=file.parent.name, status='damaged', path=str(file.parent), spec=spec,
+                     failure=dict(type='damaged record', phase='run.json', message=why)))
+
+# %% ../../nbs/results/02_records.ipynb #b0a12908
 def _read(file):
     "The row of the record in `file`, or one that says that it is damaged"
-    why = 'it is no record of a run'
     try: r = json.loads(file.read_text(encoding='utf-8'))
-    except (ValueError, OSError) as e: r, why = None, str(e)
-    if _is_record(r): return _row(_filled(r | dict(path=str(file.parent))))
-    return _row(dict(folder=file.parent.name, status='damaged', path=str(file.parent),
-                     spec=dict(data='', model=f'?/{file.parent.name}', recipe='', size=np.nan, seed=np.nan),
-                     failure=dict(type='damaged record', phase='run.json', message=why)))
+    except (ValueError, OSError) as e: return _damaged(file, str(e))
+    if not _is_record(r): return _damaged(file, 'it is no record of a run')
+    return _row(_filled(r | dict(path=str(file.parent))))
 
 # %% ../../nbs/results/02_records.ipynb #73b9589b
 def load_runs(
-    where='runs' # A folder of run folders, a single run's folder, or a list of such, for instance of several machines
+    where:str|Path|list='runs' # A folder of run folders, one run's folder, or a list of such, say of several machines
 )->pd.DataFrame: # As `runs_frame` gives it
-    "The runs in `where`. Damaged records are rows with status `damaged`; raises `InputNotFound` if there are no runs at all."
+    "The runs in `where`; damaged records have the status `damaged`. Raises `InputNotFound` if there are no runs."
     places = [Path(o) for o in (where if isinstance(where, (list, tuple)) else [where])]
     for o in places:
-        if not o.is_dir(): raise InputNotFound(f"there is no folder of runs {o}; `fashion-bench run DATA --out {o}` makes one")
-    files = sorted({f for o in places for pattern in ('run.json', '*/run.json') for f in o.glob(pattern)})
+        if not o.is_dir():
+            raise InputNotFound(f"there is no folder of runs {o}; `fashion-bench run DATA --out {o}` makes one")
+    files = sorted({f for o in places for f in (*o.glob('run.json'), *o.glob('*/run.json'))})
     if not files: raise InputNotFound(f"{', '.join(map(str, places))} holds no runs (folders with a run.json)")
     rows = [_read(f) for f in files]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(k for o in rows for k in o)))
 
 # %% ../../nbs/results/02_records.ipynb #fcd4cc21
 def _told_apart(df):
-    "`df` with other identities for finished runs that were to be the same and are not: of other weights under one name, or in another precision"
+    "`df` with identities of their own for finished runs of other weights under one name, or in another precision"
     if 'loaded' not in df: return df
     done = df[df.status == 'finished']
     several = {k for k,rows in done.groupby('identity') if len(rows[['loaded', 'precision']].drop_duplicates()) > 1}
     if not several: return df
-    more = [f'{k} {a} {p}' if k in several and s == 'finished' else k for k,a,p,s in zip(df.identity, df.loaded, df.precision, df.status)]
-    return df.assign(identity=more)
+    apart = df.identity.isin(several) & (df.status == 'finished')
+    full = [f'{k} {loaded} {precision}' for k,loaded,precision in zip(df.identity, df.loaded, df.precision)]
+    return df.assign(identity=[f if a else k for k,f,a in zip(df.identity, full, apart)])
 
+# %% ../../nbs/results/02_records.ipynb #b300c44e
 def as_frame(
-    where # A frame of `runs_frame`, a list of records, or a folder (or list of folders) that `load_runs` reads
+    where:str|Path|list|pd.DataFrame # A frame of `runs_frame`, a list of records, or what `load_runs` reads
 )->pd.DataFrame: # A row per run
     "The runs that `where` stands for."
-    if isinstance(where, pd.DataFrame): df = where if where.index.is_unique else where.reset_index(drop=True) # as of several, one below the other
-    else: df = runs_frame(where) if isinstance(where, (list, tuple)) and where and isinstance(where[0], dict) else load_runs(where)
+    if isinstance(where, pd.DataFrame):
+        df = where if where.index.is_unique else where.reset_index(drop=True) # as of several, one below the other
+    elif isinstance(where, (list, tuple)) and where and isinstance(where[0], dict): df = runs_frame(where)
+    else: df = load_runs(where)
     return _told_apart(df)
 
 # %% ../../nbs/results/02_records.ipynb #8b148c08
-_SAID = dict(library='{}', weights='{}', recipe='{}', size='{:g} px', groups='{} groups', head='{} head', precision='{}', compile='compiled: {}',
-             machine='{}', data='{}', fingerprint='data {:.6}', weights_hash='weights {:.6}', loaded='weights {:.6}')
-_UNSAID = {'model', 'seed', 'status', 'note', 'folder', 'path', 'identity', 'device', 'shared_products', 'left_out', 'versions'} # of a run, not of an entry
+_SAID = dict(library='{}', weights='{}', recipe='{}', size='{:g} px', groups='{} groups', head='{} head',
+             precision='{}', compile='compiled: {}', machine='{}', data='{}', fingerprint='data {:.6}',
+             weights_hash='weights {:.6}', loaded='weights {:.6}')
 
 def _said(k, v): return _SAID.get(k, k.replace('_', ' ') + ' {}').format(v)
+
+# %% ../../nbs/results/02_records.ipynb #44fc9373
+_UNSAID = {'model', 'seed', 'status', 'note', 'folder', 'path', 'identity', 'device',
+             'shared_products', 'left_out', 'versions'} # of a run, not of an entry
 
 def entry_columns(
     frame:pd.DataFrame # As `as_frame` gives it
@@ -179,6 +222,16 @@ def entry_columns(
     known = [k for k in _SAID if k in frame]
     return known + [k for k in frame if k not in known and k not in measured and k != 'entry']
 
+# %% ../../nbs/results/02_records.ipynb #f631f1c3
+def _telling(rows):
+    "Columns that tell the entries of one model apart, without hashes where words do"
+    extra = [k for k in entry_columns(rows) if rows[k][rows[k].astype(str) != ''].nunique(dropna=False) > 1]
+    in_words = rows.weights.nunique() == len(rows)
+    if in_words or 'weights_hash' in extra: extra = [k for k in extra if k != 'loaded']
+    if in_words: extra = [k for k in extra if k != 'weights_hash']
+    return extra
+
+# %% ../../nbs/results/02_records.ipynb #a0a875f0
 def name_entries(
     frame:pd.DataFrame # As `as_frame` gives it
 )->pd.DataFrame: # With a column `entry`
@@ -186,10 +239,10 @@ def name_entries(
     finished_first = frame.loc[(frame.status == 'finished').sort_values(ascending=False, kind='stable').index]
     of_entry, names = finished_first.drop_duplicates('identity').set_index('identity'), {}
     for model, rows in of_entry.groupby('model', sort=False):
-        extra = [k for k in entry_columns(rows) if rows[k][rows[k].astype(str) != ''].nunique(dropna=False) > 1]
-        if rows.weights.nunique() == len(rows) or 'weights_hash' in extra: extra = [k for k in extra if k != 'loaded']
-        if rows.weights.nunique() == len(rows): extra = [k for k in extra if k != 'weights_hash']
-        for key, r in rows.iterrows(): names[key] = f"{model} ({', '.join(_said(k, r[k]) for k in extra if str(r[k]) != '')})" if extra else str(model)
+        extra = _telling(rows)
+        for key, r in rows.iterrows():
+            more = ', '.join(_said(k, r[k]) for k in extra if str(r[k]) != '')
+            names[key] = f'{model} ({more})' if extra else str(model)
     twice = {k for k,n in Counter(names.values()).items() if n > 1} # what tells them apart is not to be seen
     return frame.assign(entry=[f'{names[o]} #{o[:4]}' if names[o] in twice else names[o] for o in frame.identity])
 
@@ -204,63 +257,97 @@ def distinct_runs(
 
 # %% ../../nbs/results/02_records.ipynb #c65b1aff
 def by_data(
-    where='runs' # As `as_frame` takes it
-)->dict: # A frame for each set of data, by the first six digits of its fingerprint; damaged records are with the first
+    where:str|Path|list|pd.DataFrame='runs' # As `as_frame` takes it
+)->dict: # A frame for each set of data, by the first digits of its fingerprint; damaged records are with the first
     "Runs on one set of data apart from those on another."
     df = as_frame(where)
     whole = df[df.status != 'damaged']
-    parts = {k[:6]: rows for k,rows in whole.groupby('fingerprint', sort=False)} or {'': whole}
+    known = whole.fingerprint.unique()
+    digits = 6 if len({o[:6] for o in known}) == len(known) else 16
+    parts = {k[:digits]: rows for k,rows in whole.groupby('fingerprint', sort=False)} or {'': whole}
     first = next(iter(parts))
     parts[first] = df[df.index.isin(parts[first].index) | (df.status == 'damaged')]
     return parts
 
+# %% ../../nbs/results/02_records.ipynb #ebca86eb
+def _set_text(key, rows):
+    "One set of data in words: its source, up to three folders with runs on it, and how many there are"
+    folders = list(dict.fromkeys(str(Path(o).parent) for o in rows.path if o))[:3]
+    what = ', '.join(o for o in (rows.data.iloc[0], *folders) if o)
+    return f"{key} ({what}: {len(rows)} run{'s'*(len(rows) > 1)})"
+
+# %% ../../nbs/results/02_records.ipynb #4e95acf0
 def one_data(
-    where='runs' # As `as_frame` takes it
+    where:str|Path|list|pd.DataFrame='runs' # As `as_frame` takes it
 )->pd.DataFrame: # Its runs
     "The runs in `where` if they are on one set of data; raises `InputError` that says which runs are on which."
     parts = by_data(where)
     if len(parts) == 1: return as_frame(where)
-    def place(rows): return ', '.join(list(dict.fromkeys(str(Path(o).parent) for o in rows.path if o))[:3])
-    sets = [f"{k} ({', '.join(o for o in (rows.data.iloc[0], place(rows)) if o)}: {len(rows)} run{'s'*(len(rows) > 1)})" for k,rows in parts.items()]
-    raise InputError(f"these runs are on {len(parts)} sets of data, whose figures cannot be compared: {'; '.join(sets)}. "
-                     "Look at one at a time: `by_data(where)[...]` in Python, --data on the command line, or a folder for each")
+    sets = '; '.join(_set_text(k, rows) for k,rows in parts.items())
+    raise InputError(f"these runs are on {len(parts)} sets of data, whose figures cannot be compared: {sets}. "
+                     "Look at one at a time: `by_data(where)[...]` in Python, --data on the command line, "
+                     "or a folder for each")
 
 # %% ../../nbs/results/02_records.ipynb #80bb5f70
 def _correct(p):
     "Correct answers; where an image has several classes, the share of them"
-    return p['probs'].argmax(1) == p['target'] if p['target'].ndim == 1 else ((p['probs'] > .5) == p['target']).mean(1)
+    if p['target'].ndim == 1: return p['probs'].argmax(1) == p['target']
+    return ((p['probs'] > .5) == p['target']).mean(1)
 
 def _asked(p):
     "What was to be answered: a hash of images and targets"
     return blake2b(json.dumps([p['image'].tolist(), p['target'].tolist()]).encode(), digest_size=8).hexdigest()
 
+# %% ../../nbs/results/02_records.ipynb #259fe30b
 class CorrectAnswers(dict):
-    "Arrays (seeds, images) of correct answers by entry. `clusters` is the product of each image, or `None`; `unknown` says of entries why they are not here."
-    def __init__(self): self.clusters, self.unknown, self.asked, self.multilabel = None, {}, '', False
+    "Arrays (seeds, images) of correct answers by entry."
+    def __init__(self):
+        self.clusters = None    # product of each image, or `None`
+        self.unknown = {}       # why, by entries that are not here
+        self.asked = ''         # hash of the images and targets
+        self.multilabel = False
 
-def _nothing_known(found, what):
-    "Of one image, or images of one product, nothing can be said of chance"
+# %% ../../nbs/results/02_records.ipynb #3f30fd53
+def _why_not(rows, asked, most):
+    "Why an entry's answers cannot stand beside the others', which were asked `most`; `None` if they can"
+    def file(i): return f"{rows.folder[i] or rows.entry[i]}/predictions.npz"
+    for i in rows.index:
+        if i not in asked: return f"its predictions are missing: {file(i)}"
+    for i in rows.index:
+        if asked[i] != most: return f"its predictions are of other images or labels: {file(i)}"
+
+# %% ../../nbs/results/02_records.ipynb #9088d766
+def _drop_if_single(found, images):
+    "Of one image, or images of one product, nothing can be said of chance: nothing is then known"
+    what, n = 'image', images
+    if found.clusters is not None: what, n = 'product', len(set(found.clusters.tolist()))
+    if n != 1: return
     found.unknown |= {o: f'its predictions are of one {what}, which tells nothing of chance' for o in found}
     found.clear()
 
+# %% ../../nbs/results/02_records.ipynb #d29c9a5d
+def _kept(done, split):
+    "Predictions of the runs that kept them, by the rows of `done`"
+    read = {r.Index: read_predictions(r.path, split) for r in done.itertuples() if r.path}
+    return {k: p for k,p in read.items() if p}
+
+# %% ../../nbs/results/02_records.ipynb #1bc01876
 def correct_answers(
-    where, # As `as_frame` takes it; the runs' folders must be there
+    where:str|Path|list|pd.DataFrame, # As `as_frame` takes it; the runs' folders must be there
     split:str='test' # Or `valid`
 )->CorrectAnswers: # On the same images under the same labels
     "Which images each entry got right."
     df, found = name_entries(distinct_runs(as_frame(where))), CorrectAnswers()
     done = df[df.status == 'finished'].sort_values('seed')
-    kept = {r.Index: p for r in done.itertuples() if r.path and (p := read_predictions(r.path, split))}
+    kept = _kept(done, split)
     asked = {k: _asked(p) for k,p in kept.items()}
-    found.asked = Counter(asked.values()).most_common(1)[0][0] if asked else '' # what most were asked
+    if asked: found.asked = Counter(asked.values()).most_common(1)[0][0] # what most were asked
     for entry, rows in done.groupby('entry', sort=False):
-        lost, odd = [o for o in rows.index if o not in kept], [o for o in rows.index if asked.get(o, found.asked) != found.asked]
-        if lost: found.unknown[entry] = f"its predictions are missing: {rows.folder[lost[0]] or entry}/predictions.npz"
-        elif odd: found.unknown[entry] = f"its predictions are of other images or labels: {rows.folder[odd[0]] or entry}/predictions.npz"
+        why = _why_not(rows, asked, found.asked)
+        if why: found.unknown[entry] = why
         else: found[entry] = np.array([_correct(kept[o]) for o in rows.index])
     same = [p for k,p in kept.items() if asked[k] == found.asked]
     found.clusters = next((p['group'] for p in same if 'group' in p), None)
-    n = len(set(found.clusters.tolist())) if found.clusters is not None else len(same[0]['target']) if same else 0
-    if n == 1: _nothing_known(found, 'product' if found.clusters is not None else 'image')
     found.multilabel = bool(same) and same[0]['target'].ndim > 1
+    _drop_if_single(found, len(same[0]['target']) if same else 0)
     return found

@@ -37,9 +37,10 @@ def _minutes(text):
 
 # %% ../../nbs/results/04_reference.ipynb #8865c581
 def reference_2021()->pd.DataFrame: # Columns `model`, `library`, `accuracy`, `minutes_per_epoch`, `chart`
-    "The 2021 post's table. `chart` is its normalized efficiency as drawn; accuracy is on the validation split of the post's own subset."
+    "The 2021 post's table; accuracy is on its own validation split, `chart` its normalized efficiency as drawn."
     rows = [o.split() for o in _POST2021.splitlines()]
-    return pd.DataFrame([(m, lib, float(a), _minutes(t), float(c)) for m,lib,a,t,c in rows], columns='model library accuracy minutes_per_epoch chart'.split())
+    numbers = [(m, lib, float(a), _minutes(t), float(c)) for m,lib,a,t,c in rows]
+    return pd.DataFrame(numbers, columns='model library accuracy minutes_per_epoch chart'.split())
 
 # %% ../../nbs/results/04_reference.ipynb #22b12df5
 def z_scores(
@@ -55,5 +56,8 @@ def efficiency(
 )->pd.DataFrame: # Its finished rows with a column `efficiency`, best first
     "Add the 2021 post's `z(accuracy) - z(minutes_per_epoch)`; raises `InputError` for fewer than two finished rows."
     df = frame.dropna(subset=['accuracy', 'minutes_per_epoch'])
-    if len(df) < 2: raise InputError(f"efficiency compares finished runs, and there {'is' if len(df) == 1 else 'are'} {len(df)}; it takes at least 2")
-    return df.assign(efficiency=z_scores(df.accuracy) - z_scores(df.minutes_per_epoch)).sort_values('efficiency', ascending=False, ignore_index=True)
+    if len(df) < 2:
+        there = f"there {'is' if len(df) == 1 else 'are'} {len(df)}"
+        raise InputError(f"efficiency compares finished runs, and {there}; it takes at least 2")
+    df = df.assign(efficiency=z_scores(df.accuracy) - z_scores(df.minutes_per_epoch))
+    return df.sort_values('efficiency', ascending=False, ignore_index=True)

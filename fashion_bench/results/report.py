@@ -25,8 +25,8 @@ from .board import FEW_PRODUCTS, caveats, in_words, one_model, summarize
 from .compare import compare_reference
 from .confidence import SEED_SD
 from .details import class_table, image_results, read_classes, read_histories
-from .plots import (COSTS, disagreements, look, plot_accuracy, plot_classes, plot_confusion, plot_efficiency, plot_histories,
-                                 plot_images, plot_pareto, plot_weights)
+from .plots import (COSTS, disagreements, look, plot_accuracy, plot_classes, plot_confusion,
+                                         plot_efficiency, plot_histories, plot_images, plot_pareto, plot_weights)
 from .records import as_frame, distinct_runs, metric_names, name_entries, read_predictions
 from .schedules import budgets, models_with_schedules, plot_schedules, schedule_verdict
 from .scores import METRICS, confusion, kind_scores
@@ -35,20 +35,51 @@ from .verdict import verdict
 # %% ../../nbs/results/10_report.ipynb #bd600b2c
 _STYLE = """
 :root { color-scheme: light dark; --ink: #222; --page: #fff; --line: #ccc; --soft: #f3f3f3; --link: #0072B2 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --page: #1e1e1e; --line: #555; --soft: #2a2a2a; --link: #56B4E9 } }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e6; --page: #1e1e1e; --line: #555; --soft: #2a2a2a; --link: #56B4E9 }
+  }
 * { box-sizing: border-box }
-body { margin: 0 auto; padding: 1rem; max-width: 62rem; font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page) }
-h1 { font-size: 1.5rem; margin: .3rem 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid var(--line) } h3 { font-size: 1rem; margin: 1rem 0 .3rem }
-.verdict { background: var(--soft); padding: .6rem 1rem; border-left: 4px solid var(--link); font-size: 1.05rem } .verdict p { margin: .3rem 0 }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-size: .85rem; width: 100% } th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; vertical-align: top } td.n { text-align: right; font-variant-numeric: tabular-nums }
-th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; white-space: nowrap } th[aria-sort=ascending] button::after { content: ' \\25B2' } th[aria-sort=descending] button::after { content: ' \\25BC' }
-button:focus-visible, input:focus-visible, summary:focus-visible, a:focus-visible { outline: 2px solid var(--link); outline-offset: 2px }
-input { font: inherit; padding: .3rem .5rem; width: 100%; max-width: 20rem; margin-bottom: .5rem; color: inherit; background: var(--page); border: 1px solid var(--line) }
-figure { margin: 1rem 0 } img { max-width: 100%; height: auto } figcaption { font-size: .85rem } code, pre { font-size: .85rem; background: var(--soft) } pre { padding: .5rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere } .bars span { display: inline-block; height: .7em; background: var(--link) }
-@media print { body { max-width: none; font-size: 11px } input, .noprint { display: none } figure, tr { break-inside: avoid } details > * { display: block } .wide { overflow: visible } table { font-size: 7px } th, td { white-space: normal; padding: 1px 3px } th button { white-space: normal; text-align: left } figure { max-width: 75% } }
-"""
+body { margin: 0 auto; padding: 1rem; max-width: 62rem; font: 16px/1.5 system-ui, sans-serif;
+  color: var(--ink); background: var(--page) }
+h1 { font-size: 1.5rem; margin: .3rem 0 }
+  h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid var(--line) }
+  h3 { font-size: 1rem; margin: 1rem 0 .3rem }
+.verdict { background: var(--soft); padding: .6rem 1rem; border-left: 4px solid var(--link); font-size: 1.05rem }
+  .verdict p { margin: .3rem 0 }
+.wide { overflow-x: auto }
+  table { border-collapse: collapse; font-size: .85rem; width: 100% }
+  th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line);
+  text-align: left; white-space: nowrap; vertical-align: top }
+  td.n { text-align: right; font-variant-numeric: tabular-nums }
+th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
+  cursor: pointer; white-space: nowrap }
+  th[aria-sort=ascending] button::after { content: ' \\25B2' }
+  th[aria-sort=descending] button::after { content: ' \\25BC' }
+button:focus-visible, input:focus-visible, summary:focus-visible, a:focus-visible {
+  outline: 2px solid var(--link); outline-offset: 2px }
+input { font: inherit; padding: .3rem .5rem; width: 100%; max-width: 20rem; margin-bottom: .5rem;
+  color: inherit; background: var(--page); border: 1px solid var(--line) }
+figure { margin: 1rem 0 }
+  img { max-width: 100%; height: auto }
+  figcaption { font-size: .85rem }
+  code, pre { font-size: .85rem; background: var(--soft) }
+  pre { padding: .5rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere }
+  .bars span { display: inline-block; height: .7em; background: var(--link) }
+@media print {
+  body { max-width: none; font-size: 11px }
+  input, .noprint { display: none }
+  figure, tr { break-inside: avoid }
+  details > * { display: block }
+  .wide { overflow: visible }
+  table { font-size: 7px }
+  th, td { white-space: normal; padding: 1px 3px }
+  th button { white-space: normal; text-align: left }
+  figure { max-width: 75% }
+  }
+""".replace('\n  ', ' ') # in the page, what is indented stands behind the line before
 
-_SCRIPT = """
+# %% ../../nbs/results/10_report.ipynb #3a02ee47
+_SORT = """
 for (const table of document.querySelectorAll('table.sortable')) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells]
   heads.forEach((th, k) => th.firstElementChild.addEventListener('click', () => {
@@ -66,29 +97,49 @@ for (const table of document.querySelectorAll('table.sortable')) {
     body.append(...rows)
   }))
 }
-for (const box of document.querySelectorAll('input[data-filters]')) box.addEventListener('input', () => {
-  for (const row of document.getElementById(box.dataset.filters).tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(box.value.toLowerCase())
-})
 """
+
+# %% ../../nbs/results/10_report.ipynb #d0eb5ef3
+_FILTER = (
+    "for (const box of document.querySelectorAll('input[data-filters]')) box.addEventListener('input', () => {\n"
+    "  for (const row of document.getElementById(box.dataset.filters).tBodies[0].rows)"
+    " row.hidden = !row.textContent.toLowerCase().includes(box.value.toLowerCase())\n"
+    "})\n")
+_SCRIPT = _SORT + _FILTER
 
 # %% ../../nbs/results/10_report.ipynb #c16ddfcf
 def _cell(v, digits=3):
     "A table's cell, with what it is sorted by"
-    if isinstance(v, float): return f'<td class="n" data-v="{"" if math.isnan(v) else v}">{"" if math.isnan(v) else f"{v:.{digits}f}"}</td>'
     if isinstance(v, int): return f'<td class="n" data-v="{v}">{v:,}</td>'
-    return f'<td>{escape(str(v))}</td>'
+    if not isinstance(v, float): return f'<td>{escape(str(v))}</td>'
+    return '<td class="n" data-v=""></td>' if math.isnan(v) else f'<td class="n" data-v="{v}">{v:.{digits}f}</td>'
 
 # %% ../../nbs/results/10_report.ipynb #a220433f
+def _head(name, sortable):
+    "A column's heading, a button if one can sort by it"
+    text = escape(str(name))
+    return '<th scope="col">' + (f'<button type="button">{text}</button>' if sortable else text) + '</th>'
+
+# %% ../../nbs/results/10_report.ipynb #bef61496
+def _number(v):
+    "numpy's numbers as Python's, anything else as it is"
+    if not hasattr(v, 'dtype'): return v
+    if v.dtype.kind == 'f': return float(v)
+    return int(v) if v.dtype.kind in 'iu' else v
+
+# %% ../../nbs/results/10_report.ipynb #448795fd
 def html_table(
     df:pd.DataFrame, # Any frame
     id:str='', # For a filter
     sortable:bool=True # Can its columns be sorted?
 )->str: # HTML
     "A frame as a table."
-    heads = ''.join('<th scope="col">' + (f'<button type="button">{escape(str(c))}</button>' if sortable else escape(str(c))) + '</th>' for c in df)
-    plain = lambda v: float(v) if hasattr(v, 'dtype') and v.dtype.kind == 'f' else int(v) if hasattr(v, 'dtype') and v.dtype.kind in 'iu' else v
-    rows = ''.join('<tr>' + ''.join(_cell(plain(v)) for v in r) + '</tr>' for r in df.itertuples(index=False))
-    return f'<div class="wide"><table{f" id={id!r}" if id else ""}{" class=sortable" if sortable else ""}><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    heads = ''.join(_head(o, sortable) for o in df)
+    cells = [''.join(_cell(_number(v)) for v in r) for r in df.itertuples(index=False)]
+    rows = ''.join(f'<tr>{o}</tr>' for o in cells)
+    attributes = (f' id={id!r}' if id else '') + (' class=sortable' if sortable else '')
+    return (f'<div class="wide"><table{attributes}><thead><tr>{heads}</tr></thead>'
+            f'<tbody>{rows}</tbody></table></div>')
 
 # %% ../../nbs/results/10_report.ipynb #b12376a0
 def _png(draw, dark):
@@ -109,10 +160,11 @@ def figure_html(
     both:bool=True # Draw it for a dark page, too?
 )->str: # HTML; empty if there is nothing to draw
     "A picture within the page."
-    light = _png(draw, False)
+    light, png = _png(draw, False), 'data:image/png;base64,'
     if not light: return ''
-    dark = f'<source media="(prefers-color-scheme: dark)" srcset="data:image/png;base64,{_png(draw, True)}">' if both else ''
-    return f'<figure><picture>{dark}<img alt="{escape(caption)}" src="data:image/png;base64,{light}"></picture><figcaption>{escape(caption)}</figcaption></figure>'
+    dark = f'<source media="(prefers-color-scheme: dark)" srcset="{png}{_png(draw, True)}">' if both else ''
+    image, caption = f'<img alt="{escape(caption)}" src="{png}{light}">', escape(caption)
+    return f'<figure><picture>{dark}{image}</picture><figcaption>{caption}</figcaption></figure>'
 
 # %% ../../nbs/results/10_report.ipynb #1376cf3c
 def _records(runs):
@@ -124,154 +176,282 @@ def _records(runs):
     return [o for o in found if isinstance(o, dict) and 'spec' in o]
 
 # %% ../../nbs/results/10_report.ipynb #3afd2615
+def _about_data(records):
+    "What the records say of the data, in a list of facts"
+    data = next((o['data'] for o in records if o.get('data', {}).get('images')), {})
+    if not data: return ['The records say nothing of the data.']
+    images = ', '.join(f'{k} {n:,}' for k,n in data['images'].items())
+    facts = [f"{escape(data.get('source') or 'images')}: {len(data.get('classes', []))} classes; {images}"]
+    shared = data.get('shared_products')
+    return facts + ([f"{shared:,} products have photos in several splits"] if shared else [])
+
+# %% ../../nbs/results/10_report.ipynb #2514be53
+def _about_audit(audit):
+    "What an audit found, if there was one"
+    if not audit: return 'No audit was given (<code>fashion-bench audit</code> looks at every image).'
+    with reading(audit, 'the audit.json of an audit'):
+        found = json.loads(Path(audit).read_text(encoding='utf-8'))['counts']
+        return 'Audit: ' + (', '.join(f'{n:,} {escape(k)}' for k,n in found.items()) or 'nothing found')
+
+# %% ../../nbs/results/10_report.ipynb #c1bb03df
 def _data_part(records, audit):
     "What is known of the data"
-    data = next((o['data'] for o in records if o.get('data', {}).get('images')), {})
-    images = ', '.join(f'{k} {n:,}' for k,n in data.get('images', {}).items())
-    facts = [f"{escape(data.get('source') or 'images')}: {len(data.get('classes', []))} classes; {images}" if data else 'The records say nothing of the data.']
-    facts += [f"{data['shared_products']:,} products have photos in several splits"] if data.get('shared_products') else []
-    if audit:
-        with reading(audit, 'the audit.json of an audit'):
-            found = json.loads(Path(audit).read_text(encoding='utf-8'))['counts']
-            facts.append('Audit: ' + (', '.join(f'{n:,} {escape(k)}' for k,n in found.items()) or 'nothing found'))
-    else: facts.append('No audit was given (<code>fashion-bench audit</code> looks at every image).')
-    return '<ul>' + ''.join(f'<li>{o}</li>' for o in facts) + '</ul>'
+    return '<ul>' + ''.join(f'<li>{o}</li>' for o in [*_about_data(records), _about_audit(audit)]) + '</ul>'
 
 # %% ../../nbs/results/10_report.ipynb #9191b1a0
-_HEADS = dict(entry='model', low='95 % low', high='95 % high', compute_minutes_per_epoch='computing', parameters='M parameters',
-              multiply_adds='G multiply-adds', chance_best='chance of being the best', chance_near='of being within a point of it')
-_COST_COLUMNS = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'images_per_second', 'parameters', 'multiply_adds', 'memory_gb', 'kilojoules')
-
-def _board_part(df, price):
-    "The leaderboard"
-    there = lambda names: [o for o in names if o in df and df[o].notna().any()]
-    out = df.assign(seeds=[f'{n} (spread assumed)' if s == 'assumed' else str(n) for n,s in zip(df.seeds, df.seed_spread)],
-                    parameters=df.parameters/1e6, multiply_adds=df.multiply_adds/1e9)
-    metrics = [o for o in metric_names() if o != 'accuracy']
-    out = out[['rank', 'entry', 'weights', 'seeds', *there(['accuracy', 'low', 'high']), 'valid_accuracy', *there(['chance_best', 'chance_near', *metrics, *_COST_COLUMNS]), 'note']]
-    if price is not None: out.insert(out.columns.get_loc('minutes_per_epoch'), f'cost of a run at {price:g} an hour', df.seconds/3600*price)
-    out = out.rename(columns=_HEADS).rename(columns=lambda o: o.replace('_', ' '))
-    filter = '<label>Filter: <input type="search" data-filters="board" aria-label="Filter the leaderboard"></label>'
-    return f"{filter}{html_table(out, 'board')}<p>{escape(' '.join(_about_board(df)))}</p>"
-
 def _about_board(df):
     "What the columns mean, and what intervals rest on"
-    less = [k.replace('_', ' ') for (k,_),m in METRICS.items() if m.less_is_better and k in df and df[k].notna().any()]
+    known = lambda k: k in df and df[k].notna().any()
+    less = [k.replace('_', ' ') for (k,_),m in METRICS.items() if m.less_is_better and known(k)]
     out = [f"Less is better for {in_words(less)}."] if less else []
-    out += [f"Figures without a split are of the {df.split.iloc[0]} split."] if df.finished.any() else []
+    if df.finished.any(): out.append(f"Figures without a split are of the {df.split.iloc[0]} split.")
     n, photos = df.products.min(), df.images.min()
-    if n < photos: out.append(f"Intervals over {n:.0f} products" + ('.' if n >= FEW_PRODUCTS else f': under {FEW_PRODUCTS} they mean little.'))
-    if (df.seed_spread == 'assumed').any(): out.append(f"Where the spread of seeds is assumed, it is a standard deviation of {100*SEED_SD:g} point.")
+    few = '.' if n >= FEW_PRODUCTS else f': under {FEW_PRODUCTS} they mean little.'
+    if n < photos: out.append(f"Intervals over {n:.0f} products{few}")
+    if (df.seed_spread == 'assumed').any():
+        out.append(f"Where the spread of seeds is assumed, it is a standard deviation of {100*SEED_SD:g} point.")
     if df.chance_best.notna().any(): out.append("Chances are of these models alone, by their validation accuracy.")
     return out
 
+# %% ../../nbs/results/10_report.ipynb #4411bab9
+_COST_COLUMNS = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'images_per_second', 'parameters', 'multiply_adds',
+                 'memory_gb', 'kilojoules')
+
+def _board_columns(df):
+    "The leaderboard's columns, in their order; without those that nothing is known of"
+    known = lambda names: [o for o in names if o in df and df[o].notna().any()]
+    metrics = [o for o in metric_names() if o != 'accuracy']
+    return ['rank', 'entry', 'weights', 'seeds', *known(['accuracy', 'low', 'high']), 'valid_accuracy',
+            *known(['chance_best', 'chance_near', *metrics, *_COST_COLUMNS]), 'note']
+
+# %% ../../nbs/results/10_report.ipynb #80e1c853
+_HEADS = dict(entry='model', low='95 % low', high='95 % high', compute_minutes_per_epoch='computing',
+              parameters='M parameters', multiply_adds='G multiply-adds',
+              chance_best='chance of being the best', chance_near='of being within a point of it')
+
+def _board_part(df, price):
+    "The leaderboard"
+    seeds = [f'{n} (spread assumed)' if s == 'assumed' else str(n) for n,s in zip(df.seeds, df.seed_spread)]
+    out = df.assign(seeds=seeds, parameters=df.parameters/1e6, multiply_adds=df.multiply_adds/1e9)
+    out = out[_board_columns(out)]
+    if price is not None:
+        before = out.columns.get_loc('minutes_per_epoch')
+        out.insert(before, f'cost of a run at {price:g} an hour', df.seconds/3600*price)
+    out = out.rename(columns=_HEADS).rename(columns=lambda o: o.replace('_', ' '))
+    box = '<input type="search" data-filters="board" aria-label="Filter the leaderboard">'
+    about = escape(' '.join(_about_board(df)))
+    return f"<label>Filter: {box}</label>{html_table(out, 'board')}<p>{about}</p>"
+
 # %% ../../nbs/results/10_report.ipynb #5fbf04fc
+def _cost_pictures(done):
+    "Accuracy and what it costs: what draws each picture, and its caption"
+    computing = done.assign(minutes_per_epoch=done.compute_minutes_per_epoch)
+    by_cost = [(lambda k=k: plot_pareto(done, k), f'Accuracy against {COSTS[k]}.')
+               for k in ('parameters', 'multiply_adds') if done[k].nunique() > 1]
+    return [
+        (lambda: plot_pareto(done),
+         'Accuracy against minutes per epoch. Models on the line are beaten by no other in both.'),
+        (lambda: plot_efficiency(done),
+         'Normalized efficiency as in 2021: z-score of accuracy less z-score of minutes per epoch.'),
+        (lambda: plot_efficiency(computing, title='Normalized efficiency, computing alone'),
+         'The same without the minutes that the loop waited for data.'),
+        (lambda: plot_weights(done),
+         'How the order changes with the weight of time, which is a matter of taste.'),
+        *by_cost]
+
+# %% ../../nbs/results/10_report.ipynb #bf047223
 def _picture_part(runs, done, split):
     "Accuracy, what it costs, and how it came about"
-    costs = [(lambda: plot_pareto(done), 'Accuracy against minutes per epoch. Models on the line are beaten by no other in both.'),
-             (lambda: plot_efficiency(done), 'Normalized efficiency as in 2021: z-score of accuracy less z-score of minutes per epoch.'),
-             (lambda: plot_efficiency(done.assign(minutes_per_epoch=done.compute_minutes_per_epoch), title='Normalized efficiency, computing alone'), 'The same without the minutes that the loop waited for data.'),
-             (lambda: plot_weights(done), 'How the order changes with the weight of time, which is a matter of taste.'),
-             *((lambda k=k: plot_pareto(done, k), f'Accuracy against {COSTS[k]}.') for k in ('parameters', 'multiply_adds') if done[k].nunique() > 1)]
-    same_work = len(done[['library', 'model', 'size', 'precision', 'compile', 'machine']].drop_duplicates()) == 1 # an epoch costs the same then
-    return '<h2>Pictures</h2>' + ''.join(figure_html(*o) for o in [
-        (lambda: plot_accuracy(done), f'Accuracy on the {split} split with 95 % intervals over seeds and images; the number before a name is its place, or the range of places that it shares.'), *([] if same_work else costs),
-        (lambda: plot_histories(read_histories(runs)), 'Validation accuracy after each epoch; shaded: the backbone is frozen.')])
+    accuracy = figure_html(
+        lambda: plot_accuracy(done),
+        f'Accuracy on the {split} split with 95 % intervals over seeds and images; '
+        'the number before a name is its place, or the range of places that it shares.')
+    work = done[['library', 'model', 'size', 'precision', 'compile', 'machine']].drop_duplicates()
+    costs = _cost_pictures(done) if len(work) != 1 else [] # an epoch of the same work costs the same
+    histories = figure_html(
+        lambda: plot_histories(read_histories(runs)),
+        'Validation accuracy after each epoch; shaded: the backbone is frozen.')
+    return '<h2>Pictures</h2>' + accuracy + ''.join(figure_html(*o) for o in costs) + histories
 
 # %% ../../nbs/results/10_report.ipynb #b3574da6
+def _leading_runs(runs, entry, split):
+    "The folders of an entry's finished runs with their predictions, where an image has one label"
+    done = name_entries(distinct_runs(runs)).query("status == 'finished'")
+    paths = [o for o in done.path[done.entry == entry] if o]
+    kept = [(path, read_predictions(path, split)) for path in paths]
+    return [(path, p) for path,p in kept if p and p['target'].ndim == 1]
+
+# %% ../../nbs/results/10_report.ipynb #34507030
+def _kind_part(entry, path, answers, classes):
+    "Figures by larger class, if the run in `path` knows several"
+    kinds = json.loads((Path(path)/'run.json').read_text(encoding='utf-8'))['data'].get('kinds', {})
+    if len(set(kinds.values())) < 2: return ''
+    probs, targets = (np.concatenate([p[o] for p in answers]) for o in ('probs', 'target'))
+    table = html_table(kind_scores(probs, targets, [kinds.get(c, '?') for c in classes]))
+    return f'<h3>By larger class, {escape(entry)}, all seeds together</h3>{table}'
+
+# %% ../../nbs/results/10_report.ipynb #f281f76b
 def _class_part(runs, df, split):
     "Figures by class and by larger class, and the leader's confusion"
-    top = name_entries(distinct_runs(runs)).query("status == 'finished'")
-    top = top[top.entry == df.entry.iloc[0]]
-    kept = [(p, r.path) for r in top.itertuples() if r.path and (p := read_predictions(r.path, split)) and p['target'].ndim == 1]
+    leader = df.entry.iloc[0]
+    kept = _leading_runs(runs, leader, split)
     if not kept: return ''
-    classes = read_classes(kept[0][1])
-    table = sum(confusion(p['probs'], p['target'], classes) for p,_ in kept)
-    kinds = json.loads((Path(kept[0][1])/'run.json').read_text(encoding='utf-8'))['data'].get('kinds', {})
-    probs, targets = (np.concatenate([p[o] for p,_ in kept]) for o in ('probs', 'target'))
-    by_kind = html_table(kind_scores(probs, targets, [kinds.get(c, '?') for c in classes])) if len(set(kinds.values())) > 1 else ''
-    larger = f'<h3>By larger class, {escape(df.entry.iloc[0])}, all seeds together</h3>{by_kind}' if by_kind else ''
-    by_class = class_table(runs, split)
-    by_class = by_class.sort_values('entry', key=lambda o: o.map({e: i for i,e in enumerate(df.entry)}), kind='stable') # the best first
-    return (figure_html(lambda: plot_classes(by_class), f'Share of each class that is told, on the {split} split; hardest classes on top.')
-            + figure_html(lambda: plot_confusion(table), f'What {df.entry.iloc[0]} takes each class for, all seeds together.') + larger)
+    path, answers = kept[0][0], [p for _,p in kept]
+    classes = read_classes(path)
+    table = sum(confusion(p['probs'], p['target'], classes) for p in answers)
+    place = {entry: i for i,entry in enumerate(df.entry)}
+    by_class = class_table(runs, split).sort_values('entry', key=lambda o: o.map(place), kind='stable') # the best first
+    told = figure_html(lambda: plot_classes(by_class),
+                       f'Share of each class that is told, on the {split} split; hardest classes on top.')
+    taken = figure_html(lambda: plot_confusion(table), f'What {leader} takes each class for, all seeds together.')
+    return told + taken + _kind_part(leader, path, answers, classes)
 
 # %% ../../nbs/results/10_report.ipynb #79aaad5e
 def _image_part(runs, records, split):
     "The images that all get wrong, and those on which models disagree"
-    hard, root = image_results(runs, split), next((o['data']['root'] for o in records if o.get('data', {}).get('root')), None)
+    hard = image_results(runs, split)
+    root = next((o['data']['root'] for o in records if o.get('data', {}).get('root')), None)
     if not len(hard) or not root or not (Path(root)/str(hard.image[0])).is_file(): return ''
-    wrong = hard[hard.correct == 0]
-    return ((figure_html(lambda: plot_images(wrong, root), f'{len(wrong):,} of {len(hard):,} images are taken wrongly by every model and seed; look here for wrong labels. Above each its label, and what most take it for.', False) if len(wrong) else '')
-            + figure_html(lambda: plot_images(disagreements(hard), root), 'The images on which models and seeds disagree most.', False))
+    wrong, out = hard[hard.correct == 0], ''
+    if len(wrong):
+        out = figure_html(
+            lambda: plot_images(wrong, root),
+            f'{len(wrong):,} of {len(hard):,} images are taken wrongly by every model and seed; '
+            'look here for wrong labels. Above each its label, and what most take it for.', False)
+    return out + figure_html(lambda: plot_images(disagreements(hard), root),
+                             'The images on which models and seeds disagree most.', False)
 
 # %% ../../nbs/results/10_report.ipynb #48e3c0c6
-def _failure_part(df, records):
+def _failure(record):
+    "What failed, why, and the end of its log if there is one"
+    spec, failure = record['spec'], record['failure']
+    kind, phase, message = (escape(failure[o]) for o in ('type', 'phase', 'message'))
+    log = f"<pre>{escape(chr(10).join(failure['log']))}</pre>" if failure.get('log') else ''
+    return f"<li><b>{escape(spec['model'])}</b>, seed {spec['seed']}: {kind} ({phase}): {message}{log}</li>"
+
+# %% ../../nbs/results/10_report.ipynb #a92eb09b
+def _failure_part(records):
     "What failed, and why"
     lost = [o for o in records if o.get('status') == 'failed']
     if not lost: return '<p>No run failed.</p>'
-    return '<ul>' + ''.join(f"<li><b>{escape(o['spec']['model'])}</b>, seed {o['spec']['seed']}: {escape(o['failure']['type'])} ({escape(o['failure']['phase'])}): {escape(o['failure']['message'])}"
-                            + (f"<pre>{escape(chr(10).join(o['failure']['log']))}</pre>" if o['failure'].get('log') else '') + '</li>' for o in lost) + '</ul>'
+    return '<ul>' + ''.join(map(_failure, lost)) + '</ul>'
 
 # %% ../../nbs/results/10_report.ipynb #3953412b
-_SOURCE, _INPUTS = ('weights', 'data', 'licence', 'source', 'digest'), ('size', 'mean', 'std', 'interpolation')
-_NETWORK = ('pooling', 'drop_path', 'head_dropout', 'decayed', 'batch_norms', 'batch_norms_frozen')
-
 def _plain(v):
     "A value of a record for a table"
     if isinstance(v, list): return ', '.join(f'{o:g}' if isinstance(o, float) else str(o) for o in v)
     return '' if v is None else v
 
+# %% ../../nbs/results/10_report.ipynb #26269930
 def _facts(records, part, keys):
     "A table of what records say of their models in `part`, a row for each that differs"
     rows = {json.dumps([o['spec']['model'], *(o[part].get(k) for k in keys)]) for o in records if o.get(part)}
-    frame = pd.DataFrame([[_plain(v) for v in json.loads(o)] for o in sorted(rows)], columns=['model', *(k.replace('_', ' ') for k in keys)])
-    return html_table(frame.rename(columns=dict(data='trained on', source='from'))) if rows else ''
+    if not rows: return ''
+    cells = [[_plain(v) for v in json.loads(o)] for o in sorted(rows)]
+    frame = pd.DataFrame(cells, columns=['model', *(k.replace('_', ' ') for k in keys)])
+    return html_table(frame.rename(columns=dict(data='trained on', source='from')))
+
+# %% ../../nbs/results/10_report.ipynb #27cadcb3
+def _crops(records):
+    "How photos were cropped, a paragraph for each way that differs"
+    pairs = {json.dumps([o['inputs']['train_crop'], o['inputs']['valid_crop']]) for o in records if o.get('inputs')}
+    return ''.join(f'<p>Crop: {escape(train)} in training, {escape(valid)} otherwise.</p>'
+                   for train,valid in map(json.loads, sorted(pairs)))
+
+# %% ../../nbs/results/10_report.ipynb #0aab1251
+def _places(records):
+    "On what it ran, as details to open, one for each machine that differs"
+    places = [{k: v for k,v in o['environment'].items() if k != 'command'} for o in records if o.get('environment')]
+    distinct = sorted({json.dumps(o, sort_keys=True) for o in places})
+    shown = [escape(json.dumps(json.loads(o), indent=1, ensure_ascii=False)) for o in distinct]
+    return ''.join(f'<details><summary>Environment</summary><pre>{o}</pre></details>' for o in shown)
+
+# %% ../../nbs/results/10_report.ipynb #7da2bd27
+_SOURCE, _INPUTS = ('weights', 'data', 'licence', 'source', 'digest'), ('size', 'mean', 'std', 'interpolation')
+_NETWORK = ('pooling', 'drop_path', 'head_dropout', 'decayed', 'batch_norms', 'batch_norms_frozen')
+
+def _undigested(record):
+    "`record` without the digest of weights that were drawn at random"
+    source = record.get('source', {})
+    return record | dict(source=source | dict(digest='')) if source.get('weights') == 'scratch' else record
 
 def _provenance_part(records):
     "Where weights came from, what models were fed and held back by, and on what it ran"
-    known = [o | dict(source=o['source'] | dict(digest='')) if o.get('source', {}).get('weights') == 'scratch' else o for o in records]
-    crops = {json.dumps([o['inputs'][k] for k in ('train_crop', 'valid_crop')]) for o in records if o.get('inputs')}
-    parts = [_facts(known, 'source', _SOURCE), _facts(records, 'inputs', _INPUTS),
-             *(f'<p>Crop: {escape(a)} in training, {escape(b)} otherwise.</p>' for a,b in map(json.loads, sorted(crops))), _facts(records, 'network', _NETWORK)]
-    places = {json.dumps({k: v for k,v in o['environment'].items() if k != 'command'}, sort_keys=True) for o in records if o.get('environment')}
-    details = '<details><summary>Environment</summary><pre>{}</pre></details>'
-    return ''.join(parts) + ''.join(details.format(escape(json.dumps(json.loads(o), indent=1, ensure_ascii=False))) for o in sorted(places))
+    return (_facts([_undigested(o) for o in records], 'source', _SOURCE) + _facts(records, 'inputs', _INPUTS)
+            + _crops(records) + _facts(records, 'network', _NETWORK) + _places(records))
 
 # %% ../../nbs/results/10_report.ipynb #ddf3c2c6
+def _schedules_of(model, rows):
+    "What is to be said of one model's schedules; nothing if the folders are not there"
+    try: said, table = schedule_verdict(rows), budgets(rows)
+    except InputError: return ''
+    sentences = ''.join(f'<p>{escape(o)}</p>' for o in said)
+    curves = figure_html(
+        lambda: plot_schedules(rows),
+        'Learning rate, training loss, validation loss and accuracy at each step: means over seeds, '
+        'in the band of all seeds. Hollow points: the backbone is frozen.')
+    table = html_table(table.rename(columns=lambda o: o.replace('_', ' ')))
+    note = '<p>Places are within schedules of the same number of epochs.</p>'
+    return f"<h2>Schedules of {escape(model)}</h2>{sentences}{curves}{table}{note}"
+
+# %% ../../nbs/results/10_report.ipynb #22e4268a
 def _schedule_part(runs):
     "What is to be said of each model that was trained in several ways"
-    out = []
-    for model, rows in models_with_schedules(runs).items():
-        try: said, table = schedule_verdict(rows), budgets(rows)
-        except InputError: continue # the folders are not there
-        out.append(f"<h2>Schedules of {escape(model)}</h2>{''.join(f'<p>{escape(o)}</p>' for o in said)}" + figure_html(lambda: plot_schedules(rows), 'Learning rate, training loss, validation loss and accuracy at each step: means over seeds, in the band of all seeds. Hollow points: the backbone is frozen.')
-                   + html_table(table.rename(columns=lambda o: o.replace('_', ' '))) + '<p>Places are within schedules of the same number of epochs.</p>')
-    return ''.join(out)
+    return ''.join(_schedules_of(model, rows) for model, rows in models_with_schedules(runs).items())
 
 # %% ../../nbs/results/10_report.ipynb #99d9f94f
 def _reference_part(runs):
     "The 2021 table, if two models are in it"
     try: df = compare_reference(runs)
     except InputError: return ''
-    return f"<h2>Beside 2021</h2><p>Kendall's rank correlation with the post's table is {df.attrs['kendall']:.2f} over {df.attrs['models']} models.</p>{html_table(df)}"
+    return (f"<h2>Beside 2021</h2><p>Kendall's rank correlation with the post's table is {df.attrs['kendall']:.2f} "
+            f"over {df.attrs['models']} models.</p>{html_table(df)}")
 
 # %% ../../nbs/results/10_report.ipynb #b1ec965b
+def _not_again(records, why):
+    "Why there is no one command, and what was typed, if that is known"
+    asked = sorted({o['environment']['command'] for o in records if o.get('environment', {}).get('command')})
+    typed = ''.join(f'<pre>{escape(o)}</pre>' for o in asked)
+    end = f' What was typed:</p>{typed}' if typed else '</p>'
+    return f'<p>One command for all of it cannot be given: {escape(str(why))}.{end}'
+
+# %% ../../nbs/results/10_report.ipynb #d0565179
 def _again_part(records):
     "The command that runs the same, with the grid file that it takes, or why there is none"
-    asked = sorted({o['environment']['command'] for o in records if o.get('environment', {}).get('command')})
     try: line, text = rerun(records)
-    except InputError as e:
-        typed = ''.join(f'<pre>{escape(o)}</pre>' for o in asked)
-        return f'<p>One command for all of it cannot be given: {escape(str(e))}.' + (f' What was typed:</p>{typed}' if typed else '</p>')
-    if not text: return f'<pre>{escape(line)}</pre>'
-    return f'<p>A command line cannot say all of it; with this in the file <code>grid.toml</code></p><pre>{escape(text)}</pre><p>it is</p><pre>{escape(line)}</pre>'
+    except InputError as e: return _not_again(records, e)
+    command = f'<pre>{escape(line)}</pre>'
+    if not text: return command
+    return ('<p>A command line cannot say all of it; with this in the file <code>grid.toml</code></p>'
+            f'<pre>{escape(text)}</pre><p>it is</p>{command}')
 
 # %% ../../nbs/results/10_report.ipynb #53faa0d3
+def _title(runs, done):
+    "What the runs are to answer"
+    images = next((o for o in runs.data if o), 'these images')
+    if len(done) > 1 and one_model(done): return f'How to train {done.model.iloc[0]} on {images}?'
+    return f'Which model for {images}?'
+
+# %% ../../nbs/results/10_report.ipynb #090bc53c
+def _opening(runs, title):
+    "The title, the verdict, and what to beware of"
+    said = ''.join(f'<p>{escape(o)}</p>' for o in verdict(runs))
+    warnings = ''.join(f'<p><b>Note:</b> {escape(o)}</p>' for o in caveats(runs))
+    return f'<h1>{escape(title)}</h1><div class="verdict" role="note">{said}</div>{warnings}'
+
+# %% ../../nbs/results/10_report.ipynb #0fa7f21f
+def _html_page(title, body):
+    "A page that needs no other file"
+    head = ('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<title>{escape(title)}</title><link rel="icon" href="data:,"><style>{_STYLE}</style>')
+    return (f'<!DOCTYPE html><html lang="en"><head>{head}</head>'
+            f'<body><main>{body}</main><script>{_SCRIPT}</script></body></html>')
+
+# %% ../../nbs/results/10_report.ipynb #8e563231
 def report_html(
-    where='runs', # As `records.as_frame` takes it; the runs' folders must be there for pictures of classes and images
+    where:Path|str|list|pd.DataFrame='runs', # As `records.as_frame` takes it; some pictures need the runs' folders
     title:str|None=None, # By default, what the runs are on
-    audit=None, # The `audit.json` of an audit of the data
+    audit:Path|str|None=None, # The `audit.json` of an audit of the data
     price:float|None=None # Of an hour of the machine, in any currency
 )->str: # A page that needs no other file
     "The report on a benchmark."
@@ -279,11 +459,13 @@ def report_html(
     df, records = summarize(runs), _records(runs)
     done = df[df.finished]
     split = done.split.iloc[0] if len(done) else 'valid'
-    images = next((o for o in runs.data if o), 'these images')
-    title = title or (f'How to train {done.model.iloc[0]} on {images}?' if len(done) > 1 and one_model(done) else f'Which model for {images}?')
-    warnings = ''.join(f'<p><b>Note:</b> {escape(o)}</p>' for o in caveats(runs))
-    parts = [f'<h1>{escape(title)}</h1>', f'<div class="verdict" role="note">{"".join(f"<p>{escape(o)}</p>" for o in verdict(runs))}</div>', warnings, '<h2>Data</h2>', _data_part(records, audit), '<h2>Leaderboard</h2>', _board_part(df, price),
-             _picture_part(runs, done, split) if len(done) else '', _schedule_part(runs), '<h2>Classes and images</h2>' if len(done) else '', _class_part(runs, done, split) if len(done) else '', _image_part(runs, records, split) if len(done) else '',
-             _reference_part(runs), '<h2>Failures</h2>', _failure_part(df, records), '<h2>Provenance</h2>', _provenance_part(records), '<h2>To run it again</h2>', _again_part(records)]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title><link rel="icon" href="data:,"><style>{_STYLE}</style>'
-    return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body><main>{"".join(parts)}</main><script>{_SCRIPT}</script></body></html>'
+    title = title or _title(runs, done)
+    parts = [_opening(runs, title), '<h2>Data</h2>', _data_part(records, audit),
+             '<h2>Leaderboard</h2>', _board_part(df, price)]
+    if len(done): parts.append(_picture_part(runs, done, split))
+    parts.append(_schedule_part(runs))
+    if len(done):
+        parts += ['<h2>Classes and images</h2>', _class_part(runs, done, split), _image_part(runs, records, split)]
+    parts += [_reference_part(runs), '<h2>Failures</h2>', _failure_part(records),
+              '<h2>Provenance</h2>', _provenance_part(records), '<h2>To run it again</h2>', _again_part(records)]
+    return _html_page(title, ''.join(parts))

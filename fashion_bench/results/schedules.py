@@ -26,112 +26,199 @@ def _named(where):
     runs = distinct_runs(one_data(where))
     return name_entries(runs[runs.status == 'finished'])
 
+# %% ../../nbs/results/08_schedules.ipynb #697f1bdc
 def models_with_schedules(
     where='runs' # As `records.as_frame` takes it
 )->dict: # Their finished runs, by `library/name`, and the data where these differ
     "The models that were trained by several recipes on the same data."
-    runs = as_frame(where)
-    runs, several = runs[runs.status == 'finished'], runs.fingerprint.nunique() > 1
-    return {f'{library}/{model}' + f' on data {data:.6}'*several: rows for (library, model, data), rows in runs.groupby(['library', 'model', 'fingerprint'], sort=False) if rows.recipe.nunique() > 1}
+    runs, found = as_frame(where), {}
+    several = runs.fingerprint.nunique() > 1
+    finished = runs[runs.status == 'finished']
+    for (library, model, data), rows in finished.groupby(['library', 'model', 'fingerprint'], sort=False):
+        if rows.recipe.nunique() < 2: continue
+        found[f'{library}/{model}' + f' on data {data:.6}'*several] = rows
+    return found
 
+# %% ../../nbs/results/08_schedules.ipynb #977b47a8
 def _short(df):
     "What to call entries: their recipes, if these say which is which"
     return dict(zip(df.entry, df.recipe if df.recipe.nunique() == df.entry.nunique() else df.entry))
 
+# %% ../../nbs/results/08_schedules.ipynb #ca2d8507
+def _ends(runs):
+    "How the history of each entry ends, and where it was at its best: means over seeds"
+    ends = best_epochs(runs, frozen=False).groupby('entry')[['epochs', 'last', 'best', 'epoch']].mean()
+    return ends.set_axis(['epochs', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch'], axis=1)
+
+# %% ../../nbs/results/08_schedules.ipynb #81c8de02
+def _places(entries, correct):
+    "The places among entries of one length, in their order; `?` where that cannot be tested"
+    if len(entries) == 1: return ['1']
+    known = {o: correct[o] for o in entries if o in correct}
+    if not known or correct.multilabel: return ['?']*len(entries)
+    ranked = rank_models(known, clusters=correct.clusters, unknown=len(entries) - len(known))
+    places = ranked.set_index('model')['rank']
+    return [places.get(o, '?') for o in entries]
+
+# %% ../../nbs/results/08_schedules.ipynb #6bae7e17
+_BUDGET_COLUMNS = ['schedule', 'epochs', 'rank', 'seeds', 'seed_spread', 'accuracy', 'low', 'high', 'split',
+                   'valid_accuracy', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch']
+
 def budgets(
     where='runs' # As `records.as_frame` takes it; the runs' folders must be there
-)->pd.DataFrame: # A row per schedule, shortest first, the best of each length on top: `schedule`, `epochs`, `rank` within its length (`?` where the runs keep no predictions to test that), `seeds`, `accuracy` with `low` and `high`, `split`, `valid_accuracy`, `valid_loss` at the end, `lowest_valid_loss` of the epochs that train all layers, `lowest_epoch`
-    "Schedules by length; raises `InputError` if no run is finished, or they are on several sets of data."
+)->pd.DataFrame: # A row per schedule, shortest first, the best of each length on top
+    """Schedules by length, what each costs and brings.
+    The columns are `schedule`, `epochs`, `rank` within its length (`?` where the runs keep no predictions to
+    test that), `seeds`, `seed_spread`, `accuracy` with `low` and `high`, `split`, `valid_accuracy`, `valid_loss` at
+    the end, and of the epochs that train all layers `lowest_valid_loss` and `lowest_epoch`.
+    Raises `InputError` if no run is finished, or they are on several sets of data."""
     runs = _named(where)
     if not len(runs): raise InputError("no run is finished: there are no schedules to compare")
-    ends, correct = best_epochs(runs, frozen=False), correct_answers(runs, 'valid')
-    ends = ends.groupby('entry')[['epochs', 'last', 'best', 'epoch']].mean().set_axis(['epochs', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch'], axis=1)
+    ends, correct = _ends(runs), correct_answers(runs, 'valid')
     df = summarize(runs).merge(ends, how='left', left_on='entry', right_index=True)
-    if (lost := df.entry[df.epochs.isna()].tolist()): raise InputError(f"the history of {in_words(lost)} is not there, or cannot be read")
+    lost = df.entry[df.epochs.isna()].tolist()
+    if lost: raise InputError(f"the history of {in_words(lost)} is not there, or cannot be read")
     df['schedule'] = df.entry.map(_short(df))
     df['rank'] = ''
-    for _, rows in df.groupby('epochs'):
-        known = {o: correct[o] for o in rows.entry if o in correct}
-        places = rank_models(known, clusters=correct.clusters, unknown=len(rows) - len(known)).set_index('model')['rank'] if known and not correct.multilabel else {}
-        df.loc[rows.index, 'rank'] = ['1' if len(rows) == 1 else places.get(o, '?') for o in rows.entry]
+    for _, rows in df.groupby('epochs'): df.loc[rows.index, 'rank'] = _places(rows.entry.tolist(), correct)
     df['epochs'] = df.epochs.round().astype(int)
-    return df.sort_values(['epochs', 'valid_accuracy'], ascending=[True, False], ignore_index=True)[['schedule', 'epochs', 'rank', 'seeds', 'seed_spread', 'accuracy', 'low', 'high', 'split', 'valid_accuracy', 'valid_loss', 'lowest_valid_loss', 'lowest_epoch']]
+    df = df.sort_values(['epochs', 'valid_accuracy'], ascending=[True, False], ignore_index=True)
+    return df[_BUDGET_COLUMNS]
 
 # %% ../../nbs/results/08_schedules.ipynb #96f3b5d4
 _UNKNOWN = "How sure that is cannot be said: predictions are missing, or not of the same images"
 
+def _nothing_known(names):
+    "Of whom nothing is known, in a sentence"
+    if not names: return ''
+    whose = 'its' if len(names) == 1 else 'their'
+    return f" Nothing is known of {in_words(names)}: {whose} predictions are missing, or not of the same images."
+
 def _sure(names, ranks):
     "How sure the first of `names` is, in a sentence"
-    tied, unknown = standing(names, ranks)
     if str(ranks[0]) == '?': return f'{_UNKNOWN}.'
-    rest = f" Nothing is known of {in_words(unknown)}: {'its' if len(unknown) == 1 else 'their'} predictions are missing, or not of the same images." if unknown else ''
+    tied, unknown = standing(names, ranks)
+    rest = _nothing_known(unknown)
     if tied: return f'It cannot be told apart from {in_words(tied)}.{rest}'
-    return ('Chance does not explain its lead over any other.' if not unknown else 'Chance does not explain its lead over the rest.' if len(unknown) < len(names) - 1 else '') + rest
+    if not unknown: return 'Chance does not explain its lead over any other.'
+    if len(unknown) == len(names) - 1: return rest
+    return f'Chance does not explain its lead over the rest.{rest}'
 
+# %% ../../nbs/results/08_schedules.ipynb #9e6eca5b
+def _first_of_length(epochs, rows):
+    "Which of the schedules of one length is first, and how surely"
+    top, sure = rows.iloc[0], _sure(rows.schedule.tolist(), rows['rank'].tolist())
+    return (f"Of {len(rows)} schedules of {epochs} epochs, {top.schedule} comes out first on the validation split, "
+            f"with {score_text(top)}. {sure}")
+
+# %% ../../nbs/results/08_schedules.ipynb #9f799a37
+def _first_of_all(where, df):
+    "Which of the schedules of all lengths is first, and how surely"
+    overall, length = summarize(_named(where)), dict(zip(df.schedule, df.epochs))
+    names = [f'{o} ({length[o]} epochs)' for o in overall.entry.map(_short(overall))]
+    return f"Of all lengths, {names[0]} comes out first. {_sure(names, overall['rank'].tolist())}"
+
+# %% ../../nbs/results/08_schedules.ipynb #e5d2b44b
 def schedule_verdict(
     where='runs' # As `records.as_frame` takes it; the runs' folders must be there
-)->list: # Sentences: one for each length that several schedules have, one over all, one for each that overfits: whose validation loss ends a tenth or more above its lowest
-    "Which schedule wins, and how surely; raises `InputError` if no run is finished."
-    df, out = budgets(where), []
-    for epochs, rows in df.groupby('epochs'):
-        if len(rows) < 2: continue
-        top = rows.iloc[0]
-        out.append(f"Of {len(rows)} schedules of {epochs} epochs, {top.schedule} comes out first on the validation split, with {score_text(top)}. {_sure(rows.schedule.tolist(), rows['rank'].tolist())}")
-    if df.epochs.nunique() > 1:
-        overall, length = summarize(_named(where)), dict(zip(df.schedule, df.epochs))
-        names = [f'{o} ({length[o]} epochs)' for o in overall.entry.map(_short(overall))]
-        out.append(f"Of all lengths, {names[0]} comes out first. {_sure(names, overall['rank'].tolist())}")
+)->list: # Sentences
+    """Which schedule wins, and how surely.
+    There is a sentence for each length that several schedules have, one over all, and one for each that overfits:
+    whose validation loss ends a tenth or more above its lowest.
+    Raises `InputError` if no run is finished."""
+    df = budgets(where)
+    out = [_first_of_length(epochs, rows) for epochs, rows in df.groupby('epochs') if len(rows) > 1]
+    if df.epochs.nunique() > 1: out.append(_first_of_all(where, df))
     for r in df[df.valid_loss > 1.1*df.lowest_valid_loss].itertuples():
-        out.append(f"{r.schedule} overfits: its validation loss is lowest, {r.lowest_valid_loss:.2f}, after epoch {r.lowest_epoch:.0f}, and {r.valid_loss:.2f} at the end.")
-    if (df.seed_spread == 'assumed').any(): out.append("Each ran with one seed: how much seeds vary is assumed, not known.")
+        out.append(f"{r.schedule} overfits: its validation loss is lowest, {r.lowest_valid_loss:.2f}, "
+                   f"after epoch {r.lowest_epoch:.0f}, and {r.valid_loss:.2f} at the end.")
+    if (df.seed_spread == 'assumed').any():
+        out.append("Each ran with one seed: how much seeds vary is assumed, not known.")
     return out
 
 # %% ../../nbs/results/08_schedules.ipynb #2cac4fea
-_LABELS = dict(learning_rate='learning rate (last group)', train_loss='train loss, smoothed', valid_loss='valid loss', accuracy='accuracy (valid)')
-
-def plot_schedules(
-    where='runs', # As `records.as_frame` takes it; the runs' folders must be there
-    axs=None # Four axes to draw into, a 2 by 2 array; new ones by default
-): # matplotlib `Axes`, an array of 2 by 2
-    "Learning rate, smoothed training loss, validation loss and accuracy against the step: a line per schedule, the mean over seeds, in the band of all of them. Hollow points are epochs with the backbone frozen. Raises `InputError` if there are no curves."
-    runs = _named(where)
+def _curves(runs):
+    "The curves of each schedule, one for each seed that left them"
     names, found = _short(runs), {}
     for r in runs.itertuples():
         try: series = run_series(r.path)
         except InputError: continue # there is none, or it cannot be read
         found.setdefault(names[r.entry], []).append(series)
-    if not found: raise InputError("there are no curves to draw: no run is finished, or their folders are not there")
-    if axs is None: axs = plt.subplots(2, 2, figsize=(8, 5.6 + .17*-(-len(found)//2)), sharex=True, layout='constrained')[1]
-    for i, (name, curves) in enumerate(found.items()):
-        look, all_seeds = dict(color=CYCLE[i % len(CYCLE)], linestyle=['-', '--', ':'][i//len(CYCLE) % 3]), pd.concat(curves)
-        for ax, what in zip(np.ravel(axs), SERIES):
-            by_step = all_seeds.dropna(subset=what).groupby('step')[what]
-            mean = by_step.mean()
-            ax.plot(mean.index, mean, linewidth=1.3, label=name, **look)
-            if len(curves) > 1: ax.fill_between(mean.index, by_step.min(), by_step.max(), color=look['color'], alpha=.2, linewidth=0)
-            if what in SERIES[2:]:
-                frozen = mean.index.isin(all_seeds.step[all_seeds.phase == 'frozen'])
-                for rows, marker in ((mean[~frozen], dict(marker='.')), (mean[frozen], dict(marker='o', markerfacecolor='none'))): ax.plot(rows.index, rows, linestyle='', markersize=5, color=look['color'], **marker)
-    for ax, what in zip(np.ravel(axs), SERIES):
+    return found
+
+# %% ../../nbs/results/08_schedules.ipynb #ff43fbcf
+def _mark_epochs(ax, mean, frozen, color):
+    "A point after each epoch, hollow where the backbone was frozen"
+    hollow = mean.index.isin(frozen)
+    point = dict(linestyle='', markersize=5, color=color)
+    ax.plot(mean.index[~hollow], mean[~hollow], marker='.', **point)
+    ax.plot(mean.index[hollow], mean[hollow], marker='o', markerfacecolor='none', **point)
+
+# %% ../../nbs/results/08_schedules.ipynb #415f21ce
+def _plot_schedule(axs, name, curves, color, linestyle):
+    "A line in each of four axes, in the band of all seeds if there are several"
+    all_seeds = pd.concat(curves)
+    frozen = all_seeds.step[all_seeds.phase == 'frozen']
+    for ax, what in zip(axs, SERIES):
+        by_step = all_seeds.dropna(subset=what).groupby('step')[what]
+        mean = by_step.mean()
+        ax.plot(mean.index, mean, linewidth=1.3, label=name, color=color, linestyle=linestyle)
+        low, high = by_step.min(), by_step.max()
+        if len(curves) > 1: ax.fill_between(mean.index, low, high, color=color, alpha=.2, linewidth=0)
+        if what in SERIES[2:]: _mark_epochs(ax, mean, frozen, color) # measured after an epoch
+
+# %% ../../nbs/results/08_schedules.ipynb #bb25c840
+_LABELS = dict(learning_rate='learning rate (last group)', train_loss='train loss, smoothed', valid_loss='valid loss',
+               accuracy='accuracy (valid)')
+
+def _label_curves(axs):
+    "Titles, scales and a legend for four axes"
+    for ax, what in zip(axs, SERIES):
         ax.set_title(_LABELS[what])
         ax.grid(axis='y', linewidth=.5)
-    rates = np.ravel(axs)[0]
+    rates = axs[0]
     top = max(o.get_ydata().max() for o in rates.get_lines())
     rates.set(yscale='log', ylim=(top/1e5, top*2))
-    for ax in np.ravel(axs)[2:]: ax.set_xlabel('step')
+    for ax in axs[2:]: ax.set_xlabel('step')
     rates.figure.legend(*rates.get_legend_handles_labels(), loc='outside lower center', ncols=2, fontsize=8)
+
+# %% ../../nbs/results/08_schedules.ipynb #547a01a7
+def plot_schedules(
+    where='runs', # As `records.as_frame` takes it; the runs' folders must be there
+    axs:np.ndarray|None=None # Four axes to draw into, a 2 by 2 array; new ones by default
+): # matplotlib `Axes`, an array of 2 by 2
+    """Learning rate, smoothed training loss, validation loss and accuracy against the step, a line per schedule.
+    It is the mean over seeds, in the band of all of them. Hollow points are epochs with the backbone frozen.
+    Raises `InputError` if there are no curves."""
+    found = _curves(_named(where))
+    if not found: raise InputError("there are no curves to draw: no run is finished, or their folders are not there")
+    height = 5.6 + .17*-(-len(found)//2) # and a line of the legend for every two
+    if axs is None: axs = plt.subplots(2, 2, figsize=(8, height), sharex=True, layout='constrained')[1]
+    for i, (name, curves) in enumerate(found.items()):
+        color, linestyle = CYCLE[i % len(CYCLE)], ['-', '--', ':'][i//len(CYCLE) % 3]
+        _plot_schedule(np.ravel(axs), name, curves, color, linestyle)
+    _label_curves(np.ravel(axs))
     return axs
 
 # %% ../../nbs/results/08_schedules.ipynb #59dc67cb
+def _group_name(i, n):
+    "What to call group `i` of `n`"
+    if i == 0 and n > 1: return 'first layers'
+    return 'head' if i == n - 1 else f'group {i+1}'
+
+# %% ../../nbs/results/08_schedules.ipynb #533c77d2
 def plot_rates(
     rates:pd.DataFrame, # As `recipes.schedule_rates` gives it
-    ax=None # Axes to draw into; new ones by default
+    ax:plt.Axes|None=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
-    "The learning rate of every group of layers at every step; shaded: the backbone is frozen, and only the last group is trained."
+    "The learning rate of every group at every step; shaded: the backbone is frozen, only the last group is trained."
     if ax is None: ax = plt.subplots(figsize=(7, 2.6), layout='constrained')[1]
     groups = [o for o in rates if o.startswith('lr_')]
     frozen = rates.phase == 'frozen'
-    for i, o in enumerate(groups): ax.plot(rates.step, rates[o].where(~frozen | (o == groups[-1])), color=CYCLE[i % len(CYCLE)], linewidth=1.3, label='first layers' if i == 0 and len(groups) > 1 else 'head' if o == groups[-1] else f'group {i+1}')
+    for i, o in enumerate(groups):
+        trained = ~frozen | (o == groups[-1])
+        ax.plot(rates.step, rates[o].where(trained), color=CYCLE[i % len(CYCLE)], linewidth=1.3,
+                label=_group_name(i, len(groups)))
     if frozen.any(): ax.axvspan(0, rates.step[frozen].max(), color='grey', alpha=.15, linewidth=0)
     top = rates[groups].to_numpy().max()
     ax.set(yscale='log', ylim=(top/1e6, top*2), xlabel='step', ylabel='learning rate')

@@ -23,13 +23,14 @@ from sklearn.metrics import (average_precision_score, confusion_matrix, f1_score
 @dataclass(frozen=True)
 class Metric:
     "A figure of a model's predictions."
-    f:Callable               # Of probabilities (images, classes) and targets; gives a number, or `None` for what cannot be measured
+    f:Callable               # Of probabilities (images, classes) and targets; `None` for what cannot be measured
     less_is_better:bool=False
     multilabel:bool=False    # For images that may have several classes?
     more_classes_than:int=1  # It says nothing of fewer
 
 METRICS = {} # by name and kind of labels
 
+# %% ../../nbs/results/00_scores.ipynb #26d5083a
 def metric(
     name:str, # What it is called in records, after the split
     **kwargs # As `Metric` takes them
@@ -40,21 +41,23 @@ def metric(
         return f
     return add
 
+# %% ../../nbs/results/00_scores.ipynb #bd512450
 def figures(
-    probs, # Probabilities of shape (images, classes)
-    targets, # Class numbers of shape (images,), or 0 and 1 of shape (images, classes)
-    names=None # Which; all that there are by default
+    probs:np.ndarray, # Probabilities of shape (images, classes)
+    targets:np.ndarray, # Class numbers of shape (images,), or 0 and 1 of shape (images, classes)
+    names:list=None # Which; all that there are by default
 )->dict: # Figure by name
     "The figures of `METRICS` that go with `targets`."
     probs, targets = np.asarray(probs, float), np.asarray(targets)
-    if targets.ndim > 1: targets = targets.astype(int)
-    asked = {k: m for (k, multi),m in METRICS.items() if multi == (targets.ndim > 1) and (names is None or k in names)}
+    several = targets.ndim > 1
+    if several: targets = targets.astype(int)
+    asked = {k: m for (k, multi),m in METRICS.items() if multi == several and (names is None or k in names)}
     return {k: m.f(probs, targets) for k,m in asked.items() if probs.shape[1] > m.more_classes_than}
 
 # %% ../../nbs/results/00_scores.ipynb #7584e6e9
 def calibration_error(
-    probs, # Probabilities of shape (images, classes)
-    targets, # Class numbers of shape (images,)
+    probs:np.ndarray, # Probabilities of shape (images, classes)
+    targets:np.ndarray, # Class numbers of shape (images,)
     bins:int=15 # Of equal width
 )->float: # From 0 to 1; less is better; `nan` if a probability is
     "Mean distance between how sure the answers of a bin are and how many of them are right, weighted by their number."
@@ -62,27 +65,37 @@ def calibration_error(
     if np.isnan(probs).any(): return float('nan')
     sure, correct = probs.max(1), probs.argmax(1) == targets
     which = np.minimum((sure*bins).astype(int), bins-1)
-    return float(sum(abs(sure[o].mean() - correct[o].mean())*o.mean() for b in range(bins) if (o := which == b).any()))
+    members = [which == b for b in range(bins)]
+    return float(sum(abs(sure[o].mean() - correct[o].mean())*o.mean() for o in members if o.any()))
 
 # %% ../../nbs/results/00_scores.ipynb #03b7334f
 @metric('accuracy')
 def _accuracy(probs, targets): return float((probs.argmax(1) == targets).mean())
 
+# %% ../../nbs/results/00_scores.ipynb #de8ac31c
 def _top(k):
+    "How often the right class is among the first `k`"
     def top(probs, targets): return float(top_k_accuracy_score(targets, probs, k=k, labels=range(probs.shape[1])))
     return metric(f'top{k}_accuracy', more_classes_than=k)(top)
+
 for k in (3, 5): _top(k)
 
+# %% ../../nbs/results/00_scores.ipynb #768051e3
 def _f1(average):
+    "F1 over the classes that there are, by one way of taking the average"
     def f1(probs, targets):
         return float(f1_score(targets, probs.argmax(1), labels=np.unique(targets), average=average, zero_division=0))
     return metric(f'{average}_f1')(f1)
+
 for o in ('macro', 'weighted'): _f1(o)
 
+# %% ../../nbs/results/00_scores.ipynb #96c83f76
 @metric('balanced_accuracy')
 def _balanced_accuracy(probs, targets):
-    return float(recall_score(targets, probs.argmax(1), labels=np.unique(targets), average='macro', zero_division=0))
+    said = probs.argmax(1)
+    return float(recall_score(targets, said, labels=np.unique(targets), average='macro', zero_division=0))
 
+# %% ../../nbs/results/00_scores.ipynb #9d32e56f
 @metric('log_loss', less_is_better=True)
 def _log_loss(probs, targets):
     sure = np.clip(probs, 1e-7, 1)
@@ -92,28 +105,29 @@ metric('calibration_error', less_is_better=True)(calibration_error)
 
 # %% ../../nbs/results/00_scores.ipynb #e9182227
 def single_scores(
-    probs, # Probabilities of shape (images, classes)
-    targets # Class numbers of shape (images,)
-)->dict: # `accuracy`, `top3_accuracy` and `top5_accuracy` if there are more classes, `macro_f1`, `weighted_f1`, `balanced_accuracy`, `log_loss`, `calibration_error`, `classes_measured`
+    probs:np.ndarray, # Probabilities of shape (images, classes)
+    targets:np.ndarray # Class numbers of shape (images,)
+)->dict: # Figures by name, top-3 and top-5 only if there are more classes; and `classes_measured`
     "Figures where every image is of one class. Less is better for log loss and calibration error."
     return dict(figures(probs, targets), classes_measured=len(np.unique(targets)))
 
 # %% ../../nbs/results/00_scores.ipynb #cfc380ec
 def class_scores(
-    probs, # Probabilities of shape (images, classes)
-    targets, # Class numbers of shape (images,)
-    classes # Their names, in the order of the model's outputs
-)->pd.DataFrame: # A row per class: `class`, `images`, `precision`, `recall`, `f1`; blank where a class has no image, or is never said
-    "How well each class is told."
+    probs:np.ndarray, # Probabilities of shape (images, classes)
+    targets:np.ndarray, # Class numbers of shape (images,)
+    classes:list # Their names, in the order of the model's outputs
+)->pd.DataFrame: # A row per class: `class`, `images`, `precision`, `recall`, `f1`
+    "How well each class is told; blank where a class has no image, or is never said."
     said, labels = np.asarray(probs).argmax(1), range(len(classes))
     precision, recall, f1, n = precision_recall_fscore_support(targets, said, labels=labels, zero_division=np.nan)
-    return pd.DataFrame({'class': list(classes), 'images': n, 'precision': precision, 'recall': recall, 'f1': np.where(n > 0, f1, np.nan)})
+    f1 = np.where(n > 0, f1, np.nan)
+    return pd.DataFrame({'class': list(classes), 'images': n, 'precision': precision, 'recall': recall, 'f1': f1})
 
 # %% ../../nbs/results/00_scores.ipynb #addfff3b
 def confusion(
-    probs, # Probabilities of shape (images, classes)
-    targets, # Class numbers of shape (images,)
-    classes # Their names, in the order of the model's outputs
+    probs:np.ndarray, # Probabilities of shape (images, classes)
+    targets:np.ndarray, # Class numbers of shape (images,)
+    classes:list # Their names, in the order of the model's outputs
 )->pd.DataFrame: # Numbers of images: a row per true class, a column per predicted one
     "What each class is taken for."
     found = confusion_matrix(targets, np.asarray(probs).argmax(1), labels=range(len(classes)))
@@ -121,14 +135,16 @@ def confusion(
 
 # %% ../../nbs/results/00_scores.ipynb #323fee19
 def kind_scores(
-    probs, # Probabilities of shape (images, classes)
-    targets, # Class numbers of shape (images,)
-    kinds # The larger class of each class, in the order of the model's outputs
-)->pd.DataFrame: # A row per kind: `kind`, `images`, `accuracy` within it, and `kind_accuracy`, the share whose kind was told
+    probs:np.ndarray, # Probabilities of shape (images, classes)
+    targets:np.ndarray, # Class numbers of shape (images,)
+    kinds:list # The larger class of each class, in the order of the model's outputs
+)->pd.DataFrame: # A row per kind: `kind`, `images`, `accuracy` within it, `kind_accuracy` (how often the kind was told)
     "Figures for larger classes."
     probs, targets, kinds = np.asarray(probs), np.asarray(targets), np.asarray(kinds)
     said, true = probs.argmax(1), kinds[targets]
-    rows = [(k, o.sum(), (said == targets)[o].mean(), (kinds[said] == true)[o].mean()) for k in dict.fromkeys(kinds) if (o := true == k).any()]
+    right, kind_right = said == targets, kinds[said] == true
+    members = {k: true == k for k in dict.fromkeys(kinds)}
+    rows = [(k, o.sum(), right[o].mean(), kind_right[o].mean()) for k,o in members.items() if o.any()]
     return pd.DataFrame(rows, columns=['kind', 'images', 'accuracy', 'kind_accuracy'])
 
 # %% ../../nbs/results/00_scores.ipynb #dc34f6ae
@@ -137,28 +153,32 @@ def _over_classes(f, targets):
     seen = np.flatnonzero(targets.any(0))
     return float(np.mean([f(i) for i in seen])) if len(seen) else None
 
+# %% ../../nbs/results/00_scores.ipynb #20a0c3cc
 @metric('accuracy', multilabel=True, more_classes_than=0)
 def _pairs_right(probs, targets): return float(((probs >= .5) == targets).mean())
 
+# %% ../../nbs/results/00_scores.ipynb #48fec766
 @metric('map', multilabel=True, more_classes_than=0)
 def _mean_average_precision(probs, targets):
     return _over_classes(lambda i: average_precision_score(targets[:, i], probs[:, i]), targets)
 
+# %% ../../nbs/results/00_scores.ipynb #89b8ec24
 @metric('macro_f1', multilabel=True, more_classes_than=0)
 def _macro_f1(probs, targets):
     return _over_classes(lambda i: f1_score(targets[:, i], probs[:, i] >= .5, zero_division=0), targets)
 
+# %% ../../nbs/results/00_scores.ipynb #d45fd623
 def multilabel_scores(
-    probs, # Probabilities of shape (images, classes)
-    targets # 1 where an image has a class, else 0; of shape (images, classes)
-)->dict: # `accuracy` over all pairs of image and class, `map`, `macro_f1` and `classes_measured`; `None` for means over no class
+    probs:np.ndarray, # Probabilities of shape (images, classes)
+    targets:np.ndarray # 1 where an image has a class, else 0; of shape (images, classes)
+)->dict: # `accuracy` over all pairs, `map`, `macro_f1` and `classes_measured`
     "Figures where an image may have any number of classes; one is predicted from a probability of 0.5 on."
     return dict(figures(probs, targets), classes_measured=int(np.any(targets, 0).sum()))
 
 # %% ../../nbs/results/00_scores.ipynb #853cb5ca
 def scores(
-    probs, # Probabilities of shape (images, classes)
-    targets # Class numbers of shape (images,), or 0 and 1 of shape (images, classes)
+    probs:np.ndarray, # Probabilities of shape (images, classes)
+    targets:np.ndarray # Class numbers of shape (images,), or 0 and 1 of shape (images, classes)
 )->dict: # As `single_scores` or `multilabel_scores` gives it
     "Figures from predictions, of the kind that `targets` asks for."
     return (single_scores if np.ndim(targets) == 1 else multilabel_scores)(probs, targets)

@@ -15,65 +15,93 @@ from .confidence import SEED_SD, seeds_needed
 from .records import correct_answers, as_frame
 
 # %% ../../nbs/results/09_verdict.ipynb #1b2840fc
+def _which_model(done):
+    "How the first sentence begins: which model, of how many"
+    top = done.iloc[0]
+    if len(done) == 1: return f"{top.entry} is the only model that finished, with"
+    all_of = f'ways to train {top.model}' if one_model(done) else 'models'
+    return f"Of {len(done)} {all_of}, {top.entry} came out first on the validation split, and has"
+
+# %% ../../nbs/results/09_verdict.ipynb #ace345f8
+def _lost(df):
+    "How many did not finish, in a sentence"
+    failed = df[~df.finished]
+    if not len(failed): return ''
+    how = 'did not finish' if failed.note.str.startswith('interrupted').any() else 'failed'
+    return f" {len(failed)} of {len(df)} {'ways' if one_model(df) else 'models'} {how}."
+
+# %% ../../nbs/results/09_verdict.ipynb #e3f0d1b9
 def verdict(
     where='runs' # As `records.as_frame` takes it
 )->list: # Three sentences
     "What the runs say: which model, how sure, at what cost."
     runs = as_frame(where)
     df = summarize(runs)
-    done, failed = df[df.finished], df[~df.finished]
-    how = 'did not finish' if failed.note.str.startswith('interrupted').any() else 'failed'
-    lost = f" {len(failed)} of {len(df)} {'ways' if one_model(df) else 'models'} {how}." if len(failed) else ''
-    if not len(done): return [f"None of {len(df)} models finished.", f"The first: {df.note.iloc[0]}.", "There is nothing to compare."]
+    done = df[df.finished]
+    if not len(done):
+        return [f"None of {len(df)} models finished.", f"The first: {df.note.iloc[0]}.", "There is nothing to compare."]
     top, what = done.iloc[0], 'a mean average precision' if done.rank_by.iloc[0] == 'map' else 'an accuracy'
-    who = f"Of {len(done)} {f'ways to train {top.model}' if one_model(done) else 'models'}, {top.entry} came out first on the validation split, and has" if len(done) > 1 else f"{top.entry} is the only model that finished, with"
-    first = f"{who} {what} of {score_text(top)}, over {top.seeds} seed{'s' if top.seeds > 1 else ''}."
-    return [first + lost, _how_sure(done, runs), _at_what_cost(done)]
+    seeds = f"{top.seeds} seed{'s' if top.seeds > 1 else ''}"
+    first = f"{_which_model(done)} {what} of {score_text(top)}, over {seeds}."
+    return [first + _lost(df), _how_sure(done, runs), _at_what_cost(done)]
 
 # %% ../../nbs/results/09_verdict.ipynb #bc7e640b
+_UNTESTED = dict(accuracy="How sure that is cannot be said: its predictions are missing, or not of the same images.",
+                 map="How sure that is is not known for images with several labels.")
+
 def _how_sure(done, runs):
     "The second sentence: whom the first shares its place with"
     if len(done) == 1: return "There is no other to compare it with."
     top, (tied, unknown) = done.iloc[0], standing(done.entry, done['rank'])
     if top['rank'] == '?': return _UNTESTED[top.rank_by]
     n, known = len(done) - len(unknown), f" Nothing is known of {in_words(unknown)}." if unknown else ''
-    if tied: return f"It cannot be told apart from {in_words(tied)}.{_what_would(done, tied, runs)}{known}{_seeds(done)}"
+    rest = known + _seeds(done)
+    if tied: return f"It cannot be told apart from {in_words(tied)}.{_what_would(done, tied, runs)}{rest}"
     if n == 1: return f"How sure that is cannot be said.{known}"
-    return (f"The difference to {'each of the rest' if unknown else 'every other'} is larger than chance explains, also after a correction for "
-            f"{n*(n-1)//2} comparison{'s' if n > 2 else ''}.{known}{_seeds(done)}")
+    others = 'each of the rest' if unknown else 'every other'
+    compared = f"{n*(n-1)//2} comparison{'s' if n > 2 else ''}"
+    return f"The difference to {others} is larger than chance explains, also after a correction for {compared}.{rest}"
 
-_UNTESTED = dict(accuracy="How sure that is cannot be said: its predictions are missing, or not of the same images.",
-                 map="How sure that is is not known for images with several labels.")
-
+# %% ../../nbs/results/09_verdict.ipynb #7ea4f40f
 def _seeds(done):
     "What is not known of seeds, in a sentence"
     if not (done.seed_spread == 'assumed').any(): return ''
-    return f" Each ran with one seed; how seeds vary is assumed (a standard deviation of {100*SEED_SD:g} point), not known."
+    return (" Each ran with one seed; how seeds vary is assumed "
+            f"(a standard deviation of {100*SEED_SD:g} point), not known.")
 
+# %% ../../nbs/results/09_verdict.ipynb #819f28b5
 def _what_would(done, tied, runs):
     "What would part the first two, in a sentence"
-    correct = correct_answers(runs, 'valid')
-    others = [v for k,v in correct.items() if k not in (done.entry[0], tied[0])]
     if (done.seed_spread == 'assumed').any(): return ''
-    n = seeds_needed(correct[done.entry[0]], correct[tied[0]], others=others, clusters=correct.clusters)
-    if n and n <= done.seeds[:2].max(): return '' # there are as many; it is the correction for all pairs that leaves it open
-    return f" About {n} seeds each would part the first two." if n else " More seeds would not part the first two; more photos might."
+    correct, first, second = correct_answers(runs, 'valid'), done.entry[0], tied[0]
+    others = [v for k,v in correct.items() if k not in (first, second)]
+    n = seeds_needed(correct[first], correct[second], others=others, clusters=correct.clusters)
+    if not n: return " More seeds would not part the first two; more photos might."
+    if n <= done.seeds[:2].max(): return '' # there are as many; it is the correction for all pairs that leaves it open
+    return f" About {n} seeds each would part the first two."
 
 # %% ../../nbs/results/09_verdict.ipynb #d7329db5
-def _at_what_cost(done):
-    "The third sentence: what an epoch takes, or a run where all are of one model, and whether a cheaper one is as good"
-    of_run = one_model(done) and len(done) > 1 and done.seconds.notna().all()
-    done = done.assign(minutes=done.seconds/60 if of_run else done.minutes_per_epoch)
-    same = standing(done.entry, done['rank'])[0]
-    top, tied = done.iloc[0], done[done.entry.isin([done.entry[0], *same])]
-    cheap, quick = tied.loc[tied.minutes.idxmin()], done.loc[done.minutes.idxmin()]
-    said = f"{'A run' if of_run else 'An epoch'} of it takes {_time(top)}"
-    if cheap.entry != top.entry and cheap.minutes < .95*top.minutes: said += f"; {cheap.entry}, which shares its place, takes {_time(cheap)}"
-    elif quick.entry != top.entry and quick.minutes < .95*top.minutes: said += f"; the quickest, {quick.entry}, takes {_time(quick)} and has {percent(quick.accuracy)}"
-    elif len(done) > 1: said += ", less than of any other" if (done.minutes[1:] > 1.05*top.minutes).all() else ", about as much as of others"
-    return said + '.'
-
 def _time(row):
     "Minutes in words, marked where they are not the model's"
-    m = row.minutes
-    return (f'{m*60:.0f} s' if m < 2 else f'{m:.1f} min') + (' on a machine that was busy with other things' if row.busy else '')
+    time = f'{row.minutes*60:.0f} s' if row.minutes < 2 else f'{row.minutes:.1f} min'
+    return f'{time} on a machine that was busy with other things' if row.busy else time
+
+# %% ../../nbs/results/09_verdict.ipynb #e8e46589
+def _beside_others(done, tied):
+    "How the first's minutes compare: with those of the entries that share its place, with those of all"
+    top, cheap, quick = done.iloc[0], tied.loc[tied.minutes.idxmin()], done.loc[done.minutes.idxmin()]
+    if cheap.entry != top.entry and cheap.minutes < .95*top.minutes:
+        return f"; {cheap.entry}, which shares its place, takes {_time(cheap)}"
+    if quick.entry != top.entry and quick.minutes < .95*top.minutes:
+        return f"; the quickest, {quick.entry}, takes {_time(quick)} and has {percent(quick.accuracy)}"
+    if len(done) == 1: return ''
+    return ", less than of any other" if (done.minutes[1:] > 1.05*top.minutes).all() else ", about as much as of others"
+
+# %% ../../nbs/results/09_verdict.ipynb #56f4c0ce
+def _at_what_cost(done):
+    "The third sentence: what an epoch takes, or a run where all are of one model, and what it takes others"
+    of_run = one_model(done) and len(done) > 1 and done.seconds.notna().all()
+    done = done.assign(minutes=done.seconds/60 if of_run else done.minutes_per_epoch)
+    same, _ = standing(done.entry, done['rank'])
+    tied = done[done.entry.isin([done.entry[0], *same])]
+    return f"{'A run' if of_run else 'An epoch'} of it takes {_time(done.iloc[0])}{_beside_others(done, tied)}."

@@ -40,23 +40,32 @@ def _probes(specs, table, engine, **kwargs):
     return {_cost_key(o): engine.probe(o, table, more=o is not kinds[-1], **kwargs) for o in kinds}
 
 # %% ../../nbs/runs/05_bench.ipynb #9f7b7e76
+_COSTS = ['model', 'size', 'recipe', 'runs', 'minutes', 'busy_share', 'memory_gb', 'problem']
+
+def _cost_row(key, found, runs):
+    "What so many runs of one kind cost each, of which a probe found `found`"
+    model, recipe, size = key
+    nan = float('nan')
+    memory = [v for v in found.get('peak_memory', {}).values() if v] or [nan]
+    minutes, busy = found.get('minutes', nan), found.get('busy_share', nan)
+    return model, size, recipe, runs, minutes, busy, memory[-1]/2**30, found.get('failure', '')
+
+# %% ../../nbs/runs/05_bench.ipynb #7702d8d4
 def estimate(
-    specs, # As `grid.plan_bench` gives them
-    table, # The image table
+    specs:list, # As `grid.plan_bench` gives them
+    table:pd.DataFrame, # The image table
     engine=None, # Where to try; a process each by default
     **kwargs # As `probe.probe_model` takes them: `num_workers`, `allow_scratch`
-)->pd.DataFrame: # A row per kind of run: `model`, `size`, `recipe`, `runs`, `minutes` of each, `busy_share` of the trial, `memory_gb`, `problem`
-    "What a grid will cost on this machine."
+)->pd.DataFrame: # A row per kind of run
+    """What a grid will cost on this machine.
+
+    The columns are `model`, `size`, `recipe`, `runs`, `minutes` of each, `busy_share` of the trial, `memory_gb` and
+    `problem`."""
     engine = engine or Processes()
     try: found = _probes(specs, table, engine, **kwargs)
     finally: engine.close()
-    rows = []
-    for (model, recipe, size), p in found.items():
-        memory = [v for v in p.get('peak_memory', {}).values() if v] or [float('nan')]
-        n = sum(_cost_key(o) == (model, recipe, size) for o in specs)
-        minutes, busy = (p.get(k, float('nan')) for k in ('minutes', 'busy_share'))
-        rows.append((model, size, recipe, n, minutes, busy, memory[-1]/2**30, p.get('failure', '')))
-    return pd.DataFrame(rows, columns=['model', 'size', 'recipe', 'runs', 'minutes', 'busy_share', 'memory_gb', 'problem'])
+    runs = {k: sum(_cost_key(o) == k for o in specs) for k in found}
+    return pd.DataFrame([_cost_row(k, p, runs[k]) for k,p in found.items()], columns=_COSTS)
 
 # %% ../../nbs/runs/05_bench.ipynb #c9a07314
 def _pixels(spec):
@@ -67,23 +76,31 @@ def _pixels(spec):
 # %% ../../nbs/runs/05_bench.ipynb #0b9c4984
 def _caches(table, specs, progress):
     "A `PixelCache` for every size and interpolation that `specs` need"
-    try: return {o: build_cache(table, *o, progress=progress.decoding) for o in dict.fromkeys(map(_pixels, specs))}
-    except BadImage as e: raise InputError(f"{e}. `fashion-bench audit` lists all such files; run with --audit --on-bad skip to leave them out") from e
+    kinds = dict.fromkeys(map(_pixels, specs))
+    try: return {o: build_cache(table, *o, progress=progress.decoding) for o in kinds}
+    except BadImage as e:
+        raise InputError(f"{e}. `fashion-bench audit` lists all such files; "
+                         "run with --audit --on-bad skip to leave them out") from e
 
 # %% ../../nbs/runs/05_bench.ipynb #81792137
 def _is_outcome(record):
     "Is it a record of a run that is over, with what everybody asks of one?"
     if not isinstance(record, dict): return False
-    failure, figures = record.get('failure'), record.get('figures')
-    if record.get('status') == 'failed': return isinstance(failure, dict) and {'type', 'phase', 'message'} <= set(failure)
-    asked = isinstance(figures, dict) and {'valid_accuracy', 'minutes_per_epoch', 'wait_share'} <= set(figures)
-    return record.get('status') == 'finished' and asked and isinstance(record.get('source'), dict) and 'seconds' in record
+    status, failure, figures = record.get('status'), record.get('failure'), record.get('figures')
+    if status == 'failed': return isinstance(failure, dict) and {'type', 'phase', 'message'} <= set(failure)
+    if status != 'finished' or not isinstance(figures, dict): return False
+    whole = {'valid_accuracy', 'minutes_per_epoch', 'wait_share'} <= set(figures)
+    return whole and isinstance(record.get('source'), dict) and 'seconds' in record
 
+# %% ../../nbs/runs/05_bench.ipynb #b2898361
 class _Work:
     "The runs of a grid, shared out among the workers of an engine"
     def __init__(self, specs, table, out, engine, progress, budget, caches, followers=(), **kwargs):
-        self.specs, self.table, self.out, self.engine, self.progress, self.caches, self.followers, self.kwargs = specs, table, out, engine, progress, caches, followers, kwargs
-        self.lock, self.left, self.elsewhere, self.records, self.stopped = threading.RLock(), list(specs), [], {}, False
+        self.specs, self.table, self.out = specs, table, out
+        self.engine, self.caches, self.kwargs = engine, caches, kwargs
+        self.progress, self.followers = progress, followers
+        self.lock, self.stopped = threading.RLock(), False
+        self.left, self.elsewhere, self.records = list(specs), [], {}
         self.budget, self.began, self.costs = budget, time.perf_counter(), {}
 
     def _told(self, what, *args):
@@ -93,10 +110,10 @@ class _Work:
         with self.lock: return self.left.pop(0) if self.left and not self.stopped else None
 
     def _cost(self, spec):
-        "Minutes of a run of `spec`, and whether they were taken on a busy machine: from another seed, else from a probe"
+        "Minutes of a run of `spec`, and whether the machine was busy then: from another seed, else from a probe"
         if (key := _cost_key(spec)) not in self.costs:
-            names = ('num_workers', 'allow_scratch')
-            found = self.engine.probe(spec, self.table, **{k: self.kwargs[k] for k in names if k in self.kwargs})
+            asked = {k: v for k,v in self.kwargs.items() if k in ('num_workers', 'allow_scratch')}
+            found = self.engine.probe(spec, self.table, **asked)
             self.costs[key] = found.get('minutes', 0.), is_busy(found)
         return self.costs[key]
 
@@ -107,20 +124,28 @@ class _Work:
         left = self.budget - (time.perf_counter() - self.began)/60
         if minutes <= left: return None
         mark = ' (on this machine, which was busy with other things)' if busy else ''
-        return f'not started: it takes about {minutes_text(minutes)}{mark}, and {minutes_text(max(left, 0))} of {minutes_text(self.budget)} are left'
+        return (f'not started: it takes about {minutes_text(minutes)}{mark}, '
+                f'and {minutes_text(max(left, 0))} of {minutes_text(self.budget)} are left')
+
+    def _learn_cost(self, spec, record):
+        "What a finished run took is what its like will take; figures of a busy machine do not replace better ones"
+        key, busy = _cost_key(spec), is_busy(record.get('figures', {}))
+        _, known_busy = self.costs.get(key, (0., True))
+        if not busy or known_busy: self.costs[key] = record['seconds']/60, busy
 
     def _settle(self, spec, record, known=False):
         self.records[spec.id] = record
-        if record['status'] == 'finished':
-            busy = is_busy(record.get('figures', {}))
-            if not busy or self.costs.get(_cost_key(spec), (0., True))[1]: self.costs[_cost_key(spec)] = record['seconds']/60, busy
+        if record['status'] == 'finished': self._learn_cost(spec, record)
         self._told('after_run', spec, record, known)
 
     def _run(self, spec, worker, more):
         "What the engine gives back; what it raises is a failure of this run, and not the end of all"
-        try: return self.engine.run(spec, self.table, self.out, lambda e: self._told('on_event', spec, e), cache=self.caches.get(_pixels(spec)), worker=worker, more=more, **self.kwargs)
+        def heard(event): self._told('on_event', spec, event)
+        try: return self.engine.run(spec, self.table, self.out, heard, cache=self.caches.get(_pixels(spec)),
+                                    worker=worker, more=more, **self.kwargs)
         except (OSError, InterruptedError): raise # of the disk, or of a benchmark that is over
-        except Exception as e: return dict(status='failed', failure=dict(type=type(e).__name__, phase='engine', message=str(e)[:500]))
+        except Exception as e:
+            return dict(status='failed', failure=dict(type=type(e).__name__, phase='engine', message=str(e)[:500]))
 
     def _keep(self, spec, record):
         "The engine's record as it is on disk, written if the engine has not; what is no record becomes one"
@@ -133,20 +158,36 @@ class _Work:
         if read_record(self.out/spec.folder) != whole: write_json(self.out/spec.folder/'run.json', whole)
         return whole
 
+    def _found(self, spec):
+        "The record that is on disk"
+        record, file = read_record(self.out/spec.folder), self.out/spec.folder/'run.json'
+        if record is None and file.exists(): self._told('say', f"{file} is damaged, and is made anew")
+        return record
+
+    def _skipped(self, spec, why):
+        return dict(id=spec.id, folder=spec.folder, spec=vars(spec), status='skipped',
+                    failure=dict(type='Budget', phase='start', message=why))
+
+    def _start(self, spec, worker):
+        "The record of `spec`, which nobody has done"
+        self._told('before_run', spec)
+        with self.lock:
+            more = bool(self.left)
+            for o in self.followers: o.look_at(spec.folder)
+        return self._keep(spec, self._run(spec, worker, more))
+
     def do(self, spec, worker=0, before=None):
-        "Do `spec`, unless it is done; `False` if another process has it. `before` is what it had on disk when the benchmark began to wait for it"
+        """Do `spec`, unless it is done; `False` if another process has it.
+
+        `before` is what it had on disk when the benchmark began to wait for it."""
         with claim(self.out/spec.folder) as ours:
             if not ours: return False
-            found = read_record(self.out/spec.folder)
-            if found is None and (self.out/spec.folder/'run.json').exists(): self._told('say', f"{self.out/spec.folder/'run.json'} is damaged, and is made anew")
-            if found and (found['status'] == 'finished' or before is not None and found['status'] == 'failed' and found != before): self._settle(spec, tidy(self.out/spec.folder, found), True)
-            elif why := self._too_long(spec): self._settle(spec, dict(id=spec.id, folder=spec.folder, spec=vars(spec), status='skipped', failure=dict(type='Budget', phase='start', message=why)))
-            else:
-                self._told('before_run', spec)
-                with self.lock:
-                    more = bool(self.left)
-                    for o in self.followers: o.look_at(spec.folder)
-                self._settle(spec, self._keep(spec, self._run(spec, worker, more)))
+            found = self._found(spec)
+            status = found['status'] if found else None
+            failed_meanwhile = before is not None and status == 'failed' and found != before
+            if status == 'finished' or failed_meanwhile: self._settle(spec, tidy(self.out/spec.folder, found), True)
+            elif why := self._too_long(spec): self._settle(spec, self._skipped(spec, why))
+            else: self._settle(spec, self._start(spec, worker))
         return True
 
     def work(self, nth):
@@ -155,68 +196,110 @@ class _Work:
             before = read_record(self.out/spec.folder) or {}
             if not self.do(spec, nth): self.elsewhere.append((spec, before))
 
-    def all(self):
-        "The records of all runs"
-        workers = min(self.engine.workers, len(self.specs))
-        if workers == 1: self.work(0) # in this thread, where Ctrl-C arrives
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                try:
-                    for o in [pool.submit(self.work, i) for i in range(workers)]: o.result()
-                except BaseException:
-                    self.stopped = True
-                    self.engine.close()
-                    raise
+    def share_out(self, workers):
+        "So many workers at once; what goes wrong with one of them ends all"
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for o in [pool.submit(self.work, i) for i in range(workers)]: o.result()
+            except BaseException:
+                self.stopped = True
+                self.engine.close()
+                raise
+
+    def wait(self):
+        "For the runs that other processes have; those that they give up are done here"
         if self.elsewhere: self._told('elsewhere', [o for o,_ in self.elsewhere])
         while self.elsewhere:
             self.elsewhere = [(o, before) for o,before in self.elsewhere if not self.do(o, before=before)]
             if self.elsewhere: time.sleep(1)
+
+    def all(self):
+        "The records of all runs"
+        workers = min(self.engine.workers, len(self.specs))
+        if workers == 1: self.work(0) # in this thread, where Ctrl-C arrives
+        else: self.share_out(workers)
+        self.wait()
         return [self.records[o.id] for o in self.specs]
 
-# %% ../../nbs/runs/05_bench.ipynb #cff55400
-_DISK = [getattr(errno, o) for o in ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO') if hasattr(errno, o)] # what a disk says when it will not be written to
+# %% ../../nbs/runs/05_bench.ipynb #627e276d
+def _check_engine(engine, jobs, time_limit, isolate, cbs):
+    "Raises `InputError` for options that exclude each other"
+    if engine is not None and (jobs != 'auto' or time_limit or not isolate):
+        raise InputError("an engine of your own decides how many runs it takes at once, for how long and where; "
+                         "leave out jobs, time_limit and isolate")
+    if jobs != 'auto' and not isolate:
+        raise InputError("runs in this process come one after the other; leave out jobs, or isolate")
+    if time_limit and not isolate:
+        raise InputError("a run in this process cannot be ended by a time limit; leave it out, or isolate")
+    if cbs and isolate:
+        raise InputError("callbacks cannot be sent to another process; run in this one (isolate=False)")
 
-@delegates(plan_bench)
-def bench(
-    table, # An image table, as `sources.load_table` gives it
-    models, # Names and suites of models: a list, or text with commas
-    out='runs', # Folder of run folders; runs that are finished there are not trained again
-    allow_scratch:bool=False, # Train models that have no pretrained weights from scratch, instead of failing them?
-    keep_model:bool=True, # Keep the trained model in the run's folder, for predictions?
-    cache:bool=True, # Decode every image once, before the first run, into the cache folder?
-    num_workers:int|None=None, # Processes that read images, as `fashion_dls` takes them
-    isolate:bool=True, # Each run in a process of its own? In this process fastai's bars are seen, and a crash ends the benchmark
-    jobs='auto', # Runs at once: `auto` for one on each GPU, one in all on a CPU
-    time_limit=None, # Minutes, or text such as `1h30m`, after which a run in its own process is ended
-    budget=None, # Minutes, or text such as `2h`: runs that will not fit into what is left of it are not started
-    engine=None, # Where runs execute, instead of `isolate`, `jobs` and `time_limit`: see `engines.Processes`
-    progress:BenchProgress|None=None, # Who watches; a line a run by default
-    cbs=None, # Further fastai callbacks, passed to every run; only with `isolate=False`
-    track=None, # A tracker of the curves, or several: see `followers` and `tracking`
-    **kwargs # The grid, as `grid.plan_bench` takes it: `recipe`, `size`, `seeds`, `weights`, `groups`, `head`, `precision`, `compile`, `deterministic`
-)->list: # A record per run, as in `run.json`, in the order of the plan; status `skipped` for those that the budget had no room for
-    "Fine-tune every model on `table` alike. Raises before anything starts if the input is wrong; after that, what fails is a record."
-    if engine is not None and (jobs != 'auto' or time_limit or not isolate): raise InputError("an engine of your own decides how many runs it takes at once, for how long and where; leave out jobs, time_limit and isolate")
-    if jobs != 'auto' and not isolate: raise InputError("runs in this process come one after the other; leave out jobs, or isolate")
-    if time_limit and not isolate: raise InputError("a run in this process cannot be ended by a time limit; leave it out, or isolate")
-    if cbs and isolate: raise InputError("callbacks cannot be sent to another process; run in this one (isolate=False)")
-    for o in L(track):
-        if isinstance(o, type) or not hasattr(o, 'follow'): raise InputError(f"track takes trackers, such as TensorBoard('boards'), not {o!r}")
-    budget, bars = parse_minutes(budget) if budget else None, progress is None and not isolate
-    engine = engine or (Processes(jobs, parse_minutes(time_limit) if time_limit else None) if isolate else InProcess(cbs, bars))
-    specs = plan_bench(table, models, **kwargs)
-    out, progress = check_out(out, table), progress or BenchProgress()
-    progress.before_bench(specs, table, min(engine.workers, len(specs)))
+# %% ../../nbs/runs/05_bench.ipynb #0d13d453
+def _check_trackers(trackers):
+    "Raises `InputError` for what is no tracker"
+    for o in trackers:
+        if isinstance(o, type) or not hasattr(o, 'follow'):
+            raise InputError(f"track takes trackers, such as TensorBoard('boards'), not {o!r}")
+
+# %% ../../nbs/runs/05_bench.ipynb #dc5c74a1
+def _engine(isolate, jobs, time_limit, cbs, bars):
+    "Where runs execute, unless the user says so"
+    if not isolate: return InProcess(cbs, bars)
+    return Processes(jobs, parse_minutes(time_limit) if time_limit else None)
+
+# %% ../../nbs/runs/05_bench.ipynb #844c1923
+_SAYS = ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO')
+_DISK = [getattr(errno, o) for o in _SAYS if hasattr(errno, o)] # what a disk says when it will not be written to
+
+def _bench(specs, table, out, engine, progress, trackers, cache, **kwargs):
+    "The records of `specs`; when it ends, however it ends, nothing is left running"
     followers = []
     try:
         todo = [o for o in specs if (read_record(out/o.folder) or {}).get('status') != 'finished']
-        followers += [o.follow(out) for o in L(track)]
+        followers += [o.follow(out) for o in trackers]
         caches = _caches(table, todo, progress) if cache else {}
-        return _Work(specs, table, out, engine, progress, budget, caches, followers, allow_scratch=allow_scratch, keep_model=keep_model, num_workers=num_workers).all()
+        return _Work(specs, table, out, engine, progress, caches=caches, followers=followers, **kwargs).all()
     except OSError as e:
         if e.errno not in _DISK: raise
-        raise DiskError(f"cannot write to {out} ({e.strerror or e}). What is finished there is whole; put it right and start again, it goes on from there") from e
+        raise DiskError(f"cannot write to {out} ({e.strerror or e}). What is finished there is whole; "
+                        "put it right and start again, it goes on from there") from e
     finally:
         engine.close()
         progress.after_bench()
         for o in followers: o.stop()
+
+# %% ../../nbs/runs/05_bench.ipynb #cff55400
+@delegates(plan_bench)
+def bench(
+    table:pd.DataFrame, # An image table, as `sources.load_table` gives it
+    models:list|str, # Names and suites of models: a list, or text with commas
+    out:'Path|str'='runs', # Folder of run folders; runs that are finished there are not trained again
+    allow_scratch:bool=False, # Train models that have no pretrained weights from scratch, instead of failing them?
+    keep_model:bool=True, # Keep the trained model in the run's folder, for predictions?
+    cache:bool=True, # Decode every image once, before the first run, into the cache folder?
+    num_workers:int|None=None, # Processes that read images, as `fashion_dls` takes them
+    # Each run in a process of its own? In this process fastai's bars are seen, and a crash ends the benchmark
+    isolate:bool=True,
+    jobs:int|str='auto', # Runs at once: `auto` for one on each GPU, one in all on a CPU
+    time_limit:float|str|None=None, # Minutes, or text such as `1h30m`, after which a run in its own process is ended
+    budget:float|str|None=None, # Minutes, or text such as `2h`: runs that do not fit into what is left are not started
+    engine=None, # Where runs execute, instead of `isolate`, `jobs` and `time_limit`: see `engines.Processes`
+    progress:BenchProgress|None=None, # Who watches; a line a run by default
+    cbs=None, # Further fastai callbacks, passed to every run; only with `isolate=False`
+    track=None, # A tracker of the curves, or several: see `followers` and `tracking`
+    # The grid, as `grid.plan_bench` takes it: `recipe`, `size`, `seeds`, `weights`, `groups`, `head`, `precision`,
+    # `compile`, `deterministic`
+    **kwargs
+)->list: # A record per run, as in `run.json`, in the order of the plan; `skipped` where the budget had no room
+    """Fine-tune every model on `table` alike.
+
+    Raises before anything starts if the input is wrong; after that, what fails is a record."""
+    _check_engine(engine, jobs, time_limit, isolate, cbs)
+    _check_trackers(L(track))
+    budget = parse_minutes(budget) if budget else None
+    engine = engine or _engine(isolate, jobs, time_limit, cbs, bars=progress is None and not isolate)
+    specs = plan_bench(table, models, **kwargs)
+    out, progress = check_out(out, table), progress or BenchProgress()
+    progress.before_bench(specs, table, min(engine.workers, len(specs)))
+    return _bench(specs, table, out, engine, progress, L(track), cache, budget=budget,
+                  allow_scratch=allow_scratch, keep_model=keep_model, num_workers=num_workers)

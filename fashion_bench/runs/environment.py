@@ -20,8 +20,13 @@ from fastai.torch_core import default_device
 def _commit():
     "The commit of the code, if it runs from a clone, with a plus if it was changed"
     here = Path(__file__).parent if '__file__' in globals() else Path.cwd()
-    def git(*args): return subprocess.run(['git', '-C', str(here), *args], capture_output=True, text=True, encoding='utf-8', timeout=10).stdout.strip()
-    try: return (git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain', '-uno') else '')) if git('ls-files', 'environment.py') else None
+    def git(*args):
+        ask = ['git', '-C', str(here), *args]
+        return subprocess.run(ask, capture_output=True, text=True, encoding='utf-8', timeout=10).stdout.strip()
+    try:
+        if not git('ls-files', 'environment.py'): return None
+        commit, changes = git('rev-parse', 'HEAD'), git('status', '--porcelain', '-uno')
+        return commit + ('+' if changes else '')
     except (OSError, subprocess.SubprocessError): return None
 
 # %% ../../nbs/runs/00_environment.ipynb #bdafb666
@@ -37,16 +42,18 @@ def _cpu():
 
 # %% ../../nbs/runs/00_environment.ipynb #145a2e68
 def environment(
-    device=None, # Where it runs; fastai's default device if not given
+    device:str|torch.device|None=None, # Where it runs; fastai's default device if not given
     jobs:int=1 # Runs that share the device at a time
 )->dict: # Versions, machine, device
     "What a figure depends on besides the spec."
     device = torch.device(device or default_device())
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device)
+    command = ' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    libraries = ('fashion-bench', 'fastai', 'timm', 'torch', 'torchvision', 'pillow')
     return dict(
         python=platform.python_version(), platform=platform.platform(), cpu=_cpu(), cpus=os.cpu_count(),
-        threads=torch.get_num_threads(), jobs=jobs,
-        device=torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device), commit=_commit(), command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        **{o: metadata.version(o) for o in ('fashion-bench', 'fastai', 'timm', 'torch', 'torchvision', 'pillow')})
+        threads=torch.get_num_threads(), jobs=jobs, device=name, commit=_commit(), command=command,
+        **{o: metadata.version(o) for o in libraries})
 
 # %% ../../nbs/runs/00_environment.ipynb #94b478a4
 @contextmanager
@@ -57,13 +64,15 @@ def only_deterministic(
     missing = []
     if not on: return (yield missing)
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
-    before, cudnn = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()), torch.backends.cudnn.benchmark
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False # which fastai switches on, and which picks by the clock
         try: yield missing
         finally:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-            torch.backends.cudnn.benchmark = cudnn
+            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            torch.backends.cudnn.benchmark = benchmark
     missing += sorted({str(o.message).split()[0] for o in said if 'deterministic' in str(o.message)})

@@ -27,55 +27,67 @@ def _listed(o): return list(o) if isinstance(o, (list, tuple, range)) else [o]
 
 # %% ../../nbs/runs/04_grid.ipynb #53d09513
 def seed_list(
-    seeds # How many, or a list of seeds
+    seeds:int|list # How many, or a list of seeds
 )->list: # Whole numbers; 42, 43 and so on for so many
     "The seeds that `seeds` stands for; raises `InputError` for none."
-    found = list(seeds) if isinstance(seeds, (list, tuple, range)) else list(range(42, 42 + seeds)) if isinstance(seeds, int) else []
-    if not found or len(set(found)) < len(found) or not all(isinstance(o, int) for o in found): raise InputError(f"seeds takes a number of seeds, at least 1, or a list of different ones, not {seeds!r}")
+    if isinstance(seeds, int): found = list(range(42, 42 + seeds))
+    else: found = list(seeds) if isinstance(seeds, (list, tuple, range)) else []
+    differ = len(set(found)) == len(found)
+    if not found or not differ or not all(isinstance(o, int) for o in found):
+        raise InputError(f"seeds takes a number of seeds, at least 1, or a list of different ones, not {seeds!r}")
     return found
 
 # %% ../../nbs/runs/04_grid.ipynb #399b10e1
 def size_list(
-    size # A number of pixels, `native` or `None` for each model's own, or a list of such
+    size:int|str|list|None # A number of pixels, `native` or `None` for each model's own, or a list of such
 )->list: # Numbers and `None`
     "The sizes that `size` stands for; raises `InputError` for what is none."
     found = [None if o == 'native' else o for o in _listed(size)]
     for o in found:
-        if o is not None and not isinstance(o, int): raise InputError(f"size takes numbers of pixels or 'native', not {o!r}")
-        if o is not None and o < 32: raise InputError(f"images of size {o} are too small; the smallest is 32")
+        if o is None: continue
+        if not isinstance(o, int): raise InputError(f"size takes numbers of pixels or 'native', not {o!r}")
+        if o < 32: raise InputError(f"images of size {o} are too small; the smallest is 32")
     return found
 
 # %% ../../nbs/runs/04_grid.ipynb #ee4e6aa2
 @delegates(make_spec)
 def plan_bench(
     table, # An image table
-    models, # Names and suites of models: a list, or text with commas
-    recipe=Recipe(), # A `Recipe`, text with names and suites of them, or a list of such
-    size=224, # Side of the square that models see, in pixels, or a list of sizes; `None` or `native` takes each model's own
-    seeds=1, # How many seeds (42, 43, ...), or a list of them: each model runs once with each
-    **kwargs # For all runs, as `runs.make_spec` takes them: `weights`, `groups`, `head`, `precision`, `compile`, `deterministic`
+    models:str|list, # Names and suites of models: a list, or text with commas
+    recipe:Recipe|str|list=Recipe(), # A `Recipe`, text with names and suites of them, or a list of such
+    size:int|str|list|None=224, # Side of the square that models see, in pixels; `None` or `native`: its own; or a list
+    seeds:int|list=1, # How many seeds (42, 43, ...), or a list of them: each model runs once with each
+    # For all runs, as `runs.make_spec` takes them: `weights`, `groups`, `head`, `precision`, `compile`,
+    # `deterministic`
+    **kwargs
 )->list: # A `RunSpec` per run, in the order in which they will run: all models with the first seed come first
-    "What `bench` would run: the grid of models, sizes, recipes and seeds. Raises `InputError` or `InputNotFound` for any input that is wrong."
+    """What `bench` would run: the grid of models, sizes, recipes and seeds.
+    Raises `InputError` or `InputNotFound` for any input that is wrong."""
     recipes, sizes, names = expand_recipes(recipe), size_list(size), expand_models(models)
     check_images(check_table(table))
     for o in recipes:
         check_batch(table, o.bs)
         recipe_parts(o, is_multilabel(table))
-    specs = [make_spec('', m, recipe=r, size=z, seed=s, **kwargs) for s in seed_list(seeds) for r in recipes for z in sizes for m in names]
-    if specs[0].weights_hash:
-        for m, w, z in dict.fromkeys((o.model, o.weights, o.size) for o in specs): build_backbone(m, w, z) # does the file fit them all?
+    specs = [make_spec('', m, recipe=r, size=z, seed=s, **kwargs)
+             for s in seed_list(seeds) for r in recipes for z in sizes for m in names]
+    if specs[0].weights_hash: # does the file fit them all?
+        for m, w, z in dict.fromkeys((o.model, o.weights, o.size) for o in specs): build_backbone(m, w, z)
     data = fingerprint(table)
     return list(dict.fromkeys(replace(o, data=data) for o in specs))
 
 # %% ../../nbs/runs/04_grid.ipynb #330ce223
+def _minutes(text):
+    "Minutes of text such as `1h30m`, 0 if it says none"
+    m = re.fullmatch(r'(?:([\d.]+)h)?(?:([\d.]+)(?:m|$))?(?:([\d.]+)s)?', text.replace(' ', ''))
+    if not m or not any(m.groups()): return 0.
+    try: return float(m[1] or 0)*60 + float(m[2] or 0) + float(m[3] or 0)/60
+    except ValueError: return 0.
+
+# %% ../../nbs/runs/04_grid.ipynb #a16dadcc
 def parse_minutes(
-    text # A number of minutes, or text such as `90m`, `2h`, `1h30m`, `45s`
+    text:str|float # A number of minutes, or text such as `90m`, `2h`, `1h30m`, `45s`
 )->float: # Minutes
     "The minutes that `text` says; raises `InputError` if it says none."
-    if isinstance(text, (int, float)): m, minutes = True, float(text)
-    else:
-        m = re.fullmatch(r'(?:([\d.]+)h)?(?:([\d.]+)(?:m|$))?(?:([\d.]+)s)?', str(text).replace(' ', ''))
-        try: minutes = float(m[1] or 0)*60 + float(m[2] or 0) + float(m[3] or 0)/60 if m and any(m.groups()) else 0.
-        except ValueError: minutes = 0.
+    minutes = float(text) if isinstance(text, (int, float)) else _minutes(str(text))
     if minutes <= 0: raise InputError(f"{text!r} is no time; expected minutes, or text such as 90m, 2h or 1h30m")
     return minutes

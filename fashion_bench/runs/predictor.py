@@ -32,20 +32,29 @@ from ..models.registry import in_a_line
 # %% ../../nbs/runs/01_predictor.ipynb #f9b70f4b
 def save_model(
     learn, # A `Learner` of `fashion_learner`
-    folder # Where to write `model.safetensors` and `model.json`
+    folder:Path|str # Where to write `model.safetensors` and `model.json`
 )->Path: # `folder`
     "Keep a trained model in a form that holds no code."
     folder, reader, info = Path(folder), learn.dls.train.reader, learn.info
     folder.mkdir(parents=True, exist_ok=True)
-    facts = dict(model=info.name, network=f'{info.library}/{info.arch}', head=learn.source['head'], size=reader.size, interpolation=reader.interpolation, mean=info.mean, std=info.std,
+    facts = dict(model=info.name, network=f'{info.library}/{info.arch}', head=learn.source['head'],
+                 size=reader.size, interpolation=reader.interpolation, mean=info.mean, std=info.std,
                  classes=list(learn.dls.vocab), multilabel=type(learn.dls.loss_func).__name__.startswith('BCE'))
-    with whole_file(folder/'model.safetensors') as part: save_file({k: v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}, part, metadata={k: json.dumps(v) for k,v in facts.items()})
+    tensors = {k: v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
+    texts = {k: json.dumps(v) for k,v in facts.items()}
+    with whole_file(folder/'model.safetensors') as part: save_file(tensors, part, metadata=texts)
     write_json(folder/'model.json', facts)
     return folder
 
 # %% ../../nbs/runs/01_predictor.ipynb #5b2cc6f2
+def _matches(pattern):
+    "The images that a pattern stands for, sorted"
+    found = map(Path, glob.glob(pattern, recursive=True))
+    return sorted(o for o in found if o.suffix.lower() in IMAGE_SUFFIXES)
+
+# %% ../../nbs/runs/01_predictor.ipynb #3a4118e4
 def image_files(
-    *where # Files, folders, or patterns with `*`
+    *where:Path|str # Files, folders, or patterns with `*`
 )->list: # Paths
     "The images that `where` stands for; raises `InputNotFound` for what is not there."
     found = []
@@ -53,25 +62,27 @@ def image_files(
         path = Path(o).expanduser()
         if path.is_dir(): found += [path/p for p in find_images(path)]
         elif path.is_file(): found.append(path)
-        elif matches := sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.suffix.lower() in IMAGE_SUFFIXES): found += matches
+        elif matches := _matches(str(path)): found += matches
         else: raise InputNotFound(f"there is no file, folder or image that matches {o}")
     if not found: raise InputNotFound(f"there are no images in {', '.join(map(str, where))}")
     return found
 
+# %% ../../nbs/runs/01_predictor.ipynb #6f51f3e7
 class Predictor:
     "A trained model: images in, class names and probabilities out."
     def __init__(self,
         model:nn.Module, # Backbone and head
         facts:dict # As `save_model` writes them
     ):
-        self.model, self.facts, self.classes, self.multilabel = model.eval(), facts, facts['classes'], facts['multilabel']
+        self.model, self.facts = model.eval(), facts
+        self.classes, self.multilabel = facts['classes'], facts['multilabel']
         self.reader = PixelReader(facts['size'], facts['interpolation'])
         self.mean, self.std = (torch.tensor(facts[k]).view(1, 3, 1, 1) for k in ('mean', 'std'))
 
     def square(self,
         image # A file or PIL image
     )->np.ndarray: # Shape `(3, size, size)`, uint8
-        "What the network sees of `image`: its middle, as in validation; raises `BadImage` for a file that cannot be read."
+        "What the network sees of `image`: its middle, as in validation; raises `BadImage` for an unreadable file."
         return self.reader.square(self.reader(image))
 
     @torch.no_grad()
@@ -82,61 +93,85 @@ class Predictor:
         return (y.sigmoid() if self.multilabel else y.softmax(1)).float().cpu().numpy()
 
     def probabilities(self,
-        images, # Files or PIL images
+        images:list, # Files or PIL images
         bs:int=32 # Images at a time
     )->np.ndarray: # Shape `(n, classes)`, in the order of `classes`
         "What the model gives to every class; raises `BadImage` for a file that cannot be read."
         return np.concatenate([self._forward([self.square(o) for o in some]) for some in chunked(images, bs)])
 
+    def _rows(self, files, top):
+        "What `predict` says of some files, in one forward pass"
+        squares, bad, rows = {}, {}, []
+        for f in files:
+            try: squares[f] = self.square(f)
+            except BadImage as e: bad[f] = e.reason
+        probs = dict(zip(squares, self._forward(list(squares.values())))) if squares else {}
+        for f in files:
+            name = f.as_posix()
+            if f in bad: rows.append((name, None, None, None, bad[f]))
+            else:
+                best = np.argsort(-probs[f], kind='stable')[:top]
+                rows += [(name, r+1, self.classes[k], float(probs[f][k]), '') for r,k in enumerate(best)]
+        return rows
+
     def predict(self,
-        *where, # Files, folders, or patterns with `*`
+        *where:Path|str, # Files, folders, or patterns with `*`
         top:int=3, # Classes to name
         bs:int=32 # Images at a time
-    )->pd.DataFrame: # A row per image and class: `image`, `rank`, `class`, `probability`, and `problem` for an image that cannot be read
-        "The likeliest classes of every image; raises `InputError` for fewer than one."
+    )->pd.DataFrame: # A row per image and class: `image`, `rank`, `class`, `probability`, `problem`
+        "The likeliest classes of every image, or its `problem` if it cannot be read; `top` is at least 1."
         if top < 1: raise InputError(f"at least 1 class is named for an image, not {top}")
         rows = []
-        for files in chunked(image_files(*where), bs):
-            squares, bad = {}, {}
-            for f in files:
-                try: squares[f] = self.square(f)
-                except BadImage as e: bad[f] = e.reason
-            probs = dict(zip(squares, self._forward(list(squares.values())))) if squares else {}
-            for f in files:
-                if f in bad: rows.append((f.as_posix(), None, None, None, bad[f]))
-                else: rows += [(f.as_posix(), r+1, self.classes[k], float(probs[f][k]), '') for r,k in enumerate(np.argsort(-probs[f], kind='stable')[:top])]
+        for files in chunked(image_files(*where), bs): rows += self._rows(files, top)
         return pd.DataFrame(rows, columns=['image', 'rank', 'class', 'probability', 'problem'])
 
 # %% ../../nbs/runs/01_predictor.ipynb #0698dcd0
+def _network(facts):
+    "The network of a `model.json`, with random weights"
+    bb = build_backbone(facts['network'], 'scratch', facts['size'])
+    return nn.Sequential(bb, HEADS[facts['head']](bb.nf, len(facts['classes']), bb.spatial))
+
+# %% ../../nbs/runs/01_predictor.ipynb #543d961f
 def load_predictor(
-    folder # A folder with `model.safetensors` and `model.json`: a finished run's, or one that was exported
+    folder:Path|str # With `model.safetensors` and `model.json`: a finished run's, or one that was exported
 )->Predictor: # On the CPU
     "A model that `save_model` kept; raises `InputNotFound` or `InputError` for what is no model."
     folder = Path(folder)
-    if lost := [o for o in ('model.json', 'model.safetensors') if not (folder/o).is_file()]:
-        raise InputNotFound(f"{folder} has no {' and no '.join(lost)}; expected the folder of a finished run that kept its model, or an exported one")
+    lost = [o for o in ('model.json', 'model.safetensors') if not (folder/o).is_file()]
+    if lost:
+        raise InputNotFound(f"{folder} has no {' and no '.join(lost)}; "
+                            "expected the folder of a finished run that kept its model, or an exported one")
     with reading(folder/'model.json', 'what `save_model` writes'):
         facts = json.loads((folder/'model.json').read_text(encoding='utf-8'))
-        bb = build_backbone(facts['network'], 'scratch', facts['size'])
-        predictor = Predictor(nn.Sequential(bb, HEADS[facts['head']](bb.nf, len(facts['classes']), bb.spatial)), facts)
+        predictor = Predictor(_network(facts), facts)
     try: predictor.model.load_state_dict(load_file(folder/'model.safetensors'))
-    except (SafetensorError, RuntimeError, OSError) as e: raise InputError(f"{folder}/model.safetensors is damaged, or of another model: {in_a_line(e)}") from e
+    except (SafetensorError, RuntimeError, OSError) as e:
+        raise InputError(f"{folder}/model.safetensors is damaged, or of another model: {in_a_line(e)}") from e
     return predictor
 
 # %% ../../nbs/runs/01_predictor.ipynb #a2a93093
+def _write_onnx(net, size, file):
+    "Write a network as ONNX, for any number of images of a size"
+    x = torch.randn(2, 3, size, size)
+    torch.onnx.export(net, (x,), str(file), input_names=['images'], output_names=['probabilities'],
+                      dynamic_shapes=({0: torch.export.Dim('n')},), dynamo=True, verbose=False, external_data=False)
+
+# %% ../../nbs/runs/01_predictor.ipynb #1b1f8b14
 def export_onnx(
     model:Predictor, # A trained model
-    file # Where to write it
+    file:Path|str # Where to write it
 )->float: # The largest difference from torch's probabilities on random images
-    "Write the network, from normalized images to probabilities, as ONNX, and check it with onnxruntime; raises `InputError` if either is not installed or they differ by more than 1e-4."
+    """Write the network, from normalized images to probabilities, as ONNX, and check it with onnxruntime.
+    Raises `InputError` if either is not installed or they differ by more than 1e-4."""
     try: import onnx, onnxruntime, onnxscript
     except ImportError as e: raise InputError(f"ONNX needs {e.name}: pip install onnx onnxscript onnxruntime") from e
-    net = nn.Sequential(model.model, nn.Sigmoid() if model.multilabel else nn.Softmax(1)).eval()
-    x = torch.randn(2, 3, model.facts['size'], model.facts['size'])
+    last, size = nn.Sigmoid() if model.multilabel else nn.Softmax(1), model.facts['size']
+    net = nn.Sequential(model.model, last).eval()
     with whole_file(file) as part:
-        torch.onnx.export(net, (x,), str(part), input_names=['images'], output_names=['probabilities'], dynamic_shapes=({0: torch.export.Dim('n')},), dynamo=True, verbose=False, external_data=False)
-        x = torch.randn(3, *x.shape[1:])
-        found = onnxruntime.InferenceSession(str(part), providers=['CPUExecutionProvider']).run(None, dict(images=x.numpy()))[0]
+        _write_onnx(net, size, part)
+        x = torch.randn(3, 3, size, size)
+        session = onnxruntime.InferenceSession(str(part), providers=['CPUExecutionProvider'])
+        found = session.run(None, dict(images=x.numpy()))[0]
         with torch.no_grad(): off = float(np.abs(net(x).numpy() - found).max())
         if off > 1e-4: raise InputError(f"the exported network differs from torch's by {off:.1e}, and was not kept")
     return off

@@ -27,13 +27,17 @@ def _sample(table, n):
     "`n` images of the training and of the validation split, of all classes if there are no more than `n`"
     df = table.assign(key=seeded_order(table.image, 0).values, stratum=table.label.astype(str)).sort_values('key')
     df['nth'] = df.groupby(['split', 'stratum']).cumcount()
-    return pd.concat([df[df.split == o].sort_values(['nth', 'key']).head(n) for o in ('train', 'valid')]).drop(columns=['key', 'stratum', 'nth']).reset_index(drop=True)
+    parts = [df[df.split == o].sort_values(['nth', 'key']).head(n) for o in ('train', 'valid')]
+    return pd.concat(parts).drop(columns=['key', 'stratum', 'nth']).reset_index(drop=True)
 
+# %% ../../nbs/runs/03_probe.ipynb #cba706da
 class _Stopwatch(Callback):
     "Seconds of the second batch, loading included, by kind"
     order = 90
     def __init__(self): self.seconds = {}
-    def _kind(self): return 'valid' if not self.training else 'frozen' if self.opt.frozen_idx else 'unfrozen'
+    def _kind(self):
+        if not self.training: return 'valid'
+        return 'frozen' if self.opt.frozen_idx else 'unfrozen'
     def before_train(self): self.n = 0
     def before_validate(self): self.n = 0
     def after_batch(self):
@@ -44,13 +48,34 @@ class _Stopwatch(Callback):
             raise CancelTrainException if self.training else CancelValidException
         self.first = now
 
+# %% ../../nbs/runs/03_probe.ipynb #ca00aca6
+def _batches(recipe, table):
+    "How many batches of each kind a run of `recipe` has"
+    n = table.split.value_counts()
+    steps, part = recipe.accumulate*(n['train']//recipe.bs), recipe.bs//recipe.accumulate
+    in_training = total_epochs(recipe)*math.ceil(n['valid']/part)
+    at_the_end = math.ceil((n['valid'] + n.get('test', 0))/part)
+    return dict(frozen=recipe.freeze_epochs*steps, unfrozen=recipe.epochs*steps, valid=in_training + at_the_end)
+
+# %% ../../nbs/runs/03_probe.ipynb #883b8f77
+def _fit_of_each_kind(learn, recipe):
+    "An epoch with the backbone frozen, if the run has such, and one with all of it; the stopwatch ends them early"
+    with learn.no_bar(), learn.no_logging():
+        for begin in [learn.freeze]*(recipe.freeze_epochs > 0) + [learn.unfreeze]:
+            begin()
+            learn.fit(1)
+
+# %% ../../nbs/runs/03_probe.ipynb #6d6f4fd5
 def probe_model(
     spec, # A `RunSpec`
-    table, # The image table
+    table:pd.DataFrame, # The image table
     num_workers:int|None=None, # Processes that read images, as `fashion_dls` takes them
     allow_scratch:bool=False # Train a model that has no pretrained weights from scratch?
-)->dict: # `minutes` of the run, `seconds` of a batch by kind, `busy_share` of the time that others had the machine, `peak_memory` in bytes; or `failure`, with the reason
-    "What a run of `spec` on `table` will cost here. The images of the probe are decoded before, as the cache does it."
+)->dict: # `minutes`, `seconds`, `busy_share` and `peak_memory`; or `failure`, with the reason
+    """What a run of `spec` on `table` will cost here.
+    `minutes` are those of the run, `seconds` those of a batch by kind, `busy_share` is the share of the time
+    that others had the machine, `peak_memory` is in bytes.
+    The images of the probe are decoded before, as the cache does it."""
     recipe, inputs = parse_recipe(spec.recipe), model_inputs(spec.model, spec.size)
     sample = _sample(table, 3*recipe.bs)
     sample.attrs.update(table.attrs)
@@ -58,16 +83,10 @@ def probe_model(
     try:
         watch, meter = _Stopwatch(), BusyMeter()
         learn = run_learner(spec, sample, cache, num_workers, allow_scratch, cbs=watch)
-        with learn.no_bar(), learn.no_logging():
-            for begin in [learn.freeze]*(recipe.freeze_epochs > 0) + [learn.unfreeze]:
-                begin()
-                learn.fit(1)
+        _fit_of_each_kind(learn, recipe)
         busy = meter.share()
     except Exception as e: return dict(failure=f'{type(e).__name__}: {str(e).strip()[:300]}')
     finally:
         if cache: shutil.rmtree(cache.folder, ignore_errors=True)
-    n = table.split.value_counts()
-    steps, part = recipe.accumulate*(n['train']//recipe.bs), recipe.bs//recipe.accumulate
-    batches = dict(frozen=recipe.freeze_epochs*steps, unfrozen=recipe.epochs*steps, valid=total_epochs(recipe)*math.ceil(n['valid']/part) + math.ceil((n['valid'] + n.get('test', 0))/part))
-    minutes = sum(watch.seconds.get(k, 0.)*v for k,v in batches.items())/60
+    minutes = sum(watch.seconds.get(k, 0.)*v for k,v in _batches(recipe, table).items())/60
     return dict(minutes=minutes, seconds=watch.seconds, busy_share=busy, peak_memory=peak_memory(learn.dls.device))

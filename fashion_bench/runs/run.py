@@ -43,8 +43,8 @@ from .predictor import save_model
 def make_spec(
     data:str, # Fingerprint of the image table
     model:str, # As `models.resolve_model` takes it
-    weights='pretrained', # `pretrained`, `scratch`, or a checkpoint file
-    recipe='fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32', # A `Recipe` or its text
+    weights:str|Path='pretrained', # `pretrained`, `scratch`, or a checkpoint file
+    recipe:Recipe|str='fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32', # A `Recipe` or its text
     size:int|None=224, # Side of the square the model sees; `None` takes each model's own
     seed:int=42, # Of everything random
     groups:str='even', # Parameter groups: a key of `groups.GROUPS`
@@ -53,13 +53,18 @@ def make_spec(
     compile:bool=False, # By `torch.compile`?
     deterministic:bool=False # Only by algorithms that give the same on a GPU every time?
 )->RunSpec: # With the default tag of the model's weights and the precision made explicit
-    "The spec of a run; raises `InputError` for an unknown model, groups, head or precision and `InputNotFound` for a file that is not there."
+    """The spec of a run.
+
+    Raises `InputError` for an unknown model, groups, head or precision, and `InputNotFound` for a file that is not
+    there."""
     for what, one, known in (('groups', groups, GROUPS), ('head', head, HEADS)):
         if one not in known: raise InputError(f"unknown {what} {one!r}; there are {', '.join(known)}")
-    info, file = model_info(model), str(weights) not in ('pretrained', 'scratch')
-    if file and not Path(weights).is_file(): raise InputNotFound(f"there is no weights file {weights}; `weights` takes 'pretrained', 'scratch' or a file")
-    digest = blake2b(Path(weights).read_bytes(), digest_size=8).hexdigest() if file else ''
-    return RunSpec(data, info.name, str(weights), str(recipe), size or info.size, seed, groups, head, best_precision(precision, default_device()), compile, deterministic, digest)
+    info, is_file = model_info(model), str(weights) not in ('pretrained', 'scratch')
+    if is_file and not Path(weights).is_file():
+        raise InputNotFound(f"there is no weights file {weights}; `weights` takes 'pretrained', 'scratch' or a file")
+    digest = blake2b(Path(weights).read_bytes(), digest_size=8).hexdigest() if is_file else ''
+    return RunSpec(data, info.name, str(weights), str(recipe), size or info.size, seed, groups, head,
+                   best_precision(precision, default_device()), compile, deterministic, digest)
 
 # %% ../../nbs/runs/02_run.ipynb #193eeba6
 SMALLEST = 2 # images at once: batch norm needs more than one
@@ -75,7 +80,7 @@ def micro_batches(
 # %% ../../nbs/runs/02_run.ipynb #3dfc1304
 def run_learner(
     spec:RunSpec, # What to run
-    table, # The image table
+    table:pd.DataFrame, # The image table
     cache=None, # A `PixelCache` of it
     num_workers:int|None=None, # As `fashion_dls` takes it
     allow_scratch:bool=False, # Train a model that has no pretrained weights from scratch?
@@ -84,11 +89,17 @@ def run_learner(
 )->Learner: # Ready to be trained by the spec's recipe, random numbers seeded
     "The learner that `spec` describes."
     recipe = parse_recipe(spec.recipe)
-    micro_bs, parts = micro_bs or micro_batches(recipe)[0], recipe_parts(recipe, is_multilabel(table))
+    micro_bs = micro_bs or micro_batches(recipe)[0]
+    parts = recipe_parts(recipe, is_multilabel(table))
     set_seed(spec.seed)
-    dls = fashion_dls(table, **model_inputs(spec.model, spec.size), bs=recipe.bs, micro_bs=micro_bs, cache=cache, num_workers=num_workers)
-    own = [ChannelsLast(), *([Autocast(spec.precision, dls.device)] if spec.precision != 'fp32' else []), *([GradientAccumulation(recipe.bs)] if micro_bs else []), *parts.pop('cbs')]
-    learn = fashion_learner(dls, spec.model, spec.weights, allow_scratch, spec.groups, spec.head, cbs=[*own, *L(cbs)], **parts)
+    dls = fashion_dls(table, **model_inputs(spec.model, spec.size), bs=recipe.bs, micro_bs=micro_bs,
+                      cache=cache, num_workers=num_workers)
+    own = [ChannelsLast()]
+    if spec.precision != 'fp32': own.append(Autocast(spec.precision, dls.device))
+    if micro_bs: own.append(GradientAccumulation(recipe.bs))
+    own += parts.pop('cbs')
+    learn = fashion_learner(dls, spec.model, spec.weights, allow_scratch, spec.groups, spec.head,
+                            cbs=[*own, *L(cbs)], **parts)
     if spec.compile:
         for o in learn.model: o.compile()
     return learn
@@ -103,39 +114,56 @@ def _predict(learn, table, split):
 def _kept(table, parts):
     "The arrays of `predictions.npz`; products go along, so that intervals can be over them"
     rows = pd.concat([table[table.split == o] for o,_,_ in parts])
-    arrays = dict(image=rows.image.to_numpy(str), split=rows.split.to_numpy(str), target=np.concatenate([t for _,_,t in parts]),
+    arrays = dict(image=rows.image.to_numpy(str), split=rows.split.to_numpy(str),
+                  target=np.concatenate([t for _,_,t in parts]),
                   probs=np.concatenate([p for _,p,_ in parts]))
-    return arrays | (dict(group=rows.group.to_numpy(str)) if 'group' in rows else {})
+    if 'group' in rows: arrays['group'] = rows.group.to_numpy(str)
+    return arrays
 
+# %% ../../nbs/runs/02_run.ipynb #8821eae0
+def _check_probs(probs, split):
+    "Raises `FloatingPointError` for images whose probabilities are no numbers"
+    n = int((~np.isfinite(probs)).any(1).sum())
+    if n: raise FloatingPointError(f"the model gives no probabilities for {n} of {len(probs)} {split} images; "
+                                   "a lower learning rate, or fp32, may help")
+
+# %% ../../nbs/runs/02_run.ipynb #51cb4670
 def measure(
-    learn, # A trained `Learner`
-    table, # The image table it was trained on
-    folder # Where to write `predictions.npz`
-)->dict: # The `scores` of each split, as `valid_accuracy` and, where there is a test split, `test_accuracy`
-    "Predict the splits that were not trained on; keeps `image`, `split`, `target` (class numbers, or rows of 0 and 1), `probs` (images, classes), and `group` where images have one. Raises `FloatingPointError` for probabilities that are no numbers."
+    learn:Learner, # A trained one
+    table:pd.DataFrame, # The image table it was trained on
+    folder:Path|str # Where to write `predictions.npz`
+)->dict: # `scores` of each split: `valid_accuracy` and, where there is a test split, `test_accuracy`, and so on
+    """Predict the splits that were not trained on.
+
+    Keeps `image`, `split`, `target` (class numbers, or rows of 0 and 1), `probs` (images, classes), and `group` where
+    images have one. Raises `FloatingPointError` for probabilities that are no numbers."""
     parts = [(o, *_predict(learn, table, o)) for o in ('valid', 'test') if (table.split == o).any()]
-    for o, probs, _ in parts:
-        if n := int((~np.isfinite(probs)).any(1).sum()): raise FloatingPointError(f"the model gives no probabilities for {n} of {len(probs)} {o} images; a lower learning rate, or fp32, may help")
+    for split, probs, _ in parts: _check_probs(probs, split)
     with whole_file(Path(folder)/'predictions.npz') as f: np.savez_compressed(f, **_kept(table, parts))
     return {f'{o}_{k}': v for o,p,t in parts for k,v in scores(p, t).items()}
 
 # %% ../../nbs/runs/02_run.ipynb #5d3805ee
 def describe_table(
-    table, # An image table
+    table:pd.DataFrame, # An image table
     data:str # Its fingerprint
 )->dict: # Plain data
     "What a record says of the data; how it was read only if it is still what was read then."
     multi, left_out = is_multilabel(table), table.attrs.get('left_out', {})
     as_read = table.attrs.get('load_rows') == rows_hash(table)
-    kinds = dict(kinds=dict(sorted(set(zip(table.label, table.kind))))) if 'kind' in table and not multi else {}
-    return dict(source=table.attrs.get('source', ''), root=Path(table.attrs.get('root', '.')).as_posix(), load=table.attrs['load'] if as_read else {},
-                fingerprint=data, split_hash=split_hash(table), classes=classes(table), multilabel=multi,
-                images={o: int(n) for o,n in table.split.value_counts().items()}, products=int(table.group.nunique()) if 'group' in table else None,
-                shared_products=len(shared_products(table)), left_out=dict(count=len(left_out), images=left_out), **kinds)
+    found = dict(source=table.attrs.get('source', ''), root=Path(table.attrs.get('root', '.')).as_posix(),
+                 load=table.attrs['load'] if as_read else {},
+                 fingerprint=data, split_hash=split_hash(table),
+                 classes=classes(table), multilabel=multi,
+                 images={o: int(n) for o,n in table.split.value_counts().items()},
+                 products=int(table.group.nunique()) if 'group' in table else None,
+                 shared_products=len(shared_products(table)),
+                 left_out=dict(count=len(left_out), images=left_out))
+    if 'kind' in table and not multi: found['kinds'] = dict(sorted(set(zip(table.label, table.kind))))
+    return found
 
 # %% ../../nbs/runs/02_run.ipynb #fe4757e8
 def read_record(
-    folder # A run's folder
+    folder:Path|str # A run's folder
 )->dict|None: # Its record, or `None` if there is none that can be read
     "What `run.json` in `folder` holds."
     found = read_json(Path(folder)/'run.json')
@@ -147,43 +175,66 @@ def _costs(history):
     df = history[history.phase != 'frozen']
     loop = df.train_seconds + df.valid_seconds - df.warmup_seconds - df.valid_warmup_seconds
     wait = df.wait_seconds + df.valid_wait_seconds
-    costs = dict(minutes_per_epoch=loop.mean()/60, compute_minutes_per_epoch=(loop - wait).mean()/60, wait_share=wait.sum()/loop.sum(),
-                 busy_share=(df.busy_share*loop).sum()/loop.sum(), images_per_second=df.images.sum()/(df.train_seconds - df.warmup_seconds).sum(),
-                 warmup_seconds=(history.warmup_seconds + history.valid_warmup_seconds).sum(), train_accuracy=df.train_accuracy.iloc[-1])
+    training = df.train_seconds - df.warmup_seconds
+    warmup = history.warmup_seconds + history.valid_warmup_seconds
+    costs = dict(minutes_per_epoch=loop.mean()/60, compute_minutes_per_epoch=(loop - wait).mean()/60,
+                 wait_share=wait.sum()/loop.sum(), busy_share=(df.busy_share*loop).sum()/loop.sum(),
+                 images_per_second=df.images.sum()/training.sum(),
+                 warmup_seconds=warmup.sum(), train_accuracy=df.train_accuracy.iloc[-1])
     sharers = df.gpu_sharers.dropna()
     return {k: float(v) for k,v in costs.items()} | dict(gpu_sharers=int(sharers.max()) if len(sharers) else None)
 
 # %% ../../nbs/runs/02_run.ipynb #d46573b6
+_FRAME = r'^Exception occured in `\w+` when calling event `\w+`:\s*' # fastai's, around the message
+
 def _failure(e, recorder):
     "What is known of exception `e`: in words, and the last places it passed"
-    places = [f'{Path(f.filename).name}:{f.lineno} {f.name}' for f in traceback.extract_tb(e.__traceback__)[-3:]]
-    message = re.sub(r'^Exception occured in `\w+` when calling event `\w+`:\s*', '', str(e).strip()) # fastai's frame around it
-    if isinstance(e, OSError) and e.errno and e.strerror and e.strerror not in message: message = f'{e.strerror} {message}'
-    return dict(type=type(e).__name__, message=message[:500], places=places, phase=getattr(recorder, 'phase', 'build'), epochs=len(recorder.history))
+    passed = traceback.extract_tb(e.__traceback__)[-3:]
+    places = [f'{Path(f.filename).name}:{f.lineno} {f.name}' for f in passed]
+    message = re.sub(_FRAME, '', str(e).strip())
+    reason = e.strerror if isinstance(e, OSError) and e.errno else None
+    if reason and reason not in message: message = f'{reason} {message}'
+    return dict(type=type(e).__name__, message=message[:500], places=places,
+                phase=getattr(recorder, 'phase', 'build'), epochs=len(recorder.history))
 
 # %% ../../nbs/runs/02_run.ipynb #eca5c5e3
+_NO_ROOM = ('out of memory', "can't allocate memory", 'CUBLAS_STATUS_ALLOC_FAILED')
+
 def is_out_of_memory(
-    e # An exception
+    e:BaseException # An exception
 )->bool: # Also for the ways in which torch says it without its own class
     "Is `e` for want of memory?"
-    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(o in str(e) for o in ('out of memory', "can't allocate memory", 'CUBLAS_STATUS_ALLOC_FAILED'))
+    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(o in str(e) for o in _NO_ROOM)
 
 # %% ../../nbs/runs/02_run.ipynb #f04d74b0
-_FILES = ('lr_find.csv', 'history.csv', 'steps.csv', 'predictions.npz', 'model.safetensors', 'model.json', 'checkpoint.pt')
+_FILES = ('lr_find.csv', 'history.csv', 'steps.csv', 'predictions.npz', 'model.safetensors', 'model.json',
+          'checkpoint.pt')
 
 class _Attempt:
     "A start of a run, from its checkpoint or from nothing"
     def __init__(self, spec, folder, machine, micro_bs=None, state=None):
-        self.spec, self.folder, self.recipe, self.state, self.began = spec, folder, parse_recipe(spec.recipe), state, time.perf_counter()
-        self.machine = machine
-        state = dict(history=[], steps=[], micro_bs=micro_bs, seconds=0., resumed=[], joules={}, lr=None) | (state or {})
-        self.micro_bs, self.lr, self.before, self.joules_before, self.resumed = state['micro_bs'], state['lr'], state['seconds'], state['joules'], state['resumed'] + ([len(state['history'])] if self.state else [])
-        self.machines_before = state.get('machines', [machine]*len(state['history']))
-        self.recorder, self.meter = RunRecorder(folder, self.recipe, state['history'], state['steps']), EnergyMeter()
-        if not self.state:
-            for o in _FILES: (folder/o).unlink(missing_ok=True) # of a start that did not finish
-        drop_parts(folder)
+        self.spec, self.folder, self.machine, self.state = spec, folder, machine, state
+        self.recipe, self.began = parse_recipe(spec.recipe), time.perf_counter()
+        start = dict(history=[], steps=[], micro_bs=micro_bs, seconds=0., resumed=[], joules={}, lr=None)
+        self._take_up(start | (state or {}))
+        self.meter = EnergyMeter()
+        self._clear_folder()
         if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
+
+    def _take_up(self, known):
+        "What was done before, as `facts` gave it"
+        history = known['history']
+        self.micro_bs, self.lr = known['micro_bs'], known['lr']
+        self.before, self.joules_before = known['seconds'], known['joules']
+        self.resumed = known['resumed'] + ([len(history)] if self.state else [])
+        self.machines_before = known.get('machines', [self.machine]*len(history))
+        self.recorder = RunRecorder(self.folder, self.recipe, history, known['steps'])
+
+    def _clear_folder(self):
+        "Without a checkpoint, what is there is of a start that did not finish"
+        if not self.state:
+            for o in _FILES: (self.folder/o).unlink(missing_ok=True)
+        drop_parts(self.folder)
 
     @property
     def seconds(self): return self.before + time.perf_counter() - self.began
@@ -192,73 +243,131 @@ class _Attempt:
     def joules(self): return {k: v + self.joules_before.get(k, 0.) for k,v in self.meter.joules().items()}
 
     @property
-    def machines(self): return self.machines_before + [self.machine]*(len(self.recorder.history) - len(self.machines_before)) # of each epoch
+    def machines(self):
+        "Of each epoch"
+        return self.machines_before + [self.machine]*(len(self.recorder.history) - len(self.machines_before))
 
     def facts(self):
-        return dict(history=self.recorder.history, steps=self.recorder.steps, micro_bs=self.micro_bs, seconds=self.seconds,
-                    resumed=self.resumed, machines=self.machines, joules=self.joules, lr=self.lr)
+        "What a checkpoint keeps of the run"
+        return dict(history=self.recorder.history, steps=self.recorder.steps, micro_bs=self.micro_bs,
+                    seconds=self.seconds, resumed=self.resumed, machines=self.machines, joules=self.joules, lr=self.lr)
 
     def train(self, learn):
         done = len(self.recorder.history)
-        if done < total_epochs(self.recipe): return train(learn, self.found(learn) if self.recipe.lr == 'auto' else self.recipe, done)
+        if done < total_epochs(self.recipe):
+            return train(learn, self.found(learn) if self.recipe.lr == 'auto' else self.recipe, done)
         learn.unfreeze() # only the measuring was not finished
         learn.model.load_state_dict(self.state['learner']['model'])
 
     def found(self, learn):
         "The recipe with a learning rate in the place of `auto`"
         if self.lr is None:
-            self.lr, seen = suggest_lr(learn, self.recipe.freeze_epochs > 0, 100*self.recipe.bs//(self.micro_bs or self.recipe.bs))
+            bs = self.recipe.bs
+            steps = 100*bs//(self.micro_bs or bs)
+            self.lr, seen = suggest_lr(learn, self.recipe.freeze_epochs > 0, steps)
             with whole_file(self.folder/'lr_find.csv') as f: seen.to_csv(f, index=False)
         return replace(self.recipe, lr=self.lr)
 
-    def figures(self, learn, table):
-        here = [row for row,o in zip(self.recorder.history, self.machines) if o == self.machine]
-        measured = measure(learn, table, self.folder) | _costs(pd.DataFrame(here))
-        return measured | dict(trainable_parameters=sum(p.numel() for p in learn.model.parameters() if p.requires_grad), peak_memory=peak_memory(learn.dls.device), joules=self.joules, **(dict(suggested_lr=self.lr) if self.lr else {}))
+    def source(self, learn):
+        "Which weights the model has, and in which groups"
+        new = [k for k in learn.model.state_dict() if k.startswith('1.')]
+        groups = learner_summary(learn).drop(columns=['lr', 'trainable'])
+        return dict(learn.source, digest=weights_digest(learn.model[0]),
+                    new_tensors='all' if learn.source['weights'] == 'scratch' else new,
+                    parameter_groups=groups.to_dict('records'))
 
     def inputs(self, learn, table):
         "What the model is fed: as the loaders really do it"
         reader, norm = learn.dls.train.reader, first(learn.dls.after_batch.fs, risinstance(Normalize))
-        mean, std = (o.flatten().tolist() for o in (norm.mean, norm.std))
-        return dict(size=reader.size, own_size=learn.info.size, mean=[round(v, 4) for v in mean], std=[round(v, 4) for v in std],
-                    interpolation=reader.interpolation, train_crop='a square at random', valid_crop='the middle square', boxes='crop' in table)
+        mean, std = ([round(v, 4) for v in o.flatten().tolist()] for o in (norm.mean, norm.std))
+        return dict(size=reader.size, own_size=learn.info.size, mean=mean, std=std,
+                    interpolation=reader.interpolation, train_crop='a square at random',
+                    valid_crop='the middle square', boxes='crop' in table)
+
+    def figures(self, learn, table):
+        here = [row for row,o in zip(self.recorder.history, self.machines) if o == self.machine]
+        found = measure(learn, table, self.folder) | _costs(pd.DataFrame(here))
+        trained = [p for p in learn.model.parameters() if p.requires_grad]
+        found |= dict(trainable_parameters=sum(p.numel() for p in trained),
+                      peak_memory=peak_memory(learn.dls.device), joules=self.joules)
+        if self.lr: found['suggested_lr'] = self.lr
+        return found
 
     def run(self, table, keep_model, cbs, bars, **kwargs):
         "The record's `source`, `inputs`, `network` and `figures`, and the `precision` that really ran"
         checkpoint = Checkpoint(self.folder/'checkpoint.pt', self.state, self.facts)
-        learn = run_learner(self.spec, table, micro_bs=self.micro_bs, cbs=[self.recorder, checkpoint, *L(cbs)], **kwargs)
+        cbs = [self.recorder, checkpoint, *L(cbs)]
+        learn = run_learner(self.spec, table, micro_bs=self.micro_bs, cbs=cbs, **kwargs)
         if not bars: learn.remove_cb(ProgressCallback).logger = noop
-        new = [k for k in learn.model.state_dict() if k.startswith('1.')]
-        source = dict(learn.source, digest=weights_digest(learn.model[0]), new_tensors='all' if learn.source['weights'] == 'scratch' else new,
-                      parameter_groups=learner_summary(learn).drop(columns=['lr', 'trainable']).to_dict('records'))
-        size = dict(parameters=sum(p.numel() for p in learn.model.parameters()), multiply_adds=multiply_adds(learn.model, self.spec.size))
+        source = self.source(learn)
+        size = dict(parameters=sum(p.numel() for p in learn.model.parameters()),
+                    multiply_adds=multiply_adds(learn.model, self.spec.size))
         inputs, network = self.inputs(learn, table), describe_model(learn)
         self.train(learn)
         if keep_model: save_model(learn, self.folder)
-        figures = self.figures(learn, table)
-        return dict(source=source, inputs=inputs, network=network, figures=size | figures, precision=learn.autocast.ran if hasattr(learn, 'autocast') else 'fp32')
+        figures = size | self.figures(learn, table)
+        ran = learn.autocast.ran if hasattr(learn, 'autocast') else 'fp32'
+        return dict(source=source, inputs=inputs, network=network, figures=figures, precision=ran)
 
     def outcome(self, *args, **kwargs):
         "What to add to the record, and whether it failed for want of memory"
         with only_deterministic(self.spec.deterministic) as missing:
             try: found, memory = dict(status='finished', **self.run(*args, **kwargs)), False
-            except Exception as e: found, memory = dict(status='failed', failure=_failure(e, self.recorder)), is_out_of_memory(e)
-        return dict(found, resumed=self.resumed, machines=list(dict.fromkeys(self.machines)), seconds=self.seconds, **(dict(nondeterministic=missing) if self.spec.deterministic else {})), memory
+            except Exception as e:
+                found, memory = dict(status='failed', failure=_failure(e, self.recorder)), is_out_of_memory(e)
+        found |= dict(resumed=self.resumed, machines=list(dict.fromkeys(self.machines)), seconds=self.seconds)
+        if self.spec.deterministic: found['nondeterministic'] = missing
+        return found, memory
 
 # %% ../../nbs/runs/02_run.ipynb #a2531295
 def tidy(
-    folder, # A run's folder
+    folder:Path|str, # A run's folder
     record:dict # Its record
 )->dict: # `record`
     "Drop the checkpoint of a run that is finished, also of one that was killed between the two."
     if record['status'] == 'finished': (Path(folder)/'checkpoint.pt').unlink(missing_ok=True)
     return record
 
+# %% ../../nbs/runs/02_run.ipynb #ed50e3c3
+def _begun(spec, table, recipe, old, state, jobs):
+    "The record of a run that begins, or goes on from checkpoint `state` of a start whose record is `old`"
+    started = old.get('started') if old and state else None
+    # the machine that measures is not the one that trained
+    trained = old and state and len(state['history']) >= total_epochs(recipe)
+    return dict(id=spec.id, folder=spec.folder, status='running', spec=asdict(spec), recipe=asdict(recipe),
+                data=describe_table(table, spec.data),
+                environment=old['environment'] if trained else environment(jobs=jobs),
+                started=started or time.strftime('%Y-%m-%dT%H:%M:%S%z'))
+
+# %% ../../nbs/runs/02_run.ipynb #859586f0
+def _free_memory():
+    "Give back what a learner that is gone has left"
+    gc.collect()
+    if torch.cuda.is_available(): torch.cuda.empty_cache()
+
+# %% ../../nbs/runs/02_run.ipynb #546667a3
+def _run(spec, table, folder, old, jobs, **kwargs):
+    "The record of `spec`, in ever smaller parts until memory does; `old` is that of an earlier start"
+    state, recipe = read_checkpoint(folder/'checkpoint.pt'), parse_recipe(spec.recipe)
+    record = _begun(spec, table, recipe, old, state, jobs)
+    write_json(folder/'run.json', record)
+    sizes, machine = micro_batches(recipe), machine_of(record['environment'])
+    too_large = sizes[:sizes.index(state['micro_bs'])] if state else []
+    for micro_bs in sizes[len(too_large):]:
+        attempt = _Attempt(spec, folder, machine, micro_bs, state)
+        outcome, memory = attempt.outcome(table, **kwargs)
+        del attempt
+        _free_memory()
+        if not memory: break
+        too_large, state = [*too_large, micro_bs], None
+    bs = recipe.bs
+    return record | outcome | dict(batch=dict(asked=bs, at_once=micro_bs or bs, too_large=[o or bs for o in too_large]))
+
 # %% ../../nbs/runs/02_run.ipynb #45c1f459
 def run_model(
     spec:RunSpec, # What to run
-    table, # The image table whose fingerprint `spec` holds
-    out='runs', # Folder of run folders
+    table:pd.DataFrame, # The image table whose fingerprint `spec` holds
+    out:Path|str='runs', # Folder of run folders
     allow_scratch:bool=False, # Train a model that has no pretrained weights from scratch, instead of failing?
     keep_model:bool=True, # Keep the trained model in the run's folder, for predictions?
     cache=None, # A `PixelCache` of `table` for the model's size and interpolation
@@ -267,27 +376,13 @@ def run_model(
     bars:bool=True, # Show fastai's progress bars?
     jobs:int=1 # Runs that share the device at a time, for the record
 )->dict: # The record, as in `run.json`
-    "Train and measure `spec`, go on with it after its last epoch if it was interrupted, or return its record if it is finished. A failure becomes a record, not an exception."
+    """Train and measure `spec`, or return its record if it is finished.
+
+    It goes on after its last epoch if it was interrupted. A failure becomes a record, not an exception."""
     folder = Path(out)/spec.folder
     if (old := read_record(folder)) and old['status'] == 'finished': return tidy(folder, old)
     folder.mkdir(parents=True, exist_ok=True)
-    state, recipe = read_checkpoint(folder/'checkpoint.pt'), parse_recipe(spec.recipe)
-    started = old.get('started') if old and state else None
-    trained = old and state and len(state['history']) >= total_epochs(recipe) # the machine that measures is not the one that trained
-    where = old['environment'] if trained else environment(jobs=jobs)
-    record = dict(id=spec.id, folder=spec.folder, status='running', spec=asdict(spec), recipe=asdict(recipe), data=describe_table(table, spec.data),
-                  environment=where, started=started or time.strftime('%Y-%m-%dT%H:%M:%S%z'))
-    write_json(folder/'run.json', record)
-    sizes = micro_batches(recipe)
-    too_large = sizes[:sizes.index(state['micro_bs'])] if state else []
-    for micro_bs in sizes[len(too_large):]:
-        attempt = _Attempt(spec, folder, machine_of(where), micro_bs, state)
-        outcome, memory = attempt.outcome(table, keep_model, cbs, bars, cache=cache, num_workers=num_workers, allow_scratch=allow_scratch)
-        del attempt
-        gc.collect()
-        if torch.cuda.is_available(): torch.cuda.empty_cache()
-        if not memory: break
-        too_large, state = [*too_large, micro_bs], None
-    record.update(outcome, batch=dict(asked=recipe.bs, at_once=micro_bs or recipe.bs, too_large=[o or recipe.bs for o in too_large]))
+    record = _run(spec, table, folder, old, jobs, keep_model=keep_model, cbs=cbs, bars=bars, cache=cache,
+                  num_workers=num_workers, allow_scratch=allow_scratch)
     write_json(folder/'run.json', record)
     return tidy(folder, record)

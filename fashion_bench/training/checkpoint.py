@@ -19,13 +19,17 @@ from ..base.files import whole_file
 from .recipes import is_training
 
 # %% ../../nbs/training/04_checkpoint.ipynb #dddcc5cf
-def _rng_state(o): return o[0], tuple(o[1]), o[2] # of a `random.Random`, which wants tuples
+def _rng_state(o):
+    "The state of a `random.Random`, which wants tuples"
+    return o[0], tuple(o[1]), o[2]
 
 # %% ../../nbs/training/04_checkpoint.ipynb #4832b2ba
 def random_state()->dict: # Plain data and tensors
     "The state of every global generator of random numbers."
     kind, keys, *rest = np.random.get_state()
-    return dict(python=random.getstate(), numpy=[kind, torch.from_numpy(keys.astype(np.int64)), *rest], torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
+    numpy = [kind, torch.from_numpy(keys.astype(np.int64)), *rest]
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return dict(python=random.getstate(), numpy=numpy, torch=torch.get_rng_state(), cuda=cuda)
 
 # %% ../../nbs/training/04_checkpoint.ipynb #60081759
 def set_random_state(
@@ -52,11 +56,17 @@ def learner_state(
     learn # A fastai `Learner` at the end of an epoch
 )->dict: # Plain data and tensors
     "All that decides how `learn` goes on."
-    smooth = learn.recorder.smooth_loss
-    return _plain(dict(model=learn.model.state_dict(), opt=learn.opt.state_dict(), scaler=learn.scaler.state_dict() if getattr(learn, 'scaler', None) else {},
-                       smooth=[smooth.count, smooth.val], loaders=[o.rng.getstate() for o in learn.dls.loaders], random=random_state()))
+    smooth, scaler = learn.recorder.smooth_loss, getattr(learn, 'scaler', None)
+    return _plain(dict(model=learn.model.state_dict(), opt=learn.opt.state_dict(),
+                       scaler=scaler.state_dict() if scaler else {},
+                       smooth=[smooth.count, smooth.val],
+                       loaders=[o.rng.getstate() for o in learn.dls.loaders], random=random_state()))
 
 # %% ../../nbs/training/04_checkpoint.ipynb #4c181cc2
+def _on(device, state):
+    "A parameter's `state`, as an optimizer has it, on `device`"
+    return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k,v in state.items()}
+
 def restore_learner(
     learn, # A `Learner` made as the one whose state it was, at the beginning of a fit
     state:dict, # As `learner_state` gives it
@@ -67,8 +77,8 @@ def restore_learner(
     for dl, rng in zip(learn.dls.loaders, state['loaders']): dl.rng.setstate(_rng_state(rng))
     set_random_state(state['random'])
     if not within: return
-    device = next(learn.model.parameters()).device
-    learn.opt.load_state_dict(dict(hypers=state['opt']['hypers'], state=[{k: v.to(device) if isinstance(v, torch.Tensor) else v for k,v in o.items()} for o in state['opt']['state']]))
+    device, opt = next(learn.model.parameters()).device, state['opt']
+    learn.opt.load_state_dict(dict(hypers=opt['hypers'], state=[_on(device, o) for o in opt['state']]))
     if state['scaler']: learn.scaler.load_state_dict(state['scaler'])
     learn.recorder.smooth_loss.count, learn.recorder.smooth_loss.val = state['smooth']
 
@@ -80,7 +90,8 @@ def read_checkpoint(
     try: return torch.load(file, map_location='cpu', weights_only=True)
     except FileNotFoundError: return None
     except Exception as e: # torch raises what it likes for a damaged file
-        warnings.warn(f"{file} cannot be read, and what it was made from starts over: {str(e).splitlines()[0]}")
+        problem = str(e).splitlines()[0]
+        warnings.warn(f"{file} cannot be read, and what it was made from starts over: {problem}")
         return None
 
 # %% ../../nbs/training/04_checkpoint.ipynb #d431fbc1
@@ -90,7 +101,7 @@ class Checkpoint(Callback):
     def __init__(self,
         file, # Where to write
         state:dict|None=None, # As `read_checkpoint` gives it
-        more=lambda: {} # Gives what else to keep: a dictionary of plain data
+        more:callable=lambda: {} # Gives what else to keep: a dictionary of plain data
     ): self.file, self.state, self.more = file, state, more
 
     def before_fit(self):
@@ -101,6 +112,7 @@ class Checkpoint(Callback):
             self.state = None
 
     def before_train(self): self.trained = True
+
     def after_epoch(self):
         if not self.trained: return # it was skipped
         self.trained = False

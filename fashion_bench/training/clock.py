@@ -26,27 +26,34 @@ def _thread_times(proc='/proc'):
         if len(words) == 3: found[o] = int(words[0]), int(words[1])
     return found
 
+# %% ../../nbs/training/02_clock.ipynb #64e63619
 def _stat(pid, proc='/proc'):
     "What Linux tells of a process, after its name: its state, its parent, ...; empty where it has ended"
-    try: return Path(proc, str(pid), 'stat').read_text(encoding='utf-8', errors='replace').rpartition(')')[2].split()
+    try: text = Path(proc, str(pid), 'stat').read_text(encoding='utf-8', errors='replace')
     except OSError: return []
+    return text.rpartition(')')[2].split()
+
+# %% ../../nbs/training/02_clock.ipynb #6bdc81ad
+def _children(proc='/proc'):
+    "What Linux tells of each process that this one has started and that is running"
+    stats = [_stat(pid, proc) for pid in os.listdir(proc) if pid.isdigit()]
+    return [o for o in stats if o and int(o[1]) == os.getpid()]
 
 def _used(proc='/proc'):
-    "Seconds of processors: those that the whole machine has used, and those of this process's children, ended ones included"
+    "Seconds of processors that the whole machine has used, and those of this process's children, ended ones included"
     ticks = os.sysconf('SC_CLK_TCK')
     user, nice, system, _, _, irq, softirq = map(int, Path(proc, 'stat').read_text(encoding='ascii').split()[1:8])
-    running = [o for pid in os.listdir(proc) if pid.isdigit() and (o := _stat(pid, proc)) and int(o[1]) == os.getpid()]
+    running = sum(int(k) for o in _children(proc) for k in o[11:13])/ticks
     ended = os.times()
-    children = sum(int(k) for o in running for k in o[11:13])/ticks + ended.children_user + ended.children_system
-    return (user + nice + system + irq + softirq)/ticks, children
+    return (user + nice + system + irq + softirq)/ticks, running + ended.children_user + ended.children_system
 
 # %% ../../nbs/training/02_clock.ipynb #7feebdcd
 class BusyMeter:
     "How much this process is kept from computing by others, from when it was made."
     def __init__(self,
-        proc='/proc', # Where Linux shows its processes
-        now=time.perf_counter, # Gives seconds
-        used=time.process_time # Gives seconds of processors that this process has used
+        proc:str|Path='/proc', # Where Linux shows its processes
+        now:callable=time.perf_counter, # Gives seconds
+        used:callable=time.process_time # Gives seconds of processors that this process has used
     ):
         self.proc, self.now, self.used = proc, now, used
         self.threads, self.began, self.used_then = _thread_times(proc), now(), used()
@@ -78,24 +85,28 @@ def _gpu_handle():
     uuid = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
     return pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith('GPU-') else f'GPU-{uuid}')
 
-DRIVER = 'FASHION_BENCH_DRIVER' # environment variable: the process whose runs these are
-
+# %% ../../nbs/training/02_clock.ipynb #004ff45d
 def _ancestors(pid):
     "`pid`, its parent, and so on, as far as the system tells"
     found = [pid]
     while found[-1] > 1 and (told := _stat(found[-1])): found.append(int(told[1]))
     return found
 
+# %% ../../nbs/training/02_clock.ipynb #1d233fee
+DRIVER = 'FASHION_BENCH_DRIVER' # environment variable: the process whose runs these are
+
 def _strangers(pids):
-    "Those of `pids` that are not of this benchmark; `None` if this process is not among them: then they are of another system, whose numbers say nothing here"
+    "Those of `pids` that are not of this benchmark; `None` where `pids` are no processes of this system"
     driver = int(os.environ.get(DRIVER) or os.getpid())
-    if os.getpid() not in pids: return None
+    if os.getpid() not in pids: return None # they are of another system, whose numbers say nothing here
     return [o for o in pids if driver not in _ancestors(o)]
 
+# %% ../../nbs/training/02_clock.ipynb #b9a62ec5
 def gpu_sharers(
-    device='cuda' # A `torch.device`, or its name
-)->int|None: # `None` where it is no NVIDIA GPU, or nobody tells (nvidia-ml-py is not installed, or a container hides who it is)
-    "How many processes of others are on the GPU, whether they compute just now or not."
+    device:str|torch.device='cuda' # A `torch.device`, or its name
+)->int|None: # `None` where it is no NVIDIA GPU, or nobody tells
+    """How many processes of others are on the GPU, whether they compute just now or not.
+    Nobody tells where nvidia-ml-py is not installed, or where a container hides who it is."""
     if torch.device(device).type != 'cuda': return None
     try:
         import pynvml
@@ -105,11 +116,13 @@ def gpu_sharers(
 
 # %% ../../nbs/training/02_clock.ipynb #6eaec222
 class Clock:
-    "Seconds of a loop over batches, those in which the device waited for data, and how much others kept the process from computing."
+    "Seconds of a loop over batches, those of waiting for data, and how much others kept the process from computing."
     def __init__(self,
-        device='cpu', # A `torch.device`, or its name
-        now=time.perf_counter # Gives seconds
-    ): self.device, self.now, self.events = torch.device(device), now, torch.device(device).type == 'cuda'
+        device:str|torch.device='cpu', # A `torch.device`, or its name
+        now:callable=time.perf_counter # Gives seconds
+    ):
+        self.device, self.now = torch.device(device), now
+        self.events = self.device.type == 'cuda'
 
     def _mark(self):
         if not self.events: return self.now()
@@ -124,7 +137,8 @@ class Clock:
 
     def start(self):
         "Before the loop"
-        self.began, self.gaps, self.first, self.meter = self.synced(), [], 0., BusyMeter(now=self.now)
+        self.began, self.gaps, self.first = self.synced(), [], 0.
+        self.meter = BusyMeter(now=self.now)
         self.idle = self._mark()
 
     def came(self):
@@ -138,7 +152,8 @@ class Clock:
         self.idle = self._mark()
 
     def stop(self)->dict: # `seconds` in all, `wait` for data, `warmup`, and the share `busy` as `BusyMeter` has it
-        "After the loop. `warmup` is how much longer the first batch took than the others did on average: set-up of memory and kernels."
+        """After the loop.
+        `warmup` is how much longer the first batch took than the others on average: set-up of memory and kernels."""
         seconds = self.synced() - self.began
         wait = sum(a.elapsed_time(b)/1e3 if self.events else b - a for a,b in self.gaps)
         rest = (seconds - wait - self.first)/max(len(self.gaps) - 1, 1)
@@ -147,17 +162,19 @@ class Clock:
 
 # %% ../../nbs/training/02_clock.ipynb #c2d8998d
 def _process_peak(status='/proc/self/status'):
-    "Bytes; on Linux not those of `getrusage`, to which a process that is started brings the peak of the one that started it"
+    "Bytes; on Linux not those of `getrusage`, in which a process that is started has the peak of who started it"
     try: return int(re.search(r'VmHWM:\s*(\d+) kB', Path(status).read_text(encoding='ascii')).group(1))*1024
     except (OSError, AttributeError): pass
     try: import resource
     except ImportError: return None # Windows
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)
 
+# %% ../../nbs/training/02_clock.ipynb #1de6238e
 def peak_memory(
-    device='cpu' # A `torch.device`, or its name
+    device:str|torch.device='cpu' # A `torch.device`, or its name
 )->dict: # Bytes: `process`, and `device` where it is a GPU; `None` where the system does not tell
-    "The most memory that this process has had so far, and the most on its GPU since `torch.cuda.reset_peak_memory_stats`."
+    """The most memory that this process has had so far.
+    For a GPU also the most there since `torch.cuda.reset_peak_memory_stats`."""
     cuda = torch.device(device).type == 'cuda'
     return dict(process=_process_peak(), device=torch.cuda.max_memory_reserved(device) if cuda else None)
 
@@ -167,10 +184,11 @@ def _gpu_joules():
     import pynvml
     return pynvml.nvmlDeviceGetTotalEnergyConsumption(_gpu_handle())/1e3
 
+# %% ../../nbs/training/02_clock.ipynb #523357ac
 class EnergyMeter:
     "Joules since it was made, by device: `gpu`, `cpu`; only those that tell."
     def __init__(self,
-        powercap='/sys/class/powercap' # Where Linux shows its processors' counters
+        powercap:str|Path='/sys/class/powercap' # Where Linux shows its processors' counters
     ):
         self.packages = sorted(Path(powercap).glob('*-rapl:[0-9]')) if Path(powercap).is_dir() else []
         self.before = self._read()
@@ -178,7 +196,7 @@ class EnergyMeter:
     def _read(self):
         found = {}
         try: found['gpu'] = _gpu_joules()
-        except Exception: pass # no pynvml, no NVIDIA GPU, one that does not count, or a driver that says so in its own way
+        except Exception: pass # no pynvml, no NVIDIA GPU, one that does not count, or a driver with errors of its own
         try: found |= {str(o): int((o/'energy_uj').read_text())/1e6 for o in self.packages}
         except (OSError, ValueError): pass
         return found

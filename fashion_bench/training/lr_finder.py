@@ -10,6 +10,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/training/lr_finder.html.md""
 __all__ = ['suggest_lr']
 
 # %% ../../nbs/training/05_lr_finder.ipynb #a09c0641
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,27 +21,38 @@ from ..base.errors import InputError
 from .checkpoint import learner_state, restore_learner
 
 # %% ../../nbs/training/05_lr_finder.ipynb #818ac4bd
-def suggest_lr(
-    learn, # A fastai `Learner`
-    frozen:bool=True, # With the backbone frozen, as before `fine_tune`?
-    num_it:int=100 # Batches, at least 20
-)->tuple: # The learning rate, and a frame of what was seen: `lr`, and the smoothed `loss`
-    "The middle of the longest valley that `lr_find` sees (fastai's `valley`), with `learn` as it was before. Raises `InputError` if the loss falls nowhere by a hundredth."
-    if num_it < 20: raise InputError(f"a learning rate cannot be found in {num_it} batches; take 20 at least")
-    if learn.opt is None: learn.create_opt()
-    before, index, folder, recorder = deepcopy(learner_state(learn)), learn.opt.frozen_idx, learn.model_dir, learn.recorder
+@contextmanager
+def _untouched(learn):
+    "Whatever is done with `learn` within: afterwards it is as before"
+    before, index, folder = deepcopy(learner_state(learn)), learn.opt.frozen_idx, learn.model_dir
+    recorder = learn.recorder
     lists = {k: getattr(recorder, k) for k in ('lrs', 'losses', 'iters', 'values') if hasattr(recorder, k)}
     with TemporaryDirectory() as tmp, learn.no_bar():
         learn.model_dir = Path(tmp).resolve() # of weights: the working folder may be read-only
-        try:
-            (learn.freeze if frozen else learn.unfreeze)()
-            try: lr = float(f'{learn.lr_find(num_it=num_it, show_plot=False).valley:.2e}')
-            except IndexError: lr = math.nan # nothing was left to look at
-            seen = pd.DataFrame(dict(lr=map(float, recorder.lrs), loss=map(float, recorder.losses)))
+        try: yield
         finally:
             learn.model_dir = folder
             learn.opt.freeze_to(index)
             restore_learner(learn, before)
             for k,v in lists.items(): setattr(recorder, k, v)
-    if not (lr > 0 and .99*seen.loss[:num_it//10].median() > seen.loss.min()): raise InputError(f"no learning rate can be suggested: the loss fell nowhere between {seen.lr.iloc[0]:.0e} and {seen.lr.iloc[-1]:.0e}")
+
+# %% ../../nbs/training/05_lr_finder.ipynb #8b848ec2
+def suggest_lr(
+    learn, # A fastai `Learner`
+    frozen:bool=True, # With the backbone frozen, as before `fine_tune`?
+    num_it:int=100 # Batches, at least 20
+)->tuple: # The learning rate, and a frame of what was seen: `lr`, and the smoothed `loss`
+    """The middle of the longest valley that `lr_find` sees (fastai's `valley`), with `learn` as it was before.
+    Raises `InputError` if the loss falls nowhere by a hundredth."""
+    if num_it < 20: raise InputError(f"a learning rate cannot be found in {num_it} batches; take 20 at least")
+    if learn.opt is None: learn.create_opt()
+    with _untouched(learn):
+        (learn.freeze if frozen else learn.unfreeze)()
+        try: lr = float(f'{learn.lr_find(num_it=num_it, show_plot=False).valley:.2e}')
+        except IndexError: lr = math.nan # nothing was left to look at
+        seen = pd.DataFrame(dict(lr=map(float, learn.recorder.lrs), loss=map(float, learn.recorder.losses)))
+    falls = .99*seen.loss[:num_it//10].median() > seen.loss.min()
+    if not (lr > 0 and falls):
+        raise InputError("no learning rate can be suggested: "
+                         f"the loss fell nowhere between {seen.lr.iloc[0]:.0e} and {seen.lr.iloc[-1]:.0e}")
     return lr, seen

@@ -42,14 +42,18 @@ def _has(kind):
 # %% ../../nbs/training/00_precision.ipynb #a895373d
 def best_precision(
     asked:str='auto', # `fp32`, `bf16`, `fp16`, or `auto` for the fastest that costs no accuracy
-    device='cpu' # A `torch.device`, or its name
+    device:str|torch.device='cpu' # A `torch.device`, or its name
 )->str: # `fp32`, `bf16` or `fp16`
     "The precision to train in on `device`; raises `InputError` for one that it has no instructions for."
     kind = torch.device(device).type
     has = _has(kind)
     if asked == 'auto': return has[0]
-    if asked not in PRECISIONS: raise InputError(f"unknown precision {asked!r}; there are auto, {', '.join(PRECISIONS)}")
-    if asked not in has: raise InputError(f"this {'processor' if kind == 'cpu' else kind + ' device'} has no instructions for {asked}, and would be slower for it; it has {', '.join(has)}")
+    if asked not in PRECISIONS:
+        raise InputError(f"unknown precision {asked!r}; there are auto, {', '.join(PRECISIONS)}")
+    if asked not in has:
+        machine = 'processor' if kind == 'cpu' else f'{kind} device'
+        raise InputError(f"this {machine} has no instructions for {asked}, and would be slower for it; "
+                         f"it has {', '.join(has)}")
     return asked
 
 # %% ../../nbs/training/00_precision.ipynb #17fb4ab8
@@ -63,8 +67,11 @@ def depthwise_in_fp32(
     def leave(m, args, out):
         torch.set_autocast_enabled('cpu', True)
         return None if out is None else out.bfloat16() # none if it raised
-    convs = [o for o in model.modules() if isinstance(o, nn.Conv2d) and 1 < o.groups == o.in_channels]
-    return [h for o in convs for h in (o.register_forward_pre_hook(enter), o.register_forward_hook(leave, always_call=True))]
+    hooks = []
+    for o in model.modules():
+        if isinstance(o, nn.Conv2d) and 1 < o.groups == o.in_channels:
+            hooks += [o.register_forward_pre_hook(enter), o.register_forward_hook(leave, always_call=True)]
+    return hooks
 
 # %% ../../nbs/training/00_precision.ipynb #a1f4d513
 _NAMES = {torch.float32: 'fp32', torch.bfloat16: 'bf16', torch.float16: 'fp16'}
@@ -73,14 +80,16 @@ class Autocast(MixedPrecision):
     "fastai's `MixedPrecision` on any device. After a batch, `ran` names the precision that it really was computed in."
     def __init__(self,
         precision:str, # `bf16` or `fp16`
-        device='cpu' # A `torch.device`, or its name
+        device:str|torch.device='cpu' # A `torch.device`, or its name
     ):
         super().__init__(precision)
         self.kind, self.dtype = torch.device(device).type, dict(bf16=torch.bfloat16, fp16=torch.float16)[precision]
 
     def before_fit(self):
-        self.learn.scaler, self.scales = torch.amp.GradScaler(self.kind, enabled=self.dtype == torch.float16), L()
-        self.hooks = [self.model.register_forward_pre_hook(self._enter), self.model.register_forward_hook(self._leave, always_call=True)]
+        self.learn.scaler = torch.amp.GradScaler(self.kind, enabled=self.dtype == torch.float16)
+        self.scales = L()
+        self.hooks = [self.model.register_forward_pre_hook(self._enter),
+                      self.model.register_forward_hook(self._leave, always_call=True)]
         if self.kind == 'cpu': self.hooks += depthwise_in_fp32(self.model)
 
     def _enter(self, m, args):
@@ -90,6 +99,7 @@ class Autocast(MixedPrecision):
     def _leave(self, m, args, out):
         self.context.__exit__(None, None, None)
         if out is not None: self.ran = _NAMES[out.dtype]
+
     def before_batch(self): pass
     def after_loss(self): pass
 
@@ -99,27 +109,36 @@ class Autocast(MixedPrecision):
 
 # %% ../../nbs/training/00_precision.ipynb #671214db
 class _Fused(Optimizer):
-    def step(self, closure=None):
+    def _rows(self):
+        "(hyper-parameters, is it decayed, rows of tensors) of what can be updated in one call"
         groups = {}
         for p,_,state,hyper in self.all_params(with_grad=True):
-            if 'step' not in state: state.update(grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p), step=torch.zeros((), device=p.device))
-            groups.setdefault((id(hyper), state.get('do_wd', True)), (hyper, []))[1].append((p.detach(), p.grad, state['grad_avg'], state['sqr_avg'], state['step']))
-        for (_,do_wd), (h,rows) in groups.items():
+            if 'step' not in state:
+                state.update(grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p),
+                             step=torch.zeros((), device=p.device))
+            do_wd = state.get('do_wd', True)
+            *_, rows = groups.setdefault((id(hyper), do_wd), (hyper, do_wd, []))
+            rows.append((p.detach(), p.grad, state['grad_avg'], state['sqr_avg'], state['step']))
+        return groups.values()
+
+    def step(self, closure=None):
+        for h,do_wd,rows in self._rows():
             params, grads, avgs, sqrs, steps = map(list, zip(*rows))
-            adamw(params, grads, avgs, sqrs, [], steps, fused=True, amsgrad=False, maximize=False, lr=float(h['lr']), beta1=float(h['mom']),
-                  beta2=float(h['sqr_mom']), weight_decay=float(h['wd'])*do_wd, eps=h['eps'])
+            adamw(params, grads, avgs, sqrs, [], steps, fused=True, amsgrad=False, maximize=False,
+                  lr=float(h['lr']), beta1=float(h['mom']), beta2=float(h['sqr_mom']),
+                  weight_decay=float(h['wd'])*do_wd, eps=h['eps'])
 
     def zero_grad(self):
         for p,*_ in self.all_params(): p.grad = None
 
 # %% ../../nbs/training/00_precision.ipynb #f0ec21e9
 def FusedAdam(
-    params, # Parameters, or lists of them, one per group
-    lr, # Learning rate
+    params:list, # Parameters, or lists of them, one per group
+    lr:float, # Learning rate
     mom:float=.9, # Of the gradients' moving average, beta 1
     sqr_mom:float=.99, # Of their squares' moving average, beta 2
     eps:float=1e-5, # Added to the denominator
-    wd:float=.01 # Decoupled weight decay
+    wd:float=.01 # Decoupled weight decay (Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019)
 )->Optimizer: # Its `step` takes one call per group
-    "fastai's `Adam` with torch's fused arithmetic (Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019)."
+    "fastai's `Adam` with torch's fused arithmetic."
     return _Fused(params, [], lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)

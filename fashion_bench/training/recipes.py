@@ -18,7 +18,8 @@ import re
 import numpy as np
 import pandas as pd
 import torch
-from fastai.vision.all import L, Learner, LabelSmoothingCrossEntropyFlat, MixUp, ParamScheduler, SchedCos, SchedLin, SchedNo, SGD, Lamb, RAdam, combine_scheds, combined_cos
+from fastai.vision.all import (L, Learner, LabelSmoothingCrossEntropyFlat, MixUp, ParamScheduler, SchedCos, SchedLin,
+                               SchedNo, SGD, Lamb, RAdam, combine_scheds, combined_cos)
 from fastai.optimizer import Optimizer
 from ..base.errors import InputError
 from .precision import FusedAdam
@@ -29,7 +30,9 @@ class Recipe:
     "How to train: `fine_tune` by default, else a `schedule` of `SCHEDULES`. Raises `InputError` for what cannot be."
     epochs:int=3              # Epochs with all layers trained
     freeze_epochs:int=1       # Epochs before, with the head alone
-    lr:float|tuple|str=2e-3   # Peak learning rate of the last group; several for several phases, one after the other; `auto` for what `lr_finder.suggest_lr` says. For `fine_tune` its `base_lr`: the frozen epochs' peak, twice that of the others
+    # Peak learning rate of the last group; several for several phases, one after the other; `auto` for what
+    # `lr_finder.suggest_lr` says. For `fine_tune` its `base_lr`: the frozen epochs' peak, twice that of the others
+    lr:float|tuple|str=2e-3
     bs:int=32                 # Images in a step
     schedule:str='fine_tune'  # Or a key of `SCHEDULES`
     accumulate:int=1          # In so many parts each step's gradients are computed
@@ -38,20 +41,29 @@ class Recipe:
     label_smoothing:float=0.  # Share of the target that goes to all classes alike
     mixup:float=0.            # Alpha of the Beta distribution that pairs of images are mixed by; 0 for no mixing
     opt:str='adam'            # A key of `OPTIMIZERS`
-    drop_path:float=0.        # With which probability the last block of a network that can drop blocks is dropped; less for earlier ones
+    drop_path:float=0.        # Probability to drop the last block, where blocks can be dropped; less for earlier ones
 
     def __post_init__(self):
-        if isinstance(self.lr, (list, tuple)): object.__setattr__(self, 'lr', tuple(self.lr) if len(self.lr) != 1 else self.lr[0])
+        if isinstance(self.lr, (list, tuple)):
+            object.__setattr__(self, 'lr', tuple(self.lr) if len(self.lr) != 1 else self.lr[0])
         _check_recipe(self)
 
     @property
     def rates(self): return self.lr if isinstance(self.lr, tuple) else (self.lr,)
 
     def __str__(self):
-        more = [f'{short}{_number(getattr(self, k))}' for short,k in _SHORT.items() if getattr(self, k) != _DEFAULTS[k]] + [self.opt]*(self.opt != 'adam')
-        if self.schedule == 'fine_tune' and set(more) <= {f'fr{self.freeze_epochs}'}: return f"fine_tune({self.epochs}, freeze_epochs={self.freeze_epochs}, base_lr={self.lr if self.lr == 'auto' else _number(self.lr)}), bs={self.bs}"
-        more = [_words()[self.schedule]]*(self.schedule != 'onecycle') + more
-        return '_'.join([f'ep{self.epochs}', f'bs{self.bs}', *(f'lr{o if o == "auto" else _scientific(o)}' for o in self.rates), *more])
+        changed = {short: getattr(self, k) for short,k in _SHORT.items() if getattr(self, k) != _DEFAULTS[k]}
+        more = [f'{short}{_number(v)}' for short,v in changed.items()]
+        if self.opt != 'adam': more.append(self.opt)
+        if self.schedule == 'fine_tune' and set(more) <= {f'fr{self.freeze_epochs}'}: return self._call()
+        schedule = [] if self.schedule == 'onecycle' else [_words()[self.schedule]]
+        rates = [f'lr{o if o == "auto" else _scientific(o)}' for o in self.rates]
+        return '_'.join([f'ep{self.epochs}', f'bs{self.bs}', *rates, *schedule, *more])
+
+    def _call(self):
+        "As fastai's call"
+        lr = self.lr if self.lr == 'auto' else _number(self.lr)
+        return f"fine_tune({self.epochs}, freeze_epochs={self.freeze_epochs}, base_lr={lr}), bs={self.bs}"
 
 # %% ../../nbs/training/01_recipes.ipynb #6308bd50
 def _one_cycle(lr): return dict(lr=combined_cos(.25, lr/25, lr, lr/1e5), mom=combined_cos(.25, .95, .85, .95))
@@ -64,7 +76,9 @@ def _step(lr): return dict(lr=combine_scheds([1/3]*3, [SchedNo(lr/k, lr/k) for k
 SCHEDULES = dict(onecycle=_one_cycle, flatcos=_flat_cos, cosine=_cosine, sgdr=_sgdr, constant=_constant, step=_step)
 OPTIMIZERS = dict(adam=FusedAdam, sgd=partial(SGD, mom=.9), radam=RAdam, lamb=Lamb)
 
-_SHORT = dict(fr='freeze_epochs', acc='accumulate', mult='lr_mult', wd='wd', ls='label_smoothing', mix='mixup', dp='drop_path')
+# %% ../../nbs/training/01_recipes.ipynb #375c338c
+_SHORT = dict(fr='freeze_epochs', acc='accumulate', mult='lr_mult',
+              wd='wd', ls='label_smoothing', mix='mixup', dp='drop_path')
 _DEFAULTS = {o.name: o.default for o in fields(Recipe)}
 
 def _words(): return dict(fine_tune='finetune', **{k: k for k in SCHEDULES})
@@ -74,6 +88,7 @@ def _number(v):
     "As short as it can be and still be read back"
     return f'{v:g}' if float(f'{v:g}') == v else repr(v)
 
+# %% ../../nbs/training/01_recipes.ipynb #d6cd2f08
 def _scientific(v):
     "A rate as in 2021: `2e-3`, `1.4e-3`"
     digits, exponent = np.format_float_scientific(v, trim='-', exp_digits=1).split('e')
@@ -82,81 +97,145 @@ def _scientific(v):
 # %% ../../nbs/training/01_recipes.ipynb #6f84dc19
 def _is_number(v): return isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v)
 
-def _check_recipe(r):
-    "Raises `InputError` that says what of `r` cannot be"
+def _check_kinds(r):
+    "Whole numbers, numbers, and names that there are"
     for k in ('epochs', 'freeze_epochs', 'bs', 'accumulate'):
         if type(getattr(r, k)) is not int: raise InputError(f"{k} of a recipe is a whole number, not {getattr(r, k)!r}")
     for k in ('lr_mult', 'label_smoothing', 'mixup', 'drop_path', *(['wd'] if r.wd is not None else [])):
         if not _is_number(getattr(r, k)): raise InputError(f"{k} of a recipe is a number, not {getattr(r, k)!r}")
-    if r.epochs < 1 or r.freeze_epochs < 0: raise InputError(f"a recipe needs at least 1 epoch and no fewer than 0 frozen ones, not {r.epochs} and {r.freeze_epochs}")
+    if r.epochs < 1 or r.freeze_epochs < 0:
+        raise InputError("a recipe needs at least 1 epoch and no fewer than 0 frozen ones, "
+                         f"not {r.epochs} and {r.freeze_epochs}")
     if r.schedule not in _words(): raise InputError(f"unknown schedule {r.schedule!r}; there are {', '.join(_words())}")
     if r.opt not in OPTIMIZERS: raise InputError(f"unknown optimizer {r.opt!r}; there are {', '.join(OPTIMIZERS)}")
-    if not r.rates: raise InputError("a recipe needs a learning rate")
+
+# %% ../../nbs/training/01_recipes.ipynb #72606732
+def _check_rates(r):
+    "Rates that can be trained with, and no more of them than there are epochs"
+    n = len(r.rates)
+    if not n: raise InputError("a recipe needs a learning rate")
     for o in r.rates:
-        if o != 'auto' and not (_is_number(o) and 0 < o < 10): raise InputError(f"a learning rate lies between 0 and 10, and {o} does not")
-    if len(r.rates) > 1 and (r.schedule == 'fine_tune' or 'auto' in r.rates): raise InputError(f"{'fine_tune' if r.schedule == 'fine_tune' else 'auto'} takes one learning rate, not {len(r.rates)}")
-    if len(r.rates) > r.epochs: raise InputError(f"{len(r.rates)} learning rates, each for a phase of at least one epoch, do not fit into {r.epochs} epochs")
+        if o != 'auto' and not (_is_number(o) and 0 < o < 10):
+            raise InputError(f"a learning rate lies between 0 and 10, and {o} does not")
+    single = 'fine_tune' if r.schedule == 'fine_tune' else 'auto'
+    if n > 1 and (single == 'fine_tune' or 'auto' in r.rates):
+        raise InputError(f"{single} takes one learning rate, not {n}")
+    if n > r.epochs:
+        raise InputError(f"{n} learning rates, each for a phase of at least one epoch, "
+                         f"do not fit into {r.epochs} epochs")
+
+# %% ../../nbs/training/01_recipes.ipynb #c22491eb
+def _check_batches(r):
+    "Batches that batch norm can be computed of"
     if r.bs < 2: raise InputError(f"a batch needs at least 2 images, for batch norm, and was to have {r.bs}")
-    if r.accumulate < 1 or r.bs % r.accumulate or r.bs//r.accumulate < 2: raise InputError(f"{r.bs} images cannot be computed in {r.accumulate} equal parts of at least 2")
+    if r.accumulate < 1 or r.bs % r.accumulate or r.bs//r.accumulate < 2:
+        raise InputError(f"{r.bs} images cannot be computed in {r.accumulate} equal parts of at least 2")
+
+# %% ../../nbs/training/01_recipes.ipynb #c242fd8e
+def _check_ranges(r):
+    "What can be larger or smaller than makes sense"
     if not 0 <= r.drop_path < 1: raise InputError(f"drop path is a probability from 0 to below 1, not {r.drop_path}")
-    if r.lr_mult < 1: raise InputError(f"the last group's learning rate is at least that of the first, and was to be {r.lr_mult:g} times it")
-    if r.wd is not None and r.wd < 0 or r.mixup < 0 or not 0 <= r.label_smoothing < 1: raise InputError(f"weight decay and mixup are at least 0, label smoothing from 0 to below 1, not {r.wd}, {r.mixup} and {r.label_smoothing}")
+    if r.lr_mult < 1:
+        raise InputError("the last group's learning rate is at least that of the first, "
+                         f"and was to be {r.lr_mult:g} times it")
+    if r.wd is not None and r.wd < 0 or r.mixup < 0 or not 0 <= r.label_smoothing < 1:
+        raise InputError("weight decay and mixup are at least 0, label smoothing from 0 to below 1, "
+                         f"not {r.wd}, {r.mixup} and {r.label_smoothing}")
+
+# %% ../../nbs/training/01_recipes.ipynb #107af857
+def _check_recipe(r):
+    "Raises `InputError` that says what of `r` cannot be"
+    for check in (_check_kinds, _check_rates, _check_batches, _check_ranges): check(r)
 
 # %% ../../nbs/training/01_recipes.ipynb #e9ac999c
 RECIPE_SUITES = dict(
-    post2021=['ep5_bs64_lr1e-3', 'ep20_bs64_lr3e-3', 'ep10_bs32_lr1e-3', 'ep10_bs64_lr3e-4', 'ep10_bs64_lr2e-3', 'ep10_bs64_lr1.4e-3_lr1e-5_lr1e-6', 'ep15_bs64_lr3e-3_lr1e-4_lr5e-5_lr1e-6'],
+    post2021=['ep5_bs64_lr1e-3', 'ep20_bs64_lr3e-3', 'ep10_bs32_lr1e-3', 'ep10_bs64_lr3e-4', 'ep10_bs64_lr2e-3',
+              'ep10_bs64_lr1.4e-3_lr1e-5_lr1e-6', 'ep15_bs64_lr3e-3_lr1e-4_lr5e-5_lr1e-6'],
     kinds=['ep10_bs64_lr2e-3' + ('' if k == 'onecycle' else f'_{k}') for k in SCHEDULES])
 
 # %% ../../nbs/training/01_recipes.ipynb #c383d745
-_TEXT = re.compile(r'fine_tune\((\d+)(?:, *freeze_epochs=(\d+))?(?:, *base_lr=(\d*\.?\d+(?:e[+-]?\d+)?|auto))?\)(?:, *bs=(\d+))?')
-_PART = re.compile(r'([a-z]+?)(\d+(?:\.\d+)?(?:e[+-]?\d+)?|auto)?')
-_EXAMPLES = "such as 'ep10_bs64_lr2e-3' or 'fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32'"
-
 def _rate(o): return o if o == 'auto' else float(o)
+
+_TEXT = re.compile(r'fine_tune\((\d+)(?:, *freeze_epochs=(\d+))?'
+                   r'(?:, *base_lr=(\d*\.?\d+(?:e[+-]?\d+)?|auto))?\)(?:, *bs=(\d+))?')
+
+def _parse_call(text):
+    "The recipe of a call of `fine_tune`; `None` if `text` is none"
+    if not (m := _TEXT.fullmatch(text)): return None
+    epochs, freeze_epochs, lr, bs = m.groups()
+    return Recipe(int(epochs), int(freeze_epochs or 1), _rate(lr or 2e-3), int(bs or 32))
+
+# %% ../../nbs/training/01_recipes.ipynb #3a9d918b
+def _value(kind, field, value):
+    "The number behind `kind`, as `field` of a recipe has it"
+    if value is None or value == 'auto' and field != 'lr': raise InputError(f'needs a number after {kind}')
+    if field == 'lr': return _rate(value)
+    if _DEFAULTS[field] is None or isinstance(_DEFAULTS[field], float): return float(value)
+    if not value.isdecimal(): raise InputError(f'needs a whole number after {kind}')
+    return int(value)
+
+# %% ../../nbs/training/01_recipes.ipynb #a15c244d
+_PART = re.compile(r'([a-z]+?)(\d+(?:\.\d+)?(?:e[+-]?\d+)?|auto)?')
 
 def _part(text):
     "A part of a name as (field, value); raises `InputError` if it is none"
     kind, value = m.groups() if (m := _PART.fullmatch(text)) else (text, None)
-    if value is None and kind in _words().values(): return 'schedule', {v: k for k,v in _words().items()}[kind]
+    schedules = {v: k for k,v in _words().items()}
+    if value is None and kind in schedules: return 'schedule', schedules[kind]
     if value is None and kind in OPTIMIZERS: return 'opt', kind
     field = dict(ep='epochs', bs='bs', lr='lr', **_SHORT).get(kind)
-    if field is None: raise InputError(f"is no part of a name; there are ep, bs, lr, {', '.join(_SHORT)} with a number, and {', '.join([*_words().values(), *OPTIMIZERS])}")
-    if value is None or value == 'auto' and field != 'lr': raise InputError(f'needs a number after {kind}')
-    if field == 'lr': return field, _rate(value)
-    if _DEFAULTS[field] is None or isinstance(_DEFAULTS[field], float): return field, float(value)
-    if not value.isdecimal(): raise InputError(f'needs a whole number after {kind}')
-    return field, int(value)
+    if field is None:
+        raise InputError(f"is no part of a name; there are ep, bs, lr, {', '.join(_SHORT)} with a number, "
+                         f"and {', '.join([*schedules, *OPTIMIZERS])}")
+    return field, _value(kind, field, value)
+
+# %% ../../nbs/training/01_recipes.ipynb #7cdf6bf6
+def _fields(text):
+    "What the parts of a name say, by field; raises `InputError` for a part that is none, or says something twice"
+    found, at = dict(lr=[]), 1
+    for o in text.split('_'):
+        here = f"{text!r}: {o!r} at character {at}"
+        try: k, v = _part(o)
+        except ValueError as e: raise InputError(f"{here} {e}") from None
+        if k == 'lr': found['lr'].append(v)
+        elif k in found: raise InputError(f"{here} says {k} a second time")
+        else: found[k] = v
+        at += len(o) + 1
+    return found
+
+# %% ../../nbs/training/01_recipes.ipynb #cb80149c
+_EXAMPLES = "such as 'ep10_bs64_lr2e-3' or 'fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32'"
 
 def parse_recipe(
     text:str # What `str` of a recipe gives, or a name with its parts in another order
 )->Recipe: # The recipe it was made from
     "The recipe that `text` names; raises `InputError` that says where it is wrong."
     text = str(text).strip()
-    if m := _TEXT.fullmatch(text): return Recipe(int(m[1]), *(d if v is None else kind(v) for v, kind, d in zip(m.groups()[1:], (int, _rate, int), (1, 2e-3, 32))))
-    if not re.match(r'[a-z]+\d[^ (]*$', text): raise InputError(f"{text!r} is no recipe; expected text {_EXAMPLES}, or a suite: {', '.join(RECIPE_SUITES)}")
-    found, at = dict(lr=[]), 1
-    for o in text.split('_'):
-        try: k, v = _part(o)
-        except ValueError as e: raise InputError(f"{text!r}: {o!r} at character {at} {e}") from None
-        if k == 'lr': found['lr'].append(v)
-        elif k in found: raise InputError(f"{text!r}: {o!r} at character {at} says {k} a second time")
-        else: found[k] = v
-        at += len(o) + 1
-    if missing := [o for o,k in (('ep', 'epochs'), ('bs', 'bs'), ('lr', 'lr')) if found.get(k, []) == []]: raise InputError(f"{text!r} has no {' and no '.join(missing)}; a schedule's name is {_EXAMPLES}")
+    if recipe := _parse_call(text): return recipe
+    if not re.match(r'[a-z]+\d[^ (]*$', text):
+        raise InputError(f"{text!r} is no recipe; expected text {_EXAMPLES}, or a suite: {', '.join(RECIPE_SUITES)}")
+    found = _fields(text)
+    missing = [o for o,k in (('ep', 'epochs'), ('bs', 'bs'), ('lr', 'lr')) if found.get(k, []) == []]
+    if missing: raise InputError(f"{text!r} has no {' and no '.join(missing)}; a schedule's name is {_EXAMPLES}")
     try: return Recipe(**dict(schedule='onecycle') | found)
     except ValueError as e: raise InputError(f"{text!r}: {e}") from None
 
 # %% ../../nbs/training/01_recipes.ipynb #d7e8ade1
+def _named_recipes(text):
+    "The recipes of `text` with commas between names and suites"
+    names = [o.strip() for o in re.findall(r'fine_tune\([^)]*\)(?:, *bs=\d+)?|[^,]+', text) if o.strip()]
+    if not names: raise InputError(f"{text!r} names no recipe; expected text {_EXAMPLES}")
+    return [parse_recipe(r) for o in names for r in RECIPE_SUITES.get(o, [o])]
+
+# %% ../../nbs/training/01_recipes.ipynb #02efba7d
 def expand_recipes(
-    recipes # A `Recipe`, text with commas between names and suites, or a list of such
+    recipes:Recipe|str|list # A `Recipe`, text with commas between names and suites, or a list of such
 )->list: # Recipes, each once
     "What to train by; raises `InputError` for text that names none."
     if isinstance(recipes, Recipe): return [recipes]
-    if not isinstance(recipes, (str, list, tuple)): raise InputError(f"{recipes!r} is no recipe; expected text {_EXAMPLES}, a Recipe, or a list of such")
-    if isinstance(recipes, str):
-        names = [o.strip() for o in re.findall(r'fine_tune\([^)]*\)(?:, *bs=\d+)?|[^,]+', recipes) if o.strip()]
-        if not names: raise InputError(f"{recipes!r} names no recipe; expected text {_EXAMPLES}")
-        return list(dict.fromkeys(r for o in names for r in (map(parse_recipe, RECIPE_SUITES[o]) if o in RECIPE_SUITES else [parse_recipe(o)])))
+    if not isinstance(recipes, (str, list, tuple)):
+        raise InputError(f"{recipes!r} is no recipe; expected text {_EXAMPLES}, a Recipe, or a list of such")
+    if isinstance(recipes, str): return list(dict.fromkeys(_named_recipes(recipes)))
     found = list(dict.fromkeys(r for o in recipes for r in expand_recipes(o)))
     if not found: raise InputError("there is no recipe to train by")
     return found
@@ -164,10 +243,13 @@ def expand_recipes(
 # %% ../../nbs/training/01_recipes.ipynb #66684068
 def _plan(recipe):
     "(phase, epochs, rate) of each fit"
-    share, over = divmod(recipe.epochs, len(recipe.rates))
-    names = ['unfrozen'] if len(recipe.rates) == 1 else [f'unfrozen {i+1}' for i in range(len(recipe.rates))]
-    return [('frozen', recipe.freeze_epochs, recipe.rates[0])]*(recipe.freeze_epochs > 0) + [(o, share + (i < over), rate) for i,(o,rate) in enumerate(zip(names, recipe.rates))]
+    n = len(recipe.rates)
+    share, over = divmod(recipe.epochs, n)
+    names = ['unfrozen'] if n == 1 else [f'unfrozen {i+1}' for i in range(n)]
+    frozen = [('frozen', recipe.freeze_epochs, recipe.rates[0])] if recipe.freeze_epochs > 0 else []
+    return frozen + [(o, share + (i < over), rate) for i,(o,rate) in enumerate(zip(names, recipe.rates))]
 
+# %% ../../nbs/training/01_recipes.ipynb #e1326ce5
 def phases(
     recipe:Recipe # How to train
 )->list: # (name, epochs) of each fit, in order; the first is `frozen` if there is such a phase
@@ -189,16 +271,20 @@ def _fit(learn, recipe, phase, epochs, lr, start_epoch):
         learn.freeze()
         return learn.fit_one_cycle(epochs, slice(lr), pct_start=.99, start_epoch=start_epoch)
     learn.unfreeze() # which clears the optimizer, too
-    if kind == 'fine_tune': return learn.fit_one_cycle(epochs, slice(lr/2/m, lr/2), pct_start=.3, div=5., start_epoch=start_epoch)
+    if kind == 'fine_tune':
+        return learn.fit_one_cycle(epochs, slice(lr/2/m, lr/2), pct_start=.3, div=5., start_epoch=start_epoch)
     learn.opt.set_hyper('lr', slice(lr/m, lr))
-    learn.fit(epochs, slice(lr/m, lr), cbs=ParamScheduler(SCHEDULES[kind](np.array([h['lr'] for h in learn.opt.hypers]))), start_epoch=start_epoch)
+    peaks = np.array([h['lr'] for h in learn.opt.hypers])
+    learn.fit(epochs, slice(lr/m, lr), cbs=ParamScheduler(SCHEDULES[kind](peaks)), start_epoch=start_epoch)
 
+# %% ../../nbs/training/01_recipes.ipynb #7ca1586b
 def train(
-    learn, # A fastai `Learner`, made with `recipe_parts`
+    learn:Learner, # Made with `recipe_parts`
     recipe:Recipe, # How to train it
     done:int=0 # Epochs of it, of all phases, that are done: training goes on after them
 )->None:
-    "Train `learn` by `recipe`. A model from random weights gets the same phases as any other. Raises `InputError` if the learning rate is still to be found."
+    """Train `learn` by `recipe`. A model from random weights gets the same phases as any other.
+    Raises `InputError` if the learning rate is still to be found."""
     if recipe.lr == 'auto': raise InputError("find the learning rate first: `lr_finder.suggest_lr` does")
     for phase, epochs, lr in _plan(recipe):
         if done < epochs: _fit(learn, recipe, phase, epochs, lr, done)
@@ -208,29 +294,36 @@ def train(
 class _DryRun:
     "What `train` needs of a learner, with rates and nothing to train"
     def __init__(self, steps, groups, parts=1):
-        self.steps, self.parts, self.opt, self.rows, self.moms = steps, parts, Optimizer([[torch.zeros(1)] for _ in range(groups)], [], lr=1e-3, mom=.9), [], (.95, .85, .95)
+        self.steps, self.parts, self.rows, self.moms = steps, parts, [], (.95, .85, .95)
+        self.opt = Optimizer([[torch.zeros(1)] for _ in range(groups)], [], lr=1e-3, mom=.9)
+
     def freeze(self): pass
     def unfreeze(self): pass
     def fit_one_cycle(self, *args, **kwargs): Learner.fit_one_cycle(self, *args, **kwargs)
+
     def fit(self, n, lr=None, cbs=None, wd=None, reset_opt=False, start_epoch=0):
         scheds = L(cbs)[0].scheds
         for k in range(n*self.steps):
             self.opt.set_hyper('lr', scheds['lr']((k + 1 - 1/self.parts)/(n*self.steps))) # at the last part of the step
             self.rows.append([float(h['lr']) for h in self.opt.hypers])
 
+# %% ../../nbs/training/01_recipes.ipynb #e29aede2
 def schedule_rates(
-    recipe, # A `Recipe`, or its text
+    recipe:Recipe|str, # A `Recipe`, or its text
     steps:int=50, # Of an epoch
     groups:int=3 # Of layers
 )->pd.DataFrame: # A row per step: `step`, `phase`, `epoch`, and `lr_0` to the last group's rate
-    "The learning rates that `recipe` will train with; raises `InputError` for text that is no recipe, and for a rate that is still to be found."
+    """The learning rates that `recipe` will train with.
+    Raises `InputError` for text that is no recipe, and for a rate that is still to be found."""
     recipe = parse_recipe(str(recipe))
     for k, v in (('steps', steps), ('groups', groups)):
         if type(v) is not int or v < 1: raise InputError(f"{k} is a whole number, at least 1, not {v!r}")
-    train(dry := _DryRun(steps, groups, recipe.accumulate), recipe)
-    names = [o for o,n in phases(recipe) for _ in range(n*steps)]
+    dry = _DryRun(steps, groups, recipe.accumulate)
+    train(dry, recipe)
     df = pd.DataFrame(dry.rows, columns=[f'lr_{i}' for i in range(groups)])
-    for i, (k, v) in enumerate(dict(step=range(1, len(df)+1), phase=names, epoch=np.arange(len(df))//steps + 1).items()): df.insert(i, k, v)
+    df.insert(0, 'step', range(1, len(df)+1))
+    df.insert(1, 'phase', [o for o,n in phases(recipe) for _ in range(n*steps)])
+    df.insert(2, 'epoch', np.arange(len(df))//steps + 1)
     return df
 
 # %% ../../nbs/training/01_recipes.ipynb #244e1ea0
@@ -239,12 +332,16 @@ def recipe_parts(
     multilabel:bool=False # Has an image several labels?
 )->dict: # `opt_func`, `wd`, `loss_func`, `cbs` and `drop_path`, as `fashion_learner` takes them
     "What of `recipe` belongs to the learner. Raises `InputError` for label smoothing where images have several labels."
-    if multilabel and recipe.label_smoothing: raise InputError("label smoothing is for images with one label each, and these have several")
-    return dict(opt_func=OPTIMIZERS[recipe.opt], wd=recipe.wd, loss_func=LabelSmoothingCrossEntropyFlat(eps=recipe.label_smoothing) if recipe.label_smoothing else None, cbs=[MixUp(recipe.mixup)] if recipe.mixup else [], drop_path=recipe.drop_path)
+    smoothing = recipe.label_smoothing
+    if multilabel and smoothing:
+        raise InputError("label smoothing is for images with one label each, and these have several")
+    return dict(opt_func=OPTIMIZERS[recipe.opt], wd=recipe.wd,
+                loss_func=LabelSmoothingCrossEntropyFlat(eps=smoothing) if smoothing else None,
+                cbs=[MixUp(recipe.mixup)] if recipe.mixup else [], drop_path=recipe.drop_path)
 
 # %% ../../nbs/training/01_recipes.ipynb #6fc5f8d8
 def is_training(
-    learn # A `Learner` at the beginning of a fit
+    learn:Learner # At the beginning of a fit
 )->bool: # And not a prediction or `lr_find`, which fastai calls fits, too
     "Is `learn` about to be trained?"
     return not hasattr(learn, 'gather_preds') and not hasattr(learn, 'lr_finder')

@@ -13,7 +13,7 @@ __all__ = ['DeviceSmoothLoss', 'RunRecorder']
 from fastai.vision.all import *
 from ..base.files import whole_file
 from .clock import Clock, gpu_sharers
-from .recipes import is_training, phases
+from .recipes import Recipe, is_training, phases
 
 # %% ../../nbs/training/03_recorder.ipynb #f6ee6bbf
 class DeviceSmoothLoss(AvgSmoothLoss):
@@ -31,13 +31,14 @@ def _correct(pred, y):
 
 # %% ../../nbs/training/03_recorder.ipynb #b9dca0b4
 class RunRecorder(Callback):
-    "Writes `history.csv` (a row per epoch) and `steps.csv` (a row per optimizer step) into `folder` while a recipe trains. Raises `FloatingPointError` for a loss that is no number."
+    """Writes `history.csv`, a row per epoch, and `steps.csv`, a row per optimizer step, while a recipe trains.
+    Raises `FloatingPointError` for a loss that is no number."""
     order = 70 # after fastai's Recorder
     def __init__(self,
-        folder, # Where to write
-        recipe, # The `Recipe` that is being trained
-        history=(), # Rows of epochs that were trained before, as `history` has them
-        steps=() # Rows of their steps
+        folder:str|Path, # Where to write
+        recipe:Recipe, # What is being trained
+        history:list|tuple=(), # Rows of epochs that were trained before, as `history` has them
+        steps:list|tuple=() # Rows of their steps
     ):
         self.folder, self.plan = Path(folder), phases(recipe)
         self.history, self.steps, self.losses = list(history), list(steps), []
@@ -47,8 +48,10 @@ class RunRecorder(Callback):
         if not self.run: return
         ends = list(itertools.accumulate(n for _,n in self.plan))
         self.phase = next(p for (p,_),end in zip(self.plan, ends) if len(self.history) < end)
-        self.clock, self.trained, self.every = Clock(self.dls.device), False, 1 if torch.device(self.dls.device).type == 'cpu' else 50
-        if not isinstance(self.recorder.smooth_loss, DeviceSmoothLoss): self.recorder.smooth_loss = DeviceSmoothLoss(self.recorder.smooth_loss.beta)
+        self.clock, self.trained = Clock(self.dls.device), False
+        self.every = 1 if torch.device(self.dls.device).type == 'cpu' else 50 # a GPU is asked once in a while
+        smooth = self.recorder.smooth_loss
+        if not isinstance(smooth, DeviceSmoothLoss): self.recorder.smooth_loss = DeviceSmoothLoss(smooth.beta)
 
     def before_train(self):
         self.seen, self.correct, self.trained = 0, 0, True
@@ -58,26 +61,31 @@ class RunRecorder(Callback):
     def before_batch(self): self.clock.came()
 
     def after_step(self):
-        self.steps.append([len(self.steps)+1, self.phase, len(self.history)+1, None, *[float(h['lr']) for h in self.opt.hypers]])
+        rates = [float(h['lr']) for h in self.opt.hypers]
+        self.steps.append([len(self.steps)+1, self.phase, len(self.history)+1, None, *rates])
 
     def after_batch(self):
         if self.training:
-            self.seen, self.correct = self.seen + len(self.yb[0]), self.correct + _correct(self.pred.detach(), self.yb[0])
+            y = self.yb[0]
+            self.seen += len(y)
+            self.correct = self.correct + _correct(self.pred.detach(), y)
             self.losses.append((len(self.steps), self.loss.detach()))
-            if len(self.losses) % self.every == 0: self._check(self.losses[-self.every:]) # a GPU is asked once in a while
+            if len(self.losses) % self.every == 0: self._check(self.losses[-self.every:])
         self.clock.done()
 
     def _check(self, losses):
         "Their values; raises if one is no number"
         values = torch.stack([o for _,o in losses]).float().tolist()
         for (step,_), v in zip(losses, values):
-            if not math.isfinite(v): raise FloatingPointError(f"the loss became {v} in epoch {len(self.history)+1} ({self.phase}), step {step}, "
-                                                              f"at a learning rate of {self.opt.hypers[-1]['lr']:.2g}; a lower one, or fp32, may help")
+            if math.isfinite(v): continue
+            raise FloatingPointError(f"the loss became {v} in epoch {len(self.history)+1} ({self.phase}), step {step}, "
+                                     f"at a learning rate of {self.opt.hypers[-1]['lr']:.2g}; "
+                                     "a lower one, or fp32, may help")
         return values
 
     def after_train(self):
-        steps = pd.Series(self._check(self.losses), [step for step,_ in self.losses]).groupby(level=0).mean() # of the batches that make a step
-        for step, loss in steps.items(): self.steps[step-1][3] = loss
+        losses = pd.Series(self._check(self.losses), [step for step,_ in self.losses])
+        for step, loss in losses.groupby(level=0).mean().items(): self.steps[step-1][3] = loss # of a step's batches
         self.losses = []
         self.train_clock = self.clock.stop()
 
@@ -89,21 +97,23 @@ class RunRecorder(Callback):
         losses = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1]))
         figures = {'valid_accuracy' if k.startswith('accuracy') else k: float(o) for k,o in losses.items()}
         figures['train_accuracy'] = float(self.correct)/max(self.seen, 1)
-        self.history.append(dict(epoch=len(self.history)+1, phase=self.phase, **figures, images=self.seen, **self._costs()))
+        row = dict(epoch=len(self.history)+1, phase=self.phase, **figures, images=self.seen, **self._costs())
+        self.history.append(row)
         self.write()
 
     def _costs(self):
         "What the epoch took, from both clocks"
         t, v = self.train_clock, self.valid_clock
-        seconds = t['seconds'] + v['seconds']
+        busy, seconds = t['busy']*t['seconds'] + v['busy']*v['seconds'], t['seconds'] + v['seconds']
         return dict(train_seconds=t['seconds'], valid_seconds=v['seconds'], wait_seconds=t['wait'],
                     compute_seconds=t['seconds'] - t['wait'] - t['warmup'], valid_wait_seconds=v['wait'],
                     warmup_seconds=t['warmup'], valid_warmup_seconds=v['warmup'],
                     images_per_second=self.seen/(t['seconds'] - t['warmup']),
-                    busy_share=(t['busy']*t['seconds'] + v['busy']*v['seconds'])/seconds, gpu_sharers=gpu_sharers(self.dls.device))
+                    busy_share=busy/seconds, gpu_sharers=gpu_sharers(self.dls.device))
 
     def write(self):
         "Write both files, whole"
         with whole_file(self.folder/'history.csv') as f: pd.DataFrame(self.history).to_csv(f, index=False)
-        n = max(map(len, self.steps)) - 4
-        with whole_file(self.folder/'steps.csv') as f: pd.DataFrame(self.steps, columns=['step', 'phase', 'epoch', 'loss', *(f'lr_{i}' for i in range(n))]).to_csv(f, index=False)
+        rates = [f'lr_{i}' for i in range(max(map(len, self.steps)) - 4)]
+        steps = pd.DataFrame(self.steps, columns=['step', 'phase', 'epoch', 'loss', *rates])
+        with whole_file(self.folder/'steps.csv') as f: steps.to_csv(f, index=False)

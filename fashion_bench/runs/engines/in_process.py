@@ -24,12 +24,14 @@ class InProcess:
         bars:bool=True # Show fastai's progress bars?
     ): self.cbs, self.bars = cbs, bars
 
-    def probe(self, spec, table, more=False, **kwargs):
+    def probe(self, spec:'RunSpec', table:'pd.DataFrame', more:bool=False, **kwargs):
         "As `Processes.probe`"
         return probe_model(spec, table, **kwargs)
 
-    def run(self, spec, table, out, on_event=lambda event: None, cache=None, worker=0, more=False, **kwargs):
+    def run(self, spec:'RunSpec', table:'pd.DataFrame', out:'Path|str', on_event=lambda event: None, cache=None,
+            worker:int=0, more:bool=False, **kwargs):
         "As `Processes.run`"
-        return run_model(spec, table, out, cache=cache, cbs=[EmitEvents(on_event), *L(self.cbs)], bars=self.bars, **kwargs)
+        cbs = [EmitEvents(on_event), *L(self.cbs)]
+        return run_model(spec, table, out, cache=cache, cbs=cbs, bars=self.bars, **kwargs)
 
     def close(self): "Nothing is waiting"

@@ -24,30 +24,46 @@ from ..run import describe_table, read_record
 from .worker import Worker
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #a246432e
-def _gpus(): return [o for o in os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(map(str, range(torch.cuda.device_count())))).split(',') if o] if torch.cuda.is_available() else []
+def _gpus():
+    "The GPUs that this process may use, as the environment names them"
+    if not torch.cuda.is_available(): return []
+    every = ','.join(map(str, range(torch.cuda.device_count())))
+    return [o for o in os.environ.get('CUDA_VISIBLE_DEVICES', every).split(',') if o]
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #083caff7
 def worker_envs(
-    jobs='auto' # How many runs at once; `auto` for one on each GPU, or one in all where there are none
+    jobs:int|str='auto' # How many runs at once; `auto` for one on each GPU, or one in all where there are none
 )->list: # Environment variables of each worker
     "How this machine is shared out; raises `InputError` for a number of jobs that is none."
     gpus = _gpus()
     n = max(1, len(gpus)) if jobs == 'auto' else jobs
-    if not isinstance(n, int) or n < 1: raise InputError(f"jobs takes 'auto' or a number of runs at once, at least 1, not {jobs!r}")
+    if not isinstance(n, int) or n < 1:
+        raise InputError(f"jobs takes 'auto' or a number of runs at once, at least 1, not {jobs!r}")
     if len(gpus) > 1 or gpus and n > 1: return [dict(CUDA_VISIBLE_DEVICES=gpus[i % len(gpus)]) for i in range(n)]
-    return [dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//n))) if n > 1 else {} for _ in range(n)]
+    if n == 1: return [{}]
+    threads = max(1, (os.cpu_count() or 1)//n)
+    return [dict(OMP_NUM_THREADS=str(threads)) for _ in range(n)]
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #46947f11
 def _tail(file, n=5):
     "The last lines of a log"
-    try: return [o.rstrip()[:300] for o in Path(file).read_text(encoding='utf-8', errors='replace').splitlines() if o.strip()][-n:]
+    try: lines = Path(file).read_text(encoding='utf-8', errors='replace').splitlines()
     except OSError: return []
+    return [o.rstrip()[:300] for o in lines if o.strip()][-n:]
+
+# %% ../../../nbs/runs/engines/01_local.ipynb #24cec8be
+def _death(how, events, log):
+    "What is known of a run whose process ended before it did: how, and what was heard of it"
+    first = next((o['nth'] for o in events if o['event'] == 'epoch'), 1) # an earlier start may have done some
+    return dict(type='TimeLimit' if 'time limit' in how else 'ProcessDied', message=': '.join([how, *log[-1:]]),
+                places=[], phase='training' if events else 'start',
+                epochs=first - 1 + sum(o['event'] == 'accuracy' for o in events), log=log)
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #689c4ab8
 class Processes:
     "An engine: each run in a fresh process on this machine."
     def __init__(self,
-        jobs='auto', # How many at once, as `worker_envs` takes it
+        jobs:int|str='auto', # How many at once, as `worker_envs` takes it
         time_limit:float|None=None # Minutes after which a run is ended
     ):
         self.envs, self.time_limit = worker_envs(jobs), time_limit
@@ -74,19 +90,20 @@ class Processes:
 
     def probe(self,
         spec:RunSpec, # What to try
-        table, # The image table
+        table:'pd.DataFrame', # The image table
         more:bool=False, # Will there be another job?
         **kwargs # As `probe.probe_model` takes them
     )->dict: # As it gives it, or `failure` with the reason
         "What a run of `spec` will cost."
-        job = dict(do='probe', spec=asdict(spec), table=table, cache=None, log=os.devnull, argv=sys.argv, kwargs=kwargs)
+        job = dict(do='probe', spec=asdict(spec), table=table, cache=None, log=os.devnull, argv=sys.argv,
+                   kwargs=kwargs)
         found, how = self._ask(0, more, job, lambda event: None)
         return found or dict(failure=how)
 
     def run(self,
         spec:RunSpec, # What to run
-        table, # The image table whose fingerprint `spec` holds
-        out, # Folder of run folders
+        table:'pd.DataFrame', # The image table whose fingerprint `spec` holds
+        out:Path|str, # Folder of run folders
         on_event=lambda event: None, # Called with the events of `EmitEvents`
         cache:PixelCache|None=None, # Decoded images
         worker:int=0, # Which of the workers
@@ -94,22 +111,26 @@ class Processes:
         **kwargs # As `runs.run_model` takes them: `allow_scratch`, `keep_model`, `num_workers`
     )->dict: # The record, as in `run.json`
         "Run `spec` and wait for it. Whatever ends it is a record."
-        folder, start, epochs = Path(out)/spec.folder, time.perf_counter(), []
+        folder, start, events = Path(out)/spec.folder, time.perf_counter(), []
         folder.mkdir(parents=True, exist_ok=True)
         def heard(event):
-            if event['event'] in ('epoch', 'accuracy'): epochs.append(event)
+            if event['event'] in ('epoch', 'accuracy'): events.append(event)
             on_event(event)
-        job = dict(do='run', spec=asdict(spec), table=table, cache=str(cache.folder) if cache else None, out=str(out), log=str(folder/'log.txt'), argv=sys.argv, kwargs=dict(kwargs, jobs=self.jobs))
+        job = dict(do='run', spec=asdict(spec), table=table, cache=str(cache.folder) if cache else None, out=str(out),
+                   log=str(folder/'log.txt'), argv=sys.argv, kwargs=dict(kwargs, jobs=self.jobs))
         record, how = self._ask(worker, more, job, heard)
         if record: return record
-        record = dict(id=spec.id, folder=spec.folder, spec=asdict(spec), data=describe_table(table, spec.data), environment=environment(jobs=self.jobs))
-        if (found := read_record(folder)) and found['status'] == 'running': record = found
-        log = _tail(folder/'log.txt')
-        done = next((o['nth'] - 1 for o in epochs if o['event'] == 'epoch'), 0) + sum(o['event'] == 'accuracy' for o in epochs)
+        record = self._begun(spec, table, folder)
         record.update(status='failed', seconds=time.perf_counter() - start,
-                      failure=dict(type='TimeLimit' if 'time limit' in how else 'ProcessDied', message=': '.join([how, *log[-1:]]), places=[], phase='training' if epochs else 'start', epochs=done, log=log))
+                      failure=_death(how, events, _tail(folder/'log.txt')))
         write_json(folder/'run.json', record)
         return record
+
+    def _begun(self, spec, table, folder):
+        "The record of a run that has not ended: its own, or what can be said without it"
+        if (found := read_record(folder)) and found['status'] == 'running': return found
+        return dict(id=spec.id, folder=spec.folder, spec=asdict(spec), data=describe_table(table, spec.data),
+                    environment=environment(jobs=self.jobs))
 
     def close(self)->None:
         "End what is waiting for a job, and what is doing one"

@@ -25,10 +25,12 @@ from ..run import run_model
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #9e46d0fc
 class EmitEvents(Callback):
-    "Events of a run as dictionaries: `epoch` with its number, `batches` with how many since the last time, `accuracy` on the validation split."
+    """Events of a run as dictionaries.
+
+    `epoch` with its number, `batches` with how many since the last time, `accuracy` on the validation split."""
     order = 80 # after the recorders
     def __init__(self,
-        emit, # Called with each dictionary
+        emit:callable, # Called with each dictionary
         every:float=.5 # Seconds between events of batches
     ): self.emit, self.every, self.n, self.told = emit, every, 0, 0.
 
@@ -58,14 +60,16 @@ def _print_into(file):
     for fd in (1, 2): os.dup2(log, fd)
     os.close(log)
 
+# %% ../../../nbs/runs/engines/00_worker.ipynb #2e11059e
 def _do(job, emit):
     "Do what a job asks for; its outcome is the last thing that is told"
     _print_into(job['log'])
     sys.argv = job['argv'] # a record names the command of the benchmark, not of its worker
     emit(dict(event='began', pid=os.getpid()))
-    spec, cache = RunSpec(**job['spec']), PixelCache(job['cache']) if job['cache'] else None
-    if job['do'] == 'probe': found = probe_model(spec, job['table'], **job['kwargs'])
-    else: found = run_model(spec, job['table'], job['out'], cache=cache, cbs=EmitEvents(emit), bars=False, **job['kwargs'])
+    spec, table, kwargs = RunSpec(**job['spec']), job['table'], job['kwargs']
+    cache = PixelCache(job['cache']) if job['cache'] else None
+    if job['do'] == 'probe': found = probe_model(spec, table, **kwargs)
+    else: found = run_model(spec, table, job['out'], cache=cache, cbs=EmitEvents(emit), bars=False, **kwargs)
     emit(dict(event='outcome', value=found))
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #3b079bbf
@@ -77,19 +81,23 @@ def _end_when(gone):
     threading.Thread(target=watch, daemon=True).start()
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #e6e59703
+def _do_and_exit(job, emit, parent):
+    "What a fork does: the job, as long as its parent lives, and nothing of what its parent would do after it"
+    code = 1
+    try:
+        _end_when(lambda: time.sleep(.5) or os.getppid() != parent)
+        _do(job, emit)
+        code = 0
+    except BaseException: traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+# %% ../../../nbs/runs/engines/00_worker.ipynb #60270dd0
 def _do_in_a_fork(job, emit):
     "A fork does the job; when the benchmark is gone, it is ended"
     me = os.getpid()
-    if not (child := os.fork()):
-        code = 1
-        try:
-            _end_when(lambda: time.sleep(.5) or os.getppid() != me)
-            _do(job, emit)
-            code = 0
-        except BaseException: traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
+    if not (child := os.fork()): _do_and_exit(job, emit, me)
     while not (ended := os.waitpid(child, os.WNOHANG))[0]:
         if select.select([0], [], [], .05)[0]: # it is readable only when it was closed
             os.kill(child, signal.SIGKILL)
@@ -127,12 +135,14 @@ def _how(code):
     return f"its process was ended by {name}" + (' (out of memory?)' if name == 'SIGKILL' else '')
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #6c733106
-# Apple's GPU: what it lacks goes to the CPU. GNU's OpenMP: a thread that waits for another gives up its core after a while, instead of
-# spinning on it for good; where several processes share the cores, spinning makes all of them ten times slower
+# Apple's GPU: what it lacks goes to the CPU. GNU's OpenMP: a thread that waits for another gives up its core after a
+# while, instead of spinning on it for good; where several processes share the cores, spinning makes all of them ten
+# times slower
 WORKER_ENV = dict(PYTORCH_ENABLE_MPS_FALLBACK='1', GOMP_SPINCOUNT='5000')
 
-# The folder that the command is typed in is no place to import from: a `statistics.py` or `random.py` of the user's would take the
-# place of Python's own. Where this package comes from is, at the end. Whatever prints from here on, prints into the log.
+# The folder that the command is typed in is no place to import from: a `statistics.py` or `random.py` of the user's
+# would take the place of Python's own. Where this package comes from is, at the end. Whatever prints from here on,
+# prints into the log.
 _START = """
 import os, sys
 sys.path[:] = [o for o in sys.path if o] + [{home!r}]
@@ -143,12 +153,14 @@ serve({fork}, out)
 """
 _HOME = str(Path(find_spec('fashion_bench').origin).parent.parent)
 
+# %% ../../../nbs/runs/engines/00_worker.ipynb #3c80dbe8
 def _as_event(line):
     "What is told in a line; nothing in one that is not from us, such as the greeting of a `sitecustomize`"
     try: found = json.loads(line)
     except ValueError: return None
     return found if isinstance(found, dict) and 'event' in found else None
 
+# %% ../../../nbs/runs/engines/00_worker.ipynb #795f941f
 class Worker:
     "A process that waits for jobs. Where it cannot fork it does one, and the next worker is started meanwhile."
     def __init__(self,
@@ -157,8 +169,10 @@ class Worker:
     ):
         self.forks = can_fork() if fork is None else fork
         self.said = tempfile.TemporaryFile() # before it has a job, and a log for it
-        self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', _START.format(home=_HOME, fork=self.forks)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.said, start_new_session=True, # Ctrl-C is for the benchmark
+        code = _START.format(home=_HOME, fork=self.forks)
+        self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said,
+                                        start_new_session=True, # Ctrl-C is for the benchmark
                                         env=WORKER_ENV | {DRIVER: str(os.getpid())} | os.environ | (env or {}))
 
     def ask(self,
@@ -167,27 +181,35 @@ class Worker:
         time_limit:float|None=None # Minutes after which the process is ended
     )->tuple: # What came of it, or `None`; and how the process ended, in words
         "Give the process its job and wait for it."
-        late, found, code, begun = threading.Event(), None, None, False
+        self.begun, late = False, threading.Event()
         timer = threading.Timer((time_limit or 0)*60, lambda: (late.set(), self.stop()))
         try:
-            try: self.process.stdin.write(pickle.dumps(job)); self.process.stdin.flush()
-            except BrokenPipeError: pass # it is dead already, which is found below
+            self._give(job)
             if time_limit: timer.start()
-            for event in filter(None, map(_as_event, self.process.stdout)):
-                if event['event'] == 'ended':
-                    code = event['code']
-                    break
-                if event['event'] == 'began': self.pid, begun = event['pid'], True
-                elif event['event'] == 'outcome': found = event['value']
-                else: on_event(event)
-            if code is None: code = self.process.wait()
+            found, code = self._hear(on_event)
         except BaseException:
             self.stop() # Ctrl-C: what works for nobody is ended
             raise
         finally:
             timer.cancel()
-            if not begun: self._hand_over(job['log'])
+            if not self.begun: self._hand_over(job['log'])
         return found, f'it was ended after {time_limit:g} minutes, its time limit' if late.is_set() else _how(code)
+
+    def _give(self, job):
+        try:
+            self.process.stdin.write(pickle.dumps(job))
+            self.process.stdin.flush()
+        except BrokenPipeError: pass # it is dead already, which is found when it is heard
+
+    def _hear(self, on_event):
+        "The outcome that the process tells, if it does, and the exit code of what did the job"
+        found = None
+        for event in filter(None, map(_as_event, self.process.stdout)):
+            if event['event'] == 'ended': return found, event['code']
+            if event['event'] == 'began': self.pid, self.begun = event['pid'], True
+            elif event['event'] == 'outcome': found = event['value']
+            else: on_event(event)
+        return found, self.process.wait()
 
     def _hand_over(self, log):
         "What was said before the job began, into its log"
@@ -197,11 +219,15 @@ class Worker:
     @property
     def alive(self): return self.process.poll() is None
 
+    def _kill(self):
+        try:
+            if hasattr(os, 'killpg'): os.killpg(self.process.pid, signal.SIGKILL)
+            else: self.process.kill()
+        except ProcessLookupError: pass
+
     def stop(self)->None:
         "End the process, if it has not ended"
-        if self.process.poll() is None:
-            try: os.killpg(self.process.pid, signal.SIGKILL) if hasattr(os, 'killpg') else self.process.kill()
-            except ProcessLookupError: pass
+        if self.process.poll() is None: self._kill()
         self.process.wait()
         for o in (self.process.stdin, self.process.stdout):
             try: o.close()
