@@ -37,6 +37,7 @@ Modules:
 - `fashion_bench.results.compare`: One's runs beside the 2021 post, and one folder of runs beside another.
 - `fashion_bench.results.confidence`: How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
 - `fashion_bench.results.details`: What the runs were like: every epoch, every class, every image.
+- `fashion_bench.results.page`: A page that needs no network: tables that sort, pictures for light and dark, and nothing else.
 - `fashion_bench.results.plots`: Every picture: a frame goes in, matplotlib axes come out.
 - `fashion_bench.results.records`: What a folder of runs holds: a row per run, and which images each model got right.
 - `fashion_bench.results.reference`: What the 2021 post measured, and the number that it ranked by.
@@ -51,6 +52,7 @@ Modules:
 - `fashion_bench.runs.grid`: Models by sizes by recipes by seeds, checked before anything starts.
 - `fashion_bench.runs.predictor`: A trained model as two files that anyone may open, and predictions from nothing but them.
 - `fashion_bench.runs.probe`: What a run will cost, from a few batches of it.
+- `fashion_bench.runs.record`: What a run says of itself: the data it saw, what it cost, and why it failed.
 - `fashion_bench.runs.run`: One run: what it is, what it measured, and a folder on disk that keeps both.
 - `fashion_bench.training.checkpoint`: Everything that decides how training goes on, kept after every epoch, so that a killed run goes on as if nothing had been.
 - `fashion_bench.training.clock`: What a training loop costs: seconds of computing, seconds of waiting for data, memory and energy, each measured so that it can be believed.

@@ -1,6 +1,8 @@
 "The rules of the house, held against the code: who may import whom, and what a notebook may carry."
-import ast, json, re, subprocess, sys
+import ast, json, re, shutil, subprocess, sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 NBS = sorted((ROOT/'nbs').rglob('[0-9]*.ipynb'))
@@ -83,8 +85,58 @@ def test_a_report_is_made_without_torch():
     r = subprocess.run([sys.executable, '-c', REPORT], capture_output=True, text=True)
     assert r.stdout.strip() == '[]'
 
+def code_lines(path):
+    "The lines of a module that hold something"
+    return [o for o in path.read_text(encoding='utf-8').splitlines() if o.strip() and not o.startswith('# %%')]
+
 def test_no_module_is_too_long():
-    for path in CODE: assert len(path.read_text(encoding='utf-8').splitlines()) <= 300, module(path)
+    for path in CODE: assert len(code_lines(path)) <= 320, f'{module(path)}: {len(code_lines(path))} lines'
+
+def test_lines_are_short_and_names_are_known():
+    ruff = shutil.which('ruff')
+    if not ruff: pytest.skip('needs ruff')
+    r = subprocess.run([ruff, 'check', '--quiet', '--no-cache', ROOT], capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout
+
+def body_size(function, lines):
+    "Characters of a function without its signature, docstring and indentation"
+    first = function.body[0]
+    documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and len(function.body) > 1
+    start = function.body[documented].lineno - 1
+    return sum(len(o.strip()) for o in lines[start:function.end_lineno])
+
+def test_functions_are_small():
+    sizes = []
+    for path in CODE:
+        text = path.read_text(encoding='utf-8')
+        functions = [o for o in ast.walk(ast.parse(text)) if isinstance(o, ast.FunctionDef)]
+        sizes += [body_size(o, text.splitlines()) for o in functions]
+    sizes.sort()
+    median, p90 = sizes[len(sizes)//2], sizes[len(sizes)*9//10]
+    assert (median <= 300, p90 <= 800) == (True, True), (median, p90)
+
+def exports(path):
+    "The parsed cells of a notebook that are exported"
+    sources = [''.join(c['source']) for c in cells(path) if c['cell_type'] == 'code']
+    return [ast.parse(o) for o in sources if re.match(r'#\|\s*export', o)]
+
+def test_cells_hold_one_definition():
+    bodies = [cell.body for path in NBS for cell in exports(path)]
+    counts = [n for o in bodies if (n := sum(isinstance(d, (ast.FunctionDef, ast.ClassDef)) for d in o))]
+    assert counts.count(1)/len(counts) >= .9
+
+def parameters(definition):
+    "Of a public function, or of a class's public methods and `__init__`, without `self`"
+    inside = [definition] if isinstance(definition, ast.FunctionDef) else definition.body
+    methods = [o for o in inside if isinstance(o, ast.FunctionDef)]
+    public = [o for o in methods if o.name == '__init__' or not o.name.startswith('_')]
+    return [a for o in public for a in o.args.args + o.args.kwonlyargs if a.arg not in ('self', 'cls')]
+
+def test_public_parameters_are_annotated():
+    public = [o for path in NBS for cell in exports(path) for o in cell.body
+              if isinstance(o, (ast.FunctionDef, ast.ClassDef)) and not o.name.startswith('_')]
+    found = [a.annotation is not None for o in public for a in parameters(o)]
+    assert sum(found)/len(found) >= .8
 
 def words(output):
     "What a stored output says, without its pictures"

@@ -202,7 +202,7 @@ def print_plan(
     "Print what would run, and what it will cost."
     from fashion_bench.runs.bench import estimate
     from fashion_bench.runs.grid import plan_bench
-    from fashion_bench.runs.run import read_record
+    from fashion_bench.runs.record import read_record
     specs = plan_bench(table, **grid)
     left = [o for o in specs if (read_record(Path(out)/o.folder) or {}).get('status') != 'finished']
     done = len(specs) - len(left)

@@ -13,6 +13,7 @@ __all__ = ['minutes_text', 'Forecast', 'describe_run', 'BenchProgress', 'BarProg
 from statistics import median
 import time
 
+import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, track
 from ..base.specs import BUSY, RunSpec, is_busy
@@ -33,7 +34,7 @@ class Forecast:
     "Minutes left, for a run and for all of them."
     def __init__(self,
         specs:list, # A `RunSpec` per run
-        table:'pd.DataFrame', # The image table
+        table:pd.DataFrame, # The image table
         workers:int=1, # How many run at once
         now:callable=time.perf_counter # Gives seconds
     ):
@@ -123,7 +124,7 @@ class BenchProgress:
     "Hears how a benchmark goes on. This one prints a line when a run starts, and one when it ends."
     def before_bench(self,
         specs:list, # The plan: a `RunSpec` per run
-        table:'pd.DataFrame', # The image table
+        table:pd.DataFrame, # The image table
         workers:int=1 # How many run at once
     ): self.forecast, self.numbers = Forecast(specs, table, workers), {}
 
@@ -185,7 +186,7 @@ class BarProgress(BenchProgress):
         console:Console|None=None # Standard output by default
     ): self.console = console or Console()
 
-    def before_bench(self, specs:list, table:'pd.DataFrame', workers:int=1):
+    def before_bench(self, specs:list, table:pd.DataFrame, workers:int=1):
         super().before_bench(specs, table, workers)
         self.bar = Progress(TextColumn('{task.description}'), BarColumn(), TextColumn('{task.fields[left]}'),
                             console=self.console, transient=True, disable=not self.console.is_terminal)

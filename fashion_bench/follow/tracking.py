@@ -122,7 +122,7 @@ class WandB(Tracker):
         import wandb
         try: return self._init(key, name, kind, config)
         except (OSError, wandb.errors.CommError, wandb.errors.UsageError) as e: # no network, or a key that is none
-            why = str(e).splitlines()[0]
+            why = (str(e).splitlines() or [type(e).__name__])[0]
             if self.must_reach: raise InputError(f"Weights & Biases cannot be reached: {why}") from e
             warnings.warn(f'Weights & Biases cannot be reached ({why}): working offline')
             self.mode = 'offline'

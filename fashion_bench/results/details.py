@@ -55,17 +55,17 @@ def best_epochs(
     monitor:str='valid_loss', # A column of figures in `history.csv`
     less:bool|None=None, # Is less of it better? Known of losses and accuracies
     frozen:bool=True # Count epochs with the backbone frozen, too, when looking for the best?
-)->pd.DataFrame: # A row per run: `entry`, `seed`, `epochs` it had, `epoch` of the `best` value, `last` value
+)->pd.DataFrame: # A row per run that has such epochs: `entry`, `seed`, `epochs` in all, `epoch` of the `best`, `last`
     "The epoch at which each run was at its best. Raises `InputError` for an unknown column or direction of `monitor`."
     df = _monitored(where, monitor)
     less = _is_less_better(monitor, less)
     among = df if frozen else df[df.phase != 'frozen']
     watched = among.groupby(['entry', 'seed'], sort=False)[monitor]
     at = (watched.idxmin() if less else watched.idxmax()).array
-    best = df.loc[at, ['entry', 'seed', 'epoch', monitor]].rename(columns={monitor: 'best'})
+    best = df.loc[at].set_index(['entry', 'seed'])[['epoch', monitor]].rename(columns={monitor: 'best'})
     runs = df.groupby(['entry', 'seed'], sort=False)
-    best = best.assign(epochs=runs.size().array, last=runs[monitor].last().array)
-    return best[['entry', 'seed', 'epochs', 'epoch', 'best', 'last']].reset_index(drop=True)
+    best = best.assign(epochs=runs.size(), last=runs[monitor].last()) # each beside its run
+    return best.reset_index()[['entry', 'seed', 'epochs', 'epoch', 'best', 'last']]
 
 # %% ../../nbs/results/06_details.ipynb #7f119c63
 def _read_curves(path):

@@ -32,8 +32,8 @@ def models_with_schedules(
 )->dict: # Their finished runs, by `library/name`, and the data where these differ
     "The models that were trained by several recipes on the same data."
     runs, found = as_frame(where), {}
-    several = runs.fingerprint.nunique() > 1
     finished = runs[runs.status == 'finished']
+    several = finished.fingerprint.nunique() > 1
     for (library, model, data), rows in finished.groupby(['library', 'model', 'fingerprint'], sort=False):
         if rows.recipe.nunique() < 2: continue
         found[f'{library}/{model}' + f' on data {data:.6}'*several] = rows
@@ -101,7 +101,7 @@ def _sure(names, ranks):
     rest = _nothing_known(unknown)
     if tied: return f'It cannot be told apart from {in_words(tied)}.{rest}'
     if not unknown: return 'Chance does not explain its lead over any other.'
-    if len(unknown) == len(names) - 1: return rest
+    if len(unknown) == len(names) - 1: return rest.strip()
     return f'Chance does not explain its lead over the rest.{rest}'
 
 # %% ../../nbs/results/08_schedules.ipynb #9e6eca5b

@@ -10,7 +10,11 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs/engines/in_process.html
 __all__ = ['InProcess']
 
 # %% ../../../nbs/runs/engines/02_in_process.ipynb #3f05da7a
+from pathlib import Path
+
+import pandas as pd
 from fastai.vision.all import L
+from ...base.specs import RunSpec
 from ..probe import probe_model
 from ..run import run_model
 from .worker import EmitEvents
@@ -24,11 +28,11 @@ class InProcess:
         bars:bool=True # Show fastai's progress bars?
     ): self.cbs, self.bars = cbs, bars
 
-    def probe(self, spec:'RunSpec', table:'pd.DataFrame', more:bool=False, **kwargs):
+    def probe(self, spec:RunSpec, table:pd.DataFrame, more:bool=False, **kwargs):
         "As `Processes.probe`"
         return probe_model(spec, table, **kwargs)
 
-    def run(self, spec:'RunSpec', table:'pd.DataFrame', out:'Path|str', on_event=lambda event: None, cache=None,
+    def run(self, spec:RunSpec, table:pd.DataFrame, out:Path|str, on_event=lambda event: None, cache=None,
             worker:int=0, more:bool=False, **kwargs):
         "As `Processes.run`"
         cbs = [EmitEvents(on_event), *L(self.cbs)]

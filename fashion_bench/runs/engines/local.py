@@ -14,13 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 import os, sys, time
 
+import pandas as pd
 import torch
 from ...base.errors import InputError
 from ...base.files import write_json
 from ...base.specs import RunSpec
 from ...data.cache import PixelCache
 from ..environment import environment
-from ..run import describe_table, read_record
+from ..record import describe_table, read_record
 from .worker import Worker
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #a246432e
@@ -90,7 +91,7 @@ class Processes:
 
     def probe(self,
         spec:RunSpec, # What to try
-        table:'pd.DataFrame', # The image table
+        table:pd.DataFrame, # The image table
         more:bool=False, # Will there be another job?
         **kwargs # As `probe.probe_model` takes them
     )->dict: # As it gives it, or `failure` with the reason
@@ -102,7 +103,7 @@ class Processes:
 
     def run(self,
         spec:RunSpec, # What to run
-        table:'pd.DataFrame', # The image table whose fingerprint `spec` holds
+        table:pd.DataFrame, # The image table whose fingerprint `spec` holds
         out:Path|str, # Folder of run folders
         on_event=lambda event: None, # Called with the events of `EmitEvents`
         cache:PixelCache|None=None, # Decoded images
