@@ -197,6 +197,8 @@ import warnings
 warnings.filterwarnings('error', category=EncodingWarning, module='fashion_bench')
 from fashion_bench.all import *
 from fashion_bench.cli.main import app
+from fashion_bench.data.deepfashion import deepfashion_table
+from fashion_bench.data.wardrobe import draw_wardrobe
 import sys
 root, out = sys.argv[1:]
 table = load_table(root + '/é.csv', label='category')
@@ -221,13 +223,15 @@ def test_text_is_utf8_whatever_the_machine_thinks(tmp_path):
 
 CACHE = """
 import sys
-from fashion_bench.all import *
+from fashion_bench.data.cache import build_cache
+from fashion_bench.data.sources import load_table
 print(build_cache(load_table(sys.argv[1]), 32, n_workers=1).folder)
 """
 
 SLOW_CACHE = """
 import sys, time
-from fashion_bench.all import *
+from fashion_bench.data.cache import build_cache
+from fashion_bench.data.sources import load_table
 def slowly(it, n):
     for o in it:
         time.sleep(.2)
