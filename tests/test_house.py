@@ -1,6 +1,7 @@
 "The rules of the house, held against the code: who may import whom, and what a notebook may carry."
-import ast, json, re, shutil, subprocess, sys
+import ast, builtins, dis, importlib, json, re, shutil, subprocess, sys
 from pathlib import Path
+from types import CodeType
 
 import pytest
 
@@ -97,6 +98,22 @@ def test_lines_are_short_and_names_are_known():
     if not ruff: pytest.skip('needs ruff')
     r = subprocess.run([ruff, 'check', '--quiet', '--no-cache', ROOT], capture_output=True, text=True)
     assert r.returncode == 0, r.stdout
+
+def codes(code):
+    "`code` and all that is defined within"
+    yield code
+    for o in code.co_consts:
+        if isinstance(o, CodeType): yield from codes(o)
+
+def test_every_global_name_is_there():
+    "Also where a star import keeps ruff from seeing it"
+    lost = []
+    for path in CODE:
+        there = set(vars(importlib.import_module(f'fashion_bench.{module(path)}'))) | set(dir(builtins))
+        for code in codes(compile(path.read_text(encoding='utf-8'), path.name, 'exec')):
+            asked = {o.argval for o in dis.get_instructions(code) if o.opname == 'LOAD_GLOBAL'}
+            lost += [f'{module(path)}.{code.co_name}: {o}' for o in sorted(asked - there)]
+    assert not lost, lost
 
 def body_size(function, lines):
     "Characters of a function without its signature, docstring and indentation"

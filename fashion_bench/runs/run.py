@@ -21,6 +21,7 @@ from ..base.errors import InputError, InputNotFound
 from ..base.files import drop_parts, whole_file, write_json
 from ..base.specs import RunSpec, machine_of
 from ..data.loaders import fashion_dls, split_dl
+from ..data.table import is_multilabel
 from ..models.backbones import weights_digest
 from ..models.groups import GROUPS
 from ..models.learner import HEADS, describe_model, fashion_learner, learner_summary
