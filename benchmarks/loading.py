@@ -87,7 +87,8 @@ def short_epoch(learn:Learner):
     with tempfile.TemporaryDirectory() as d, learn.no_bar(), learn.no_logging():
         rec = RunRecorder(d, Recipe(1, 0))
         learn.fit(1, 1e-4, cbs=rec)
-    return rec.train_seconds, rec.waited/rec.train_seconds
+    last = rec.history[-1]
+    return last['train_seconds'], last['wait_seconds']/last['train_seconds']
 
 def epochs(table:pd.DataFrame, model:str, size:int, bs:int, batches:int, repeats:int):
     "Seconds of a short epoch of a real model, and the share of it in which the loop waits"

@@ -13,7 +13,8 @@ import json, os, random, signal, sys, time, warnings
 warnings.simplefilter('ignore')
 from pathlib import Path
 from fastai.vision.all import Callback
-from fashion_bench.training.clock import DRIVER
+from fashion_bench.all import *
+from fashion_bench.follow.progress import BenchProgress
 
 home, kills = Path(sys.argv[1]), int(sys.argv[2])
 table = load_table('wardrobe', subset='top=4,per_class=16')

@@ -175,7 +175,7 @@ class Fails(Tracker):
 """
 
 TRACKED = """
-
+from fashion_bench.all import *
 import bad, pandas as pd
 table = load_table('wardrobe', subset='top=4,per_class=16')
 records = bench(table, 'xresnet18', 'runs', allow_scratch=True, recipe='ep1_bs8_lr1e-3', size=32, num_workers=0,
