@@ -154,7 +154,7 @@ def test_show_without_runs(tmp_path):
 def test_a_model_is_timed_and_the_cache_is_dropped(tmp_path):
     r = fashion_bench('models', 'timm/test_resnet.r160_in1k', '--speed', '--size', 64, '--bs', 4, '--json')
     said = json.loads(r.stdout)
-    assert len(said) == 1 and said[0]['forward_per_s'] > said[0]['step_per_s'] > 0, r.stdout + r.stderr
+    assert len(said) == 1 and min(said[0][o] for o in ('forward_per_s', 'step_per_s')) > 0, r.stdout + r.stderr
     env = os.environ | dict(FASHION_BENCH_CACHE=str(tmp_path))
     (tmp_path/'decoded').mkdir()
     (tmp_path/'decoded/x.npy').write_bytes(bytes(3*2**20))
