@@ -51,7 +51,7 @@ def test_a_class_of_one_image_is_trained_on_and_said(tmp_path, seed):
     root = tree(tmp_path/'photos', dict(dress=8, jeans=8, tee=8, cape=1))
     with warnings.catch_warnings(record=True) as w:
         warnings.simplefilter('always')
-        table = load_table(root, seed=seed)
+        table = load_table(root, split_seed=seed)
     assert any('1 class(es) with one image' in str(o.message) and 'cape' in str(o.message) for o in w)
     assert table.split[table.label == 'cape'].tolist() == ['train']
     assert len(epoch(table)) > 4

@@ -17,9 +17,8 @@ from fastcore.meta import delegates
 import typer
 from typer import Argument, Option
 from ..base.errors import DiskError, InputError, InputNotFound
-from .options import (DATA, FINE, GROUP_COL, IMAGE_COL, LABEL, LABEL_COL, LABEL_DELIM, MULTI, ROOT,
-                                       SPLIT, SPLIT_COL, SUBSET, asked_for, audited, data_asked, grid_asked,
-                                       load_asked, print_board, print_plan, trackers_asked)
+from .options import (DATA, asked_for, audited, data_asked, grid_asked, load_asked, print_board,
+                                       print_plan, takes_data, trackers_asked)
 from .tools import tools
 
 # %% ../../nbs/cli/02_main.ipynb #4ebeee28
@@ -86,6 +85,7 @@ def _run(a):
 
 # %% ../../nbs/cli/02_main.ipynb #62ea14ae
 @app.command()
+@takes_data
 def run(
     ctx:typer.Context,
     data:str = Argument(help=DATA.help[:-1] + ' - or a grid file (.toml, .yaml) that says all this; '
@@ -122,15 +122,12 @@ def run(
                                         'for machines without a network.'),
     allow_scratch:bool = Option(False, '--allow-scratch', help='Train models that have no pretrained weights '
                                                                'from scratch, marked so.'),
-    subset:str = SUBSET, split:str = SPLIT, label:str = LABEL, multi:bool = MULTI, fine:bool = FINE,
-    root:str = ROOT,
-    image_col:str = IMAGE_COL, label_col:str = LABEL_COL, split_col:str = SPLIT_COL, group_col:str = GROUP_COL,
-    label_delim:str = LABEL_DELIM,
-    crop:bool = Option(False, '--crop', help='Crop images to their boxes.'),
-    margin:float = Option(.1, help='With --crop: how much to leave around a box, as a share of its longer side.'),
-    audit:bool = Option(False, '--audit', help='Look at every image first.'),
+    crop:bool = Option(False, '--crop', help='Crop images to their boxes.', rich_help_panel='Data'),
+    margin:float = Option(.1, help='With --crop: how much to leave around a box, '
+                                   'as a share of its longer side.', rich_help_panel='Data'),
+    audit:bool = Option(False, '--audit', help='Look at every image first.', rich_help_panel='Data'),
     on_bad:str = Option('fail', help="What to do with listed images that are missing or, with --audit, "
-                                     "cannot be read: 'fail', or 'skip' them."),
+                                     "cannot be read: 'fail', or 'skip' them.", rich_help_panel='Data'),
     keep_models:bool = Option(True, '--keep-models/--drop-models', help='Keep trained models in the folders of '
                                                                         'their runs, for predictions.'),
     cache:bool = Option(True, '--cache/--no-cache', help='Decode every image once and keep the pixels '
@@ -142,6 +139,7 @@ def run(
                                   'offline without a key.'),
     wandb_report:bool = Option(False, '--wandb-report', help='Also send it the HTML report.'),
     tensorboard:str = Option(None, help='A folder for TensorBoard, which follows the runs.'),
+    **options
 ):
     "Fine-tune every model on your images, all alike, and rank them. Failures are rows."
     _run(asked_for(ctx, data))

@@ -16,22 +16,19 @@ import sys
 import typer
 from typer import Argument, Option
 from ..base.errors import InputError
-from .options import (DATA, FINE, GROUP_COL, IMAGE_COL, LABEL, LABEL_COL, LABEL_DELIM, MULTI, ROOT,
-                                       SPLIT, SPLIT_COL, SUBSET, load_asked, progress_bar)
+from .options import DATA, load_asked, progress_bar, takes_data
 
 # %% ../../nbs/cli/01_tools.ipynb #5896fa34
 tools = typer.Typer()
 
 # %% ../../nbs/cli/01_tools.ipynb #559086fc
 @tools.command()
+@takes_data
 def audit(
     ctx:typer.Context,
     data:str = DATA,
     out:str = Option('audit', help='Folder for audit.json and audit.html.'),
-    subset:str = SUBSET, split:str = SPLIT, label:str = LABEL, multi:bool = MULTI, fine:bool = FINE,
-    root:str = ROOT,
-    image_col:str = IMAGE_COL, label_col:str = LABEL_COL, split_col:str = SPLIT_COL, group_col:str = GROUP_COL,
-    label_delim:str = LABEL_DELIM,
+    **options
 ):
     ("Look at every image: what cannot be read, what occurs twice, which labels, boxes and splits are wrong. "
      "Changes nothing.")

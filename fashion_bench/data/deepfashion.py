@@ -277,7 +277,7 @@ def _inshop_parts(names, root):
 def inshop_table(
     root:str|Path, # The folder that holds `Eval` and the images
     valid:float=0.2, # Share of the items of each category to hold out of train for validation
-    seed:int=42 # Decides which
+    split_seed:int=42 # Decides which
 )->pd.DataFrame: # An image table labelled by category, with `group` (item) and `gender`
     "The In-shop benchmark for a classifier; raises `InputError` or `InputNotFound` where the copy is damaged."
     root = Path(root)
@@ -291,4 +291,4 @@ def inshop_table(
                         root=_image_dir(_images(root), names, root), source=f'DeepFashion In-shop in {root.name}',
                         group=df.item.tolist(), gender=[p[0].lower() for p in parts])
     table = check_images(table, hint=LAYOUT, partly=True)
-    return hold_out(table, 'valid', valid, seed, by_group=True)
+    return hold_out(table, 'valid', valid, split_seed, by_group=True)

@@ -76,7 +76,7 @@ FASHION_MNIST = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal'
 def idx_table(
     root:Path|str, # A folder with Fashion-MNIST's four idx files, packed with gzip or not
     valid:float=0.2, # Share of each class of the training images to hold out for validation
-    seed:int=42 # Decides which
+    split_seed:int=42 # Decides which
 )->pd.DataFrame: # An image table, its images in the cache folder
     "Fashion-MNIST as an image table."
     root = Path(root)
@@ -88,4 +88,4 @@ def idx_table(
     labels = [FASHION_MNIST[i] for _, numbers in data.values() for i in numbers]
     splits = [split for split, (images, _) in data.items() for _ in images]
     table = image_table(names, labels, splits, root=dest, source='Fashion-MNIST')
-    return hold_out(table, 'valid', valid, seed)
+    return hold_out(table, 'valid', valid, split_seed)
