@@ -184,7 +184,6 @@ def load_runs(
 # %% ../../nbs/results/02_records.ipynb #fcd4cc21
 def _told_apart(df):
     "`df` with identities of their own for finished runs of other weights under one name, or in another precision"
-    if 'loaded' not in df: return df
     done = df[df.status == 'finished']
     several = {k for k,rows in done.groupby('identity') if len(rows[['loaded', 'precision']].drop_duplicates()) > 1}
     if not several: return df
