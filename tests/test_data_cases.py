@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from fashion_bench.data.audit import audit, look_at_images
+from fashion_bench.data.audit import audit, handle_bad, look_at_images
 from fashion_bench.data.cache import PixelCache, build_cache, planes, shrink
 from fashion_bench.data.loaders import PixelReader, fashion_dls
 from fashion_bench.data.pixels import BACKGROUND, read_rgb
@@ -16,6 +16,7 @@ from fashion_bench.data.sources import load_table
 from fashion_bench.data.splits import split_hash
 from fashion_bench.data.subsets import crop_to_boxes
 from fashion_bench.data.table import check_table, classes, fingerprint, image_paths, image_table
+from fashion_bench.results.details import image_results
 from fashion_bench.results.records import load_runs
 from fashion_bench.runs.run import make_spec, run_model
 
@@ -140,7 +141,6 @@ BOXES = [
 def test_boxes(tmp_path, box, outcome):
     tree(tmp_path, dict(a=6, b=6))
     table = load_table(tmp_path).assign(bbox=[box]*12)
-    table.attrs['root'] = str(tmp_path)
     found, file = audit(table, n_workers=0), image_paths(table)[0]
     details = found.findings.detail[found.findings.kind == 'box']
     assert found.counts().get('box', 0) == (12 if outcome else 0) and all(outcome in o for o in details)
@@ -255,3 +255,44 @@ def test_two_processes_build_one_cache_and_a_kill_leaves_none(tmp_path):
     p.wait()
     assert not list((tmp_path/'cache').glob('pixels-24-*'))
     assert len(build_cache(load_table(tmp_path/'photos'), 24, n_workers=0)) == 120
+
+def of_two_folders(tmp_path):
+    "A table of two folders whose images have the same names, and other pixels"
+    old, new = tree(tmp_path/'old', dict(dress=8, jeans=8)), tree(tmp_path/'new', dict(dress=8, jeans=8))
+    for o in new.rglob('*.jpg'): photo(o, colour=(10, 20, 150))
+    return pd.concat([load_table(old), load_table(new)]) # with numbers of rows that come twice
+
+def test_images_of_one_name_in_two_folders_stay_two(tmp_path):
+    both = of_two_folders(tmp_path)
+    table = load_table(both, subset='per_class=15', split='random')
+    cache = build_cache(table, 32, n_workers=0)
+    assert len(cache) == len(table) == 30 and (table.split == 'valid').sum() < 8
+    cached, plain = PixelReader(32, cache=cache, table=table), PixelReader(32)
+    for f in image_paths(table): assert (cached(f) == plain(f)).all(), f
+    plan = make_spec(fingerprint(table), 'fastai/xresnet18', 'scratch', RECIPE, 32)
+    record = run_model(plan, table, tmp_path/'runs', cache=cache, bars=False, num_workers=0)
+    assert record['status'] == 'finished' and record['data']['root'].count(',') == 1
+    shown = image_results(tmp_path/'runs')
+    files = {Path(root)/image for root,image in zip(shown.root, shown.image)}
+    assert files == set(image_paths(table[table.split == 'test']))
+
+def test_what_is_missing_is_left_out_of_one_folder_and_not_of_both(tmp_path):
+    table = of_two_folders(tmp_path)
+    image_paths(table)[-1].unlink()
+    (tmp_path/'new/dress/0.jpg').write_bytes(b'')
+    with pytest.raises(ValueError, match='1 of 32 listed images'): load_table(table)
+    kept = handle_bad(audit(table, n_workers=0), 'skip')
+    assert len(kept) == 30 and (kept.root == str(tmp_path/'old')).sum() == 16
+    assert set(kept.attrs['left_out'].values()) == {'missing', 'empty'}
+
+def test_a_written_table_is_read_where_it_lies_and_elsewhere(tmp_path):
+    table = of_two_folders(tmp_path).reset_index(drop=True).assign(group='007')
+    (tmp_path/'tables').mkdir()
+    for k,t in dict(both=table, one=table[table.root.str.endswith('new')].reset_index(drop=True)).items():
+        t.to_csv(tmp_path/f'tables/{k}.csv', index=False)
+        pd.testing.assert_frame_equal(load_table(tmp_path/f'tables/{k}.csv'), t)
+    (tmp_path/'new').rename(tmp_path/'moved')
+    for k in ('one', 'both'):
+        with pytest.raises(FileNotFoundError, match=r'\(--root\)'): load_table(tmp_path/f'tables/{k}.csv')
+    found = load_table(tmp_path/'tables/one.csv', root=tmp_path/'moved')
+    assert found.root.unique().tolist() == [str(tmp_path/'moved')] and found.image.equals(t.image)

@@ -27,7 +27,7 @@ from fastcore.basics import chunked
 from ..base.errors import InputError
 from .pixels import BadImage, fit_box, map_images, read_rgb
 from .splits import shared_products
-from .table import SPLITS, class_counts, image_paths, summary, table_problem
+from .table import SPLITS, class_counts, image_names, image_paths, summary, table_problem
 
 # %% ../../nbs/data/09_audit.ipynb #050cbcba
 def _small(im):
@@ -204,6 +204,7 @@ def find_problems(
     seen:pd.DataFrame|None=None # What `look_at_images` saw; without it, only what can be told from the table alone
 )->pd.DataFrame: # Columns `kind` (a key of `KINDS`), `image`, `other`, `detail`
     "All that is wrong with `table`, worst kinds first."
+    table = table.assign(image=image_names(table))
     rows = _few_images(table)
     rows += [_finding('shared product', f'{g}: {n} images') for g,n in shared_products(table).items()]
     rows += _boxes(table, seen)
@@ -245,7 +246,7 @@ class Audit:
     @property
     def unreadable(self):
         "Names of the images that cannot be read"
-        return self.table.image[self.seen.reason != ''].tolist()
+        return [o for o,reason in zip(image_names(self.table), self.seen.reason) if reason]
 
     def counts(self):
         "Number of findings of each kind, in the order of `KINDS`"
@@ -277,10 +278,11 @@ def audit(
 # %% ../../nbs/data/09_audit.ipynb #cc5ab3da
 def leave_out(
     table:pd.DataFrame, # An image table
-    reasons:dict # Why, by the name of each image that is to go
+    reasons:dict # Why, by the name of each image that is to go, as `image_names` gives it
 )->pd.DataFrame: # Without them; they are noted, so that a record can name them
     "`table` without some images."
-    kept = table[~table.image.isin(list(reasons))].reset_index(drop=True)
+    stays = [o not in reasons for o in image_names(table)]
+    kept = table[stays].reset_index(drop=True)
     kept.attrs['left_out'] = table.attrs.get('left_out', {}) | reasons
     return kept
 
@@ -291,7 +293,7 @@ def handle_bad(
 )->pd.DataFrame: # The table without them
     "The audited table with only images that can be read; on `fail` raises `InputError` that names the others."
     if on_bad not in ('skip', 'fail'): raise InputError(f"on_bad takes 'skip' or 'fail', not {on_bad!r}")
-    bad = {name: reason for name,reason in zip(a.table.image, a.seen.reason) if reason}
+    bad = {name: reason for name,reason in zip(image_names(a.table), a.seen.reason) if reason}
     if bad and on_bad == 'fail':
         named = ', '.join(list(bad)[:3]) + (', …' if len(bad) > 3 else '')
         raise InputError(f"{len(bad)} image(s) cannot be read: {named}; "
@@ -318,10 +320,10 @@ def _thumb(path):
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}">'
 
 # %% ../../nbs/data/09_audit.ipynb #bedef928
-def _figure(finding, root):
+def _figure(finding, paths):
     "A finding as a figure: its pictures, their names, and what is wrong"
     names = _pictures(finding)
-    pictures = ''.join(_thumb(root/o) for o in names)
+    pictures = ''.join(_thumb(paths[o]) for o in names)
     caption = f"{escape(' = '.join(names))}<br>{escape(finding.detail)}"
     return f'<figure>{pictures}<figcaption>{caption}</figcaption></figure>'
 
@@ -341,10 +343,10 @@ def audit_html(
     per_kind:int=24 # Findings to show of each kind
 )->str: # A page that needs nothing else
     "`a` for the eye: a section for each kind, with pictures."
-    root, sections = Path(a.table.attrs.get('root', '.')), ''
+    paths, sections = dict(zip(image_names(a.table), image_paths(a.table))), ''
     for k,n in a.counts().items():
         rows = a.findings[a.findings.kind == k][:per_kind]
-        figures = ''.join(_figure(r, root) for r in rows.itertuples())
+        figures = ''.join(_figure(r, paths) for r in rows.itertuples())
         shown = f' (the first {per_kind})' if n > per_kind else ''
         sections += f'<h2>{n:,} {k}</h2><p>{KINDS[k]}{shown}</p>{figures}'
     title = a.table.attrs.get('source') or 'table'

@@ -20,7 +20,7 @@ from PIL import Image
 from ..base.errors import InputError
 from ..base.files import cache_dir, whole_folder
 from .pixels import map_images, read_rgb
-from .table import fingerprint, image_paths
+from .table import fingerprint, image_names, image_paths
 
 # %% ../../nbs/data/10_cache.ipynb #73136710
 def shrink(
@@ -68,7 +68,7 @@ class PixelCache:
     def __getstate__(self): return dict(folder=self.folder) # a worker process maps the file for itself
     def __setstate__(self, state): self.folder = state['folder']
 
-    def __getitem__(self, name): # A table's `image`
+    def __getitem__(self, name): # As `image_names` gives it, a table's `image` as a rule
         "Pixels of shape `(3, height, width)`, uint8, read-only"
         start, h, w = self._index[name]
         return self._bytes[start:start+h*w*3].reshape(3, h, w)
@@ -82,8 +82,9 @@ def cache_key(
     interpolation:str='bilinear' # How images are scaled
 )->str: # 16 hexadecimal digits
     "What decides a cache's bytes, hashed: the files' content, crops, size, interpolation and how pixels are read."
-    files = fingerprint(table[[o for o in ('image', 'crop') if o in table]])
-    return blake2b(json.dumps([files, size, interpolation, POLICY]).encode(), digest_size=8).hexdigest()
+    files, names = fingerprint(table[[o for o in ('image', 'root', 'crop') if o in table]]), image_names(table)
+    more = [] if names == table.image.tolist() else [sorted(names)] # images are then found by their roots, too
+    return blake2b(json.dumps([files, size, interpolation, POLICY, *more]).encode(), digest_size=8).hexdigest()
 
 # %% ../../nbs/data/10_cache.ipynb #40369af5
 def _write(folder, table, arrays):
@@ -96,7 +97,8 @@ def _write(folder, table, arrays):
     hw = np.array(shapes, dtype=np.int64).reshape(-1, 2)
     sizes = hw.prod(1)*3
     start = np.cumsum(sizes) - sizes
-    np.savez(folder/'index.npz', image=table.image.to_numpy(str), start=start, height=hw[:, 0], width=hw[:, 1])
+    names = np.array(image_names(table), str)
+    np.savez(folder/'index.npz', image=names, start=start, height=hw[:, 0], width=hw[:, 1])
 
 # %% ../../nbs/data/10_cache.ipynb #0232f8ef
 def room_for(

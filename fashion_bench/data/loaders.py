@@ -18,7 +18,7 @@ from ..base.errors import InputError
 from .augment import quick_augment
 from .cache import PixelCache, planes, shrink
 from .pixels import read_rgb
-from .table import check_table, classes, image_paths, is_multilabel
+from .table import check_table, classes, image_names, image_paths, is_multilabel
 
 # %% ../../nbs/data/13_loaders.ipynb #4eea3f42
 def _crops(table): return table.crop.tolist() if 'crop' in table else [None]*len(table)
@@ -35,7 +35,7 @@ class PixelReader:
         self.size, self.interpolation, self.cache, self.known = size, interpolation, cache, {}
         if cache is not None:
             keys = zip(map(str, image_paths(table)), _crops(table))
-            self.known = dict(zip(keys, table.image))
+            self.known = dict(zip(keys, image_names(table)))
 
     def __call__(self,
         file:Path|str|Image.Image, # An image file, or a PIL image

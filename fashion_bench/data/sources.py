@@ -11,12 +11,14 @@ __all__ = ['IMAGE_SUFFIXES', 'SPLIT_FOLDERS', 'COLUMNS', 'SOURCES', 'find_images
            'csv_table', 'metadata_table', 'Source', 'source', 'load_table']
 
 # %% ../../nbs/data/08_sources.ipynb #9bcf3232
+from ast import literal_eval
 from hashlib import blake2b
 from inspect import signature
 from pathlib import Path
 from typing import Callable, NamedTuple
 import os, warnings
 
+import numpy as np
 import pandas as pd
 from fastcore.meta import delegates
 from ..base.errors import InputError, InputNotFound, reading
@@ -186,11 +188,80 @@ def _read_parquet(path):
         raise InputError(f"{path}: reading Parquet needs pyarrow (pip install pyarrow), "
                          "or save the table as CSV") from e
 
+# %% ../../nbs/data/08_sources.ipynb #6f0f8e71
+_TEXTS = 'image', 'label', 'split', 'root', 'group', 'kind', 'gender' # columns in which `7` is a name
+
+def _is_written(df):
+    "Was `df` an image table when it was written?"
+    return {'image', 'label', 'root'} <= set(df)
+
+def _read_text(path, sep):
+    "The table in a text file, all values as text; of an image table only what is empty is missing, not `NA`"
+    how = dict(sep=sep, dtype=str, encoding='utf-8-sig')
+    if _is_written(pd.read_csv(path, nrows=0, **how)): how.update(keep_default_na=False, na_values=[''])
+    return pd.read_csv(path, **how)
+
+# %% ../../nbs/data/08_sources.ipynb #6b6d8285
+def _tuple(o):
+    "The tuple or list that the text `o` was; `o` itself if it was none"
+    if not isinstance(o, str) or o[:1] not in ('(', '['): return o
+    try: found = literal_eval(o)
+    except (ValueError, SyntaxError): return o
+    return found if isinstance(found, (tuple, list)) else o
+
+def _tuples(values):
+    "`values` as the tuples that they were, with `None` where one is missing; as they are, if some were none"
+    known = {o: _tuple(o) for o in values.dropna().unique()}
+    if not known or any(isinstance(o, str) for o in known.values()): return values
+    return pd.Series([known.get(o) for o in values], index=values.index, dtype=object)
+
+# %% ../../nbs/data/08_sources.ipynb #0e9a78b4
+def _numbers(values):
+    "`values` as the numbers or truth values that they were; as they are, if some would be written differently"
+    if set(values) <= {'True', 'False'}: return values == 'True'
+    try: found = pd.to_numeric(values)
+    except ValueError: return values
+    is_there = values.notna()
+    return found if (found[is_there].astype(str) == values[is_there]).all() else values
+
+# %% ../../nbs/data/08_sources.ipynb #9d3995a1
+def _as_it_was(values):
+    "A column as it was before it was written; one of a Parquet file has lost no more than its tuples"
+    if values.map(lambda o: isinstance(o, np.ndarray)).any():
+        return values.map(lambda o: tuple(o.tolist()) if isinstance(o, np.ndarray) else o)
+    if not isinstance(values.dtype, pd.StringDtype): return values
+    found = _tuples(values)
+    return found if values.name in _TEXTS or found is not values else _numbers(values)
+
+# %% ../../nbs/data/08_sources.ipynb #fbf99814
+def _roots_here(df, source):
+    "`df` if the folders of its column `root` are there; raises `InputNotFound` if not"
+    lost = [o for o in df.root.dropna().unique() if not Path(o).is_dir()]
+    if not lost: return df
+    raise InputNotFound(f"{source} says that its images lie in {lost[0]}, and there is no such folder here; "
+                        "name the folder that they lie in as root (--root), or change the column root")
+
+# %% ../../nbs/data/08_sources.ipynb #c4cb2bf7
+def _written_table(df, root, source, valid=.2, split_seed=42, label_delim=None, **columns):
+    "The image table that was written as `df`; `root`, and columns that are named, go before what it says"
+    given = {k.removesuffix('_col'): v for k,v in columns.items() if v}
+    find_columns(df, given)
+    table = df.assign(**{k: df[v] for k,v in given.items()})
+    table = table.assign(**{o: _as_it_was(table[o]) for o in table})
+    table = table.assign(image=table.image.fillna(''))
+    if label_delim is not None: table['label'] = _several(table.label, label_delim)
+    table['split'] = _named_splits(table.split, source) if 'split' in table else 'train'
+    table = _roots_here(table, source) if root is None else table.assign(root=str(root))
+    table.attrs = dict(source=source)
+    table = check_images(table, hint='Name the folder that they are relative to as root (--root)', partly=True)
+    return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, split_seed)
+
 # %% ../../nbs/data/08_sources.ipynb #25da2366
 @delegates(frame_table, but='df, source')
 def csv_table(
     path:Path|str, # A CSV or Parquet file
-    root:Path|str|None=None, # Folder that the images lie in; the file's own by default
+    # Folder that the images lie in; by default what the file's column `root` says, and the file's own without one
+    root:Path|str|None=None,
     **kwargs # As `frame_table` takes them
 )->pd.DataFrame: # An image table
     "An image table from a CSV or Parquet file. Values are read as text, so that a class `007` stays one."
@@ -198,10 +269,10 @@ def csv_table(
     suffix = path.suffix.lower()
     if suffix == '.parquet': df = _read_parquet(path)
     else:
-        sep = '\t' if suffix == '.tsv' else ','
-        with reading(path, 'a CSV table in UTF-8'): df = pd.read_csv(path, dtype=str, sep=sep, encoding='utf-8-sig')
+        with reading(path, 'a CSV table in UTF-8'): df = _read_text(path, '\t' if suffix == '.tsv' else ',')
     if root is not None and not Path(root).is_dir():
         raise InputNotFound(f"there is no folder {root} to find {path.name}'s images in")
+    if _is_written(df): return _written_table(df, root, path.name, **kwargs)
     return frame_table(df, root or path.parent, source=path.name, **kwargs)
 
 # %% ../../nbs/data/08_sources.ipynb #5600cd45

@@ -49,14 +49,14 @@ def _warn_of_lone(classes, what, split):
 
 # %% ../../nbs/data/02_splits.ipynb #e50305f6
 def _held_images(table, frac, seed):
-    "Images to hold out: of each class its share, at least one, and never all; and classes with a single image"
+    "Which rows to hold out: of each class its share, at least one, and never all; and classes with a single image"
     keys = seeded_order(table.image, seed).values
-    df = table.assign(label=strata(table), key=keys).sort_values('key')
+    df = table.assign(label=strata(table), key=keys).reset_index(drop=True).sort_values('key')
     by = df.groupby('label', sort=False)
     place, n = by.cumcount(), by.image.transform('size')
     want = (n*frac).round().clip(lower=1)
     held = (place < want) & (place < n - 1)
-    return set(df.image[held]), df.label[n == 1]
+    return held.sort_index().to_numpy(), df.label[n == 1]
 
 # %% ../../nbs/data/02_splits.ipynb #f54859c7
 def _off(counts, wanted):
@@ -173,7 +173,9 @@ def hold_out(
         return table.assign(split=new.reindex(table.index).fillna(table.split))
     held, lone = _held_images(train, frac, seed)
     _warn_of_lone(lone, 'image', split)
-    return table.assign(split=table.split.mask(table.image.isin(held) & is_train, split))
+    is_held = is_train.to_numpy(copy=True)
+    is_held[is_held] = held
+    return table.assign(split=table.split.mask(is_held, split))
 
 # %% ../../nbs/data/02_splits.ipynb #48be85c0
 def random_split(
@@ -197,8 +199,9 @@ def random_split(
 def _in_fold(rest, fold, k, seed):
     "Which rows are in the fold: of each class one image in `k`, in seeded order"
     keys = seeded_order(rest.image, seed).values
-    df = rest.assign(label=strata(rest), key=keys).sort_values('key')
-    return rest.image.isin(df.image[df.groupby('label').cumcount() % k == fold])
+    df = rest.assign(label=strata(rest), key=keys).reset_index(drop=True).sort_values('key')
+    in_fold = df.groupby('label').cumcount() % k == fold
+    return in_fold.sort_index()
 
 # %% ../../nbs/data/02_splits.ipynb #9a40045b
 def _in_product_fold(rest, fold, k, seed):
@@ -221,7 +224,8 @@ def kfold_split(
     is_test = table.split == 'test'
     rest = table[~is_test]
     held = (_in_product_fold if by_group else _in_fold)(rest, fold, k, seed)
-    is_valid = table.index.isin(rest.index[held])
+    is_valid = ~is_test.to_numpy()
+    is_valid[is_valid] = held
     return table.assign(split=table.split.where(is_test, 'train').mask(is_valid, 'valid'))
 
 # %% ../../nbs/data/02_splits.ipynb #f1251b06

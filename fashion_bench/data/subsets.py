@@ -54,6 +54,7 @@ def _largest(table, min_count, top):
 # %% ../../nbs/data/03_subsets.ipynb #ddcc385a
 def _at_most(table, per_class, total, seed):
     "Up to `per_class` images of a class and `total` in all, the first in seeded order, in the order of `table`"
+    table = table.reset_index(drop=True) # of two tables one below the other, numbers come twice
     keys = seeded_order(table.image, seed).values
     kept = table.assign(key=keys, stratum=strata(table)).sort_values('key')
     if per_class is not None: kept = kept.groupby('stratum').head(per_class)

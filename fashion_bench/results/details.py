@@ -139,7 +139,7 @@ def _vote(images, target, probs, classes):
 def image_results(
     where:Path|str|list|pd.DataFrame='runs', # As `records.as_frame` takes it; the runs' folders must be there
     split:str='test' # Or `valid`
-)->pd.DataFrame: # A row per image: `image`, `true`, `correct`, `said`, `share_said`, `sure`
+)->pd.DataFrame: # A row per image: `image`, `true`, `correct`, `said`, `share_said`, `sure`; `root` if folders differ
     """How the images fared, the hardest first; each run once.
     `correct` is the share of the runs that are right, `said` their most frequent answer, `share_said` the share that
     gives it, `sure` the mean probability of the true class.
@@ -150,4 +150,5 @@ def image_results(
     run, first = kept[0]
     probs = np.array([p['probs'] for _,p in kept])
     df = _vote(first['image'], first['target'], probs, np.array(read_classes(run.path)))
+    if 'root' in first: df['root'] = first['root']
     return df.sort_values(['correct', 'sure'], ignore_index=True)

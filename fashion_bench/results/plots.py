@@ -316,19 +316,20 @@ def _show_photo(ax, path):
 # %% ../../nbs/results/07_plots.ipynb #3364c6b9
 def plot_images(
     frame:pd.DataFrame, # Rows of `details.image_results`
-    root:Path|str, # Folder that its images lie in
+    root:Path|str|None=None, # Folder that its images lie in; by default that of each row, in the column `root`
     n:int=12, # How many to show
     ncols:int=6 # In a row
 ): # matplotlib `Axes`, an array
     "Images with their true class and what they are taken for; one that is not there stays blank."
-    rows = frame.head(n)
+    rows = frame.head(n) if root is None else frame.head(n).assign(root=str(root))
     if not len(rows): raise InputError('there are no images to show')
+    if 'root' not in rows: raise InputError('these images have no column `root`; name the folder that they lie in')
     ncols, nrows = min(ncols, len(rows)), -(-len(rows)//ncols)
     size = (1.3*ncols + .2, 1.75*nrows)
     _, axs = plt.subplots(nrows, ncols, figsize=size, squeeze=False, layout='constrained')
     for ax in axs.flat: ax.set_axis_off()
     for ax, row in zip(axs.flat, rows.itertuples()):
-        _show_photo(ax, Path(root)/row.image)
+        _show_photo(ax, Path(row.root)/row.image)
         ax.set_title(_image_title(row), fontsize=7)
     return axs
 

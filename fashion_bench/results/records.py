@@ -114,11 +114,11 @@ def runs_frame(
 def read_predictions(
     path:str|Path, # A run's folder
     split:str='test' # Or `valid`
-)->dict|None: # `image`, `target`, `probs`, and `group` where images have one; `None` if there are none to read
+)->dict|None: # `image`, `target`, `probs`, and where there is one `group` and `root`; `None` if there are none to read
     "What a run predicted on `split`."
     try:
         with np.load(Path(path)/'predictions.npz') as f:
-            kept = {k: f[k] for k in ('image', 'split', 'target', 'probs', 'group') if k in f}
+            kept = {k: f[k] for k in ('image', 'split', 'target', 'probs', 'group', 'root') if k in f}
         rows = kept.pop('split') == split
         if not rows.any() or 'probs' not in kept or 'target' not in kept: return None
         return {k: v[rows] for k,v in kept.items()}

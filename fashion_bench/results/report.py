@@ -175,14 +175,15 @@ def _image_part(runs, records, split):
     "The images that all get wrong, and those on which models disagree"
     hard = image_results(runs, split)
     root = next((o['data']['root'] for o in records if o.get('data', {}).get('root')), None)
-    if not len(hard) or not root or not (Path(root)/str(hard.image[0])).is_file(): return ''
+    if 'root' not in hard: hard = hard.assign(root=root)
+    if not len(hard) or not hard.root[0] or not (Path(hard.root[0])/hard.image[0]).is_file(): return ''
     wrong, out = hard[hard.correct == 0], ''
     if len(wrong):
         out = figure_html(
-            lambda: plot_images(wrong, root),
+            lambda: plot_images(wrong),
             f'{len(wrong):,} of {len(hard):,} images are taken wrongly by every model and seed; '
             'look here for wrong labels. Above each its label, and what most take it for.', False)
-    return out + figure_html(lambda: plot_images(disagreements(hard), root),
+    return out + figure_html(lambda: plot_images(disagreements(hard)),
                              'The images on which models and seeds disagree most.', False)
 
 # %% ../../nbs/results/11_report.ipynb #48e3c0c6

@@ -78,7 +78,6 @@ def probe_model(
     The images of the probe are decoded before, as the cache does it."""
     recipe, inputs = parse_recipe(spec.recipe), model_inputs(spec.model, spec.size)
     sample = _sample(table, 3*recipe.bs)
-    sample.attrs.update(table.attrs)
     cache = build_cache(sample, inputs['size'], inputs['interpolation'], n_workers=0)
     try:
         watch, meter = _Stopwatch(), BusyMeter()

@@ -20,6 +20,11 @@ from ..data.splits import shared_products, split_hash
 from ..data.table import classes, is_multilabel, rows_hash
 
 # %% ../../nbs/runs/02_record.ipynb #5d3805ee
+def _root(table):
+    "The folder that the images' paths start from; of several, a list in a text"
+    roots = table.root.fillna('.').unique() if 'root' in table else ['.']
+    return ', '.join(sorted(Path(o).as_posix() for o in roots))
+
 def describe_table(
     table:pd.DataFrame, # An image table
     data:str # Its fingerprint
@@ -27,7 +32,7 @@ def describe_table(
     "What a record says of the data; how it was read only if it is still what was read then."
     multi, left_out = is_multilabel(table), table.attrs.get('left_out', {})
     as_read = table.attrs.get('load_rows') == rows_hash(table)
-    found = dict(source=table.attrs.get('source', ''), root=Path(table.attrs.get('root', '.')).as_posix(),
+    found = dict(source=table.attrs.get('source', ''), root=_root(table),
                  load=table.attrs['load'] if as_read else {},
                  fingerprint=data, split_hash=split_hash(table),
                  classes=classes(table), multilabel=multi,

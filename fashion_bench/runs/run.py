@@ -111,12 +111,13 @@ def _predict(learn, table, split):
 
 # %% ../../nbs/runs/03_run.ipynb #6302848e
 def _kept(table, parts):
-    "The arrays of `predictions.npz`; products go along, so that intervals can be over them"
+    "The arrays of `predictions.npz`; products go along, so that intervals can be over them, and roots if they differ"
     rows = pd.concat([table[table.split == o] for o,_,_ in parts])
     arrays = dict(image=rows.image.to_numpy(str), split=rows.split.to_numpy(str),
                   target=np.concatenate([t for _,_,t in parts]),
                   probs=np.concatenate([p for _,p,_ in parts]))
     if 'group' in rows: arrays['group'] = rows.group.to_numpy(str)
+    if 'root' in rows and table.root.nunique() > 1: arrays['root'] = rows.root.to_numpy(str)
     return arrays
 
 # %% ../../nbs/runs/03_run.ipynb #8821eae0
