@@ -10,7 +10,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/base/specs.html.md"""
 __all__ = ['PROTOCOL', 'BUSY', 'spec_hash', 'RunSpec', 'data_options', 'machine_of', 'is_busy', 'entry_hash']
 
 # %% ../../nbs/base/02_specs.ipynb #7976dd1b
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import blake2b
 import json
 from .files import file_name
@@ -30,11 +30,12 @@ PROTOCOL = 2 # of what is done alike to every model; 1 left drop path and weight
 
 @dataclass(frozen=True)
 class RunSpec:
-    "What decides a run's result, as plain data."
+    "What decides a run's result. `recipe` is the object that trains, or, where nothing is trained, its text."
     data:str                  # Fingerprint of the image table
     model:str                 # `library/architecture.tag`
     weights:str='pretrained'  # `pretrained`, `scratch`, or a checkpoint file
-    recipe:str='fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32'
+    # A `recipes.Recipe`, or anything else whose text is what a record holds
+    recipe:object='fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32'
     size:int=224              # Side of the square the model sees, in pixels
     seed:int=42               # Of everything random: head, order of images, augmentation, dropout
     groups:str='even'         # Parameter groups: `even`, `fastai` or `layerwise`
@@ -45,10 +46,14 @@ class RunSpec:
     weights_hash:str=''       # Of the checkpoint file's bytes
     protocol:int=PROTOCOL     # Runs by other rules are other runs
 
+    def plain(self):
+        "As a record holds it: plain data, the recipe as its text"
+        return vars(self) | dict(recipe=str(self.recipe))
+
     @property
     def id(self):
         "16 hexadecimal digits that depend on every part"
-        return spec_hash(asdict(self))
+        return spec_hash(self.plain())
 
     @property
     def folder(self): return f'{file_name(self.model)}-seed{self.seed}-{self.id[:8]}'

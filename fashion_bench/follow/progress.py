@@ -17,7 +17,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, track
 from ..base.specs import BUSY, RunSpec, is_busy
-from ..training.recipes import parse_recipe, total_epochs
+from ..training.recipes import total_epochs
 
 # %% ../../nbs/follow/00_progress.ipynb #e0cf31cf
 def minutes_text(
@@ -33,16 +33,16 @@ def minutes_text(
 class Forecast:
     "Minutes left, for a run and for all of them."
     def __init__(self,
-        specs:list, # A `RunSpec` per run
+        specs:list, # A `RunSpec` per run, as `grid.plan_bench` gives them
         table:pd.DataFrame, # The image table
         workers:int=1, # How many run at once
         now:callable=time.perf_counter # Gives seconds
     ):
         n = int((table.split == 'train').sum())
         self.workers, self.now, self.specs = workers, now, {o.id: o for o in specs}
-        self.bs = {o.id: parse_recipe(o.recipe).bs for o in specs}
+        self.bs = {o.id: o.recipe.bs for o in specs}
         self.per_epoch = {o.id: n//self.bs[o.id] for o in specs}
-        self.steps = {o.id: self.per_epoch[o.id]*total_epochs(parse_recipe(o.recipe)) for o in specs}
+        self.steps = {o.id: self.per_epoch[o.id]*total_epochs(o.recipe) for o in specs}
         self.at, self.paces, self.running = dict.fromkeys(self.steps, 0), {}, {}
 
     def _kind(self, spec): return spec.model, spec.size
@@ -169,7 +169,7 @@ class BenchProgress:
         "For example `[3/12] timm/tf_efficientnet_lite0.in1k, seed 42`"
         recipes, sizes = ({getattr(o, k) for o in self.forecast.specs.values()} for k in ('recipe', 'size'))
         parts = [spec.model]
-        if len(recipes) > 1: parts.append(spec.recipe)
+        if len(recipes) > 1: parts.append(str(spec.recipe))
         if len(sizes) > 1: parts.append(f'{spec.size} px')
         return f"{self.number(spec)} {', '.join([*parts, f'seed {spec.seed}'])}"
 
@@ -220,7 +220,7 @@ class BarProgress(BenchProgress):
 
     def _epoch(self, spec):
         "For example `epoch 2/3`"
-        return f'epoch {self.epochs[spec.id]}/{total_epochs(parse_recipe(spec.recipe))}'
+        return f'epoch {self.epochs[spec.id]}/{total_epochs(spec.recipe)}'
 
     def _say_epoch(self, spec):
         "A line for an epoch that is over"

@@ -11,7 +11,6 @@ __all__ = ['estimate', 'bench']
 
 # %% ../../nbs/runs/06_bench.ipynb #ed50e9f2
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 import errno, json, threading, time
 
 from fastcore.foundation import L
@@ -49,7 +48,7 @@ def _cost_row(key, found, runs):
     nan = float('nan')
     memory = [v for v in found.get('peak_memory', {}).values() if v] or [nan]
     minutes, busy = found.get('minutes', nan), found.get('busy_share', nan)
-    return model, size, recipe, runs, minutes, busy, memory[-1]/2**30, found.get('failure', '')
+    return model, size, str(recipe), runs, minutes, busy, memory[-1]/2**30, found.get('failure', '')
 
 # %% ../../nbs/runs/06_bench.ipynb #7702d8d4
 def estimate(
@@ -153,7 +152,7 @@ class _Work:
         if not _is_outcome(record):
             why = f'the engine gave no record, but {str(record)[:200]!r}'
             record = dict(status='failed', failure=dict(type='NoRecord', phase='engine', message=why))
-        whole = dict(id=spec.id, folder=spec.folder, spec=asdict(spec), seconds=0.) | record
+        whole = dict(id=spec.id, folder=spec.folder, spec=spec.plain(), seconds=0.) | record
         if 'failure' in whole: whole['failure'] = dict(places=[], epochs=0) | whole['failure']
         whole = json.loads(json.dumps(whole, default=str))
         if read_record(self.out/spec.folder) != whole: write_json(self.out/spec.folder/'run.json', whole)
@@ -166,7 +165,7 @@ class _Work:
         return record
 
     def _skipped(self, spec, why):
-        return dict(id=spec.id, folder=spec.folder, spec=vars(spec), status='skipped',
+        return dict(id=spec.id, folder=spec.folder, spec=spec.plain(), status='skipped',
                     failure=dict(type='Budget', phase='start', message=why))
 
     def _start(self, spec, worker):

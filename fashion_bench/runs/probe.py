@@ -19,8 +19,8 @@ from ..data.splits import seeded_order
 from ..models.registry import model_inputs
 from ..models.speed import wait_for
 from ..training.clock import BusyMeter, peak_memory
-from ..training.recipes import parse_recipe, total_epochs
-from .run import run_learner
+from ..training.recipes import total_epochs
+from .run import read_spec, run_learner
 
 # %% ../../nbs/runs/04_probe.ipynb #b7393929
 def _sample(table, n):
@@ -76,7 +76,7 @@ def probe_model(
     `minutes` are those of the run, `seconds` those of a batch by kind, `busy_share` is the share of the time
     that others had the machine, `peak_memory` is in bytes.
     The images of the probe are decoded before, as the cache does it."""
-    recipe, inputs = parse_recipe(spec.recipe), model_inputs(spec.model, spec.size)
+    recipe, inputs = read_spec(spec).recipe, model_inputs(spec.model, spec.size)
     sample = _sample(table, 3*recipe.bs)
     cache = build_cache(sample, inputs['size'], inputs['interpolation'], n_workers=0)
     try:

@@ -1,6 +1,6 @@
 """How a model is trained, as data: something that can be named, recorded, compared and run again.
 
-The 2021 post trained every model with fastai's `fine_tune(3, freeze_epochs=1)`, and then one model under ten schedules with names such as `ep10_bs64_lr2e-3`. A `Recipe` is either; its text is what a record stores, `parse_recipe` reads it back, and `train` runs it. fastai's own schedulers do the work.
+The 2021 post trained every model with fastai's `fine_tune(3, freeze_epochs=1)`, and then one model under ten schedules with names such as `ep10_bs64_lr2e-3`. A `Recipe` is either; its text is what a command line takes and a record stores, `parse_recipe` reads that, and `train` runs it. fastai's own schedulers do the work.
 
 Docs: https://fashion-bench.github.io/fashion_bench/training/recipes.html.md"""
 
@@ -47,6 +47,8 @@ class Recipe:
         if isinstance(self.lr, (list, tuple)):
             object.__setattr__(self, 'lr', tuple(self.lr) if len(self.lr) != 1 else self.lr[0])
         _check_recipe(self)
+        for k in ('lr', 'lr_mult', 'wd', 'label_smoothing', 'mixup', 'drop_path'):
+            object.__setattr__(self, k, _float(getattr(self, k))) # as its text would give it
 
     @property
     def rates(self): return self.lr if isinstance(self.lr, tuple) else (self.lr,)
@@ -82,6 +84,12 @@ _SHORT = dict(fr='freeze_epochs', acc='accumulate', mult='lr_mult',
 _DEFAULTS = {o.name: o.default for o in fields(Recipe)}
 
 def _words(): return dict(fine_tune='finetune', **{k: k for k in SCHEDULES})
+
+# %% ../../nbs/training/01_recipes.ipynb #12c242ca
+def _float(v):
+    "A number as a float, several as several; `None` and `auto` as they are"
+    if isinstance(v, tuple): return tuple(map(_float, v))
+    return v if v is None or isinstance(v, str) else float(v)
 
 # %% ../../nbs/training/01_recipes.ipynb #c6c816ad
 def _number(v):
@@ -207,9 +215,10 @@ def _fields(text):
 _EXAMPLES = "such as 'ep10_bs64_lr2e-3' or 'fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32'"
 
 def parse_recipe(
-    text:str # What `str` of a recipe gives, or a name with its parts in another order
-)->Recipe: # The recipe it was made from
+    text:Recipe|str # What `str` of a recipe gives, or a name with its parts in another order; or a `Recipe`
+)->Recipe: # The recipe it was made from; a `Recipe` as it is
     "The recipe that `text` names; raises `InputError` that says where it is wrong."
+    if isinstance(text, Recipe): return text
     text = str(text).strip()
     if recipe := _parse_call(text): return recipe
     if not re.match(r'[a-z]+\d[^ (]*$', text):
@@ -315,7 +324,7 @@ def schedule_rates(
 )->pd.DataFrame: # A row per step: `step`, `phase`, `epoch`, and `lr_0` to the last group's rate
     """The learning rates that `recipe` will train with.
     Raises `InputError` for text that is no recipe, and for a rate that is still to be found."""
-    recipe = parse_recipe(str(recipe))
+    recipe = parse_recipe(recipe)
     for k, v in (('steps', steps), ('groups', groups)):
         if type(v) is not int or v < 1: raise InputError(f"{k} is a whole number, at least 1, not {v!r}")
     dry = _DryRun(steps, groups, recipe.accumulate)

@@ -10,7 +10,6 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs/engines/local.html.md""
 __all__ = ['worker_envs', 'Processes']
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #31cc9313
-from dataclasses import asdict
 from pathlib import Path
 import os, sys, time
 
@@ -22,6 +21,7 @@ from ...base.specs import RunSpec
 from ...data.cache import PixelCache
 from ..environment import environment
 from ..record import describe_table, read_record
+from ..run import read_spec
 from .worker import Worker
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #a246432e
@@ -96,7 +96,7 @@ class Processes:
         **kwargs # As `probe.probe_model` takes them
     )->dict: # As it gives it, or `failure` with the reason
         "What a run of `spec` will cost."
-        job = dict(do='probe', spec=asdict(spec), table=table, cache=None, log=os.devnull, argv=sys.argv,
+        job = dict(do='probe', spec=spec.plain(), table=table, cache=None, log=os.devnull, argv=sys.argv,
                    kwargs=kwargs)
         found, how = self._ask(0, more, job, lambda event: None)
         return found or dict(failure=how)
@@ -112,12 +112,13 @@ class Processes:
         **kwargs # As `runs.run_model` takes them: `allow_scratch`, `keep_model`, `num_workers`
     )->dict: # The record, as in `run.json`
         "Run `spec` and wait for it. Whatever ends it is a record."
+        spec = read_spec(spec)
         folder, start, events = Path(out)/spec.folder, time.perf_counter(), []
         folder.mkdir(parents=True, exist_ok=True)
         def heard(event):
             if event['event'] in ('epoch', 'accuracy'): events.append(event)
             on_event(event)
-        job = dict(do='run', spec=asdict(spec), table=table, cache=str(cache.folder) if cache else None, out=str(out),
+        job = dict(do='run', spec=spec.plain(), table=table, cache=str(cache.folder) if cache else None, out=str(out),
                    log=str(folder/'log.txt'), argv=sys.argv, kwargs=dict(kwargs, jobs=self.jobs))
         record, how = self._ask(worker, more, job, heard)
         if record: return record
@@ -130,7 +131,7 @@ class Processes:
     def _begun(self, spec, table, folder):
         "The record of a run that has not ended: its own, or what can be said without it"
         if (found := read_record(folder)) and found['status'] == 'running': return found
-        return dict(id=spec.id, folder=spec.folder, spec=asdict(spec), data=describe_table(table, spec.data),
+        return dict(id=spec.id, folder=spec.folder, spec=spec.plain(), data=describe_table(table, spec.data),
                     environment=environment(jobs=self.jobs))
 
     def close(self)->None:

@@ -16,12 +16,11 @@ import json, os, pickle, select, signal, subprocess, sys, tempfile, threading, t
 
 import torch
 from fastai.vision.all import Callback
-from ...base.specs import RunSpec
 from ...data.cache import PixelCache
 from ...training.clock import DRIVER
 from ...training.recipes import is_training
 from ..probe import probe_model
-from ..run import run_model
+from ..run import read_spec, run_model
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #9e46d0fc
 class EmitEvents(Callback):
@@ -66,7 +65,7 @@ def _do(job, emit):
     _print_into(job['log'])
     sys.argv = job['argv'] # a record names the command of the benchmark, not of its worker
     emit(dict(event='began', pid=os.getpid()))
-    spec, table, kwargs = RunSpec(**job['spec']), job['table'], job['kwargs']
+    spec, table, kwargs = read_spec(job['spec']), job['table'], job['kwargs']
     cache = PixelCache(job['cache']) if job['cache'] else None
     if job['do'] == 'probe': found = probe_model(spec, table, **kwargs)
     else: found = run_model(spec, table, job['out'], cache=cache, cbs=EmitEvents(emit), bars=False, **kwargs)
