@@ -27,7 +27,7 @@ _DATA = ('data', 'subset', 'split', 'label', 'multi', 'fine', 'valid', 'split_se
 _APART = ('data', 'model', 'recipe', 'size', 'seed', 'weights_hash', 'protocol') # of a spec, said otherwise or never
 _SAME = tuple(f.name for f in fields(RunSpec) if f.name not in _APART) # for all runs of a grid
 _HOW = ('allow_scratch', 'weights_dir', 'audit', 'on_bad', 'keep_models', 'cache', 'in_process', 'num_workers',
-        'jobs', 'time_limit', 'budget', 'wandb', 'wandb_report', 'tensorboard', 'out')
+        'jobs', 'time_limit', 'budget', 'track', 'wandb', 'wandb_report', 'tensorboard', 'out')
 GRID_KEYS = (*_DATA, 'models', 'recipe', *RECIPE_PARTS, 'size', 'seed', 'seeds', *_SAME, *_HOW)
 
 # %% ../../nbs/base/03_gridfile.ipynb #de805064

@@ -167,12 +167,12 @@ def grid_asked(
 def trackers_asked(
     asked:dict # Options by name
 )->list: # As `bench` takes it
-    "The trackers that are asked for; raises `InputError` if what they need is not installed."
-    from fashion_bench.follow.tracking import TensorBoard, WandB
+    "The trackers that are asked for, by name or in short; raises `InputError` if what they need is not installed."
+    from fashion_bench.follow.tracking import TensorBoard, WandB, as_trackers
     project, folder = asked['wandb'], asked['tensorboard']
     if asked.get('wandb_report') and project is None: raise InputError("--wandb-report goes with --wandb PROJECT")
     found = [] if project is None else [WandB(project, report=asked['wandb_report'])]
-    return found + ([] if folder is None else [TensorBoard(folder)])
+    return found + ([] if folder is None else [TensorBoard(folder)]) + as_trackers(asked['track'])
 
 # %% ../../nbs/cli/00_options.ipynb #b192ffd0
 def _print_costs(costs):
