@@ -133,6 +133,12 @@ def test_recipe_that_makes_no_sense(tmp_path):
     refused(here(*schedules, '--wandb', '', '--out', tmp_path/'runs'), 'a project is a name')
     refused(here(*schedules, '--wandb', 'a/b/c', '--out', tmp_path/'runs'), 'a project is a name')
     refused(here(*schedules, '--tensorboard', data/'a.txt', '--out', tmp_path/'runs'), 'cannot write to the folder')
+    unknown = "unknown tracker 'mlflow'; there are tensorboard, wandb"
+    boards = f"tensorboard={tmp_path/'boards'}"
+    refused(here(*schedules, '--track', boards, '--track', 'mlflow', '--out', tmp_path/'runs'), unknown)
+    refused(here(*schedules, '--track', 'wandb', '--out', tmp_path/'runs'), 'write wandb=PROJECT')
+    (tmp_path/'g.toml').write_text('data = "wardrobe"\nmodels = "xresnet18"\ntrack = ["mlflow=here"]\n')
+    refused(here('run', tmp_path/'g.toml', '--out', tmp_path/'runs'), unknown)
 
 def test_grid_files_with_mistakes(tmp_path):
     (tmp_path/'g.toml').write_text('data = "wardrobe"\nmodels = "xresnet18"\nseedz = 3\n')

@@ -64,10 +64,12 @@ window.addEventListener('load', () => {
   const click = name => heads[column(name)].firstElementChild.click()
   const out = {}
   click('accuracy')
-  out.up = values('accuracy')
+  out.down = values('accuracy')
   out.sort = heads[column('accuracy')].getAttribute('aria-sort')
   click('accuracy')
-  out.down = values('accuracy')
+  out.up = values('accuracy')
+  click('log loss')
+  out.losses = values('log loss')
   click('model')
   out.names = values('model')
   const box = document.querySelector('input[data-filters]')
@@ -104,7 +106,8 @@ def test_the_report_works_in_a_browser(tmp_path, width):
     found = re.search(r'<title>PROBED(.*?)</title>', shown, re.S)
     assert found, shown[:500] + said[-500:]
     out = json.loads(found[1].replace('&quot;', '"').replace('&amp;', '&').replace('&lt;', '<').replace('&gt;', '>'))
-    assert out['up'] == sorted(out['up'], key=float) and out['down'] == out['up'][::-1] and out['sort'] == 'ascending'
+    assert out['up'] == sorted(out['up'], key=float) and out['down'] == out['up'][::-1] and out['sort'] == 'descending'
+    assert out['losses'] == sorted(out['losses'], key=float) and len(set(out['losses'])) > 1 # the best on top, too
     assert len(set(out['up'])) > 1 and out['names'] == sorted(out['names']) and out['filtered'] == ['model1']
     assert out['focusable'] and out['broken'] == 0 and out['errors'] == [] and out['outside'] == []
     assert out['overflow'] <= 0, 'the page is wider than the window'

@@ -90,7 +90,7 @@ def run(
     ctx:typer.Context,
     data:str = Argument(help=DATA.help[:-1] + ' - or a grid file (.toml, .yaml) that says all this; '
                                               'what is typed beside it goes first.'),
-    models:str = Option(None, help='Models as library/name, and suites (post2021, clip, small), with commas between.'),
+    models:str = Option(None, help='Models as library/name, and suites such as post2021, with commas between.'),
     epochs:int = Option(3, help='Epochs with all layers trained.'),
     freeze_epochs:int = Option(1, help='Epochs before, with the head alone.'),
     bs:int = Option(32, help='Images in a batch.'),
@@ -135,6 +135,8 @@ def run(
     in_process:bool = Option(False, '--in-process', help='All runs in this process, instead of each in its own.'),
     num_workers:int|None = Option(None, help="Processes that read images; by default none with a cache on a CPU, "
                                              "else fastai's choice."),
+    track:list[str] = Option([], metavar='NAME[=ARGUMENT]', help='A tracker that follows the runs, by its name, '
+                                 'such as tensorboard=FOLDER; once for each.'),
     wandb:str = Option(None, help='A project of Weights & Biases, or team/project, that follows the runs; '
                                   'offline without a key.'),
     wandb_report:bool = Option(False, '--wandb-report', help='Also send it the HTML report.'),

@@ -14,7 +14,7 @@ __all__ = ['DATA', 'takes_data', 'load_asked', 'progress_bar', 'audited', 'asked
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Callable, get_args
+from typing import Callable, get_args, get_origin
 
 from fastcore.docments import docments
 from typer import Argument, Context, Option
@@ -120,7 +120,8 @@ _RICHER = dict(models=list, recipe=list, size=list, seeds=list, label=list, subs
 
 def _setting(file, p, v):
     "A setting of a grid file, as a command's parameter has it"
-    if isinstance(v, _RICHER.get(p.name, ())): return v
+    richer = _RICHER.get(p.name) or get_origin(p.annotation) # of an option that may be typed several times, a list
+    if richer and isinstance(v, richer): return v
     kind = _kind(p)
     if kind is float and isinstance(v, str):
         try: v = float(v) # YAML takes 2e-3 for text
@@ -208,12 +209,12 @@ def grid_asked(
 def trackers_asked(
     asked:dict # Options by name
 )->list: # As `bench` takes it
-    "The trackers that are asked for; raises `InputError` if what they need is not installed."
-    from fashion_bench.follow.tracking import TensorBoard, WandB
+    "The trackers that are asked for, by name or in short; raises `InputError` if what they need is not installed."
+    from fashion_bench.follow.tracking import TensorBoard, WandB, as_trackers
     project, folder = asked['wandb'], asked['tensorboard']
     if asked.get('wandb_report') and project is None: raise InputError("--wandb-report goes with --wandb PROJECT")
     found = [] if project is None else [WandB(project, report=asked['wandb_report'])]
-    return found + ([] if folder is None else [TensorBoard(folder)])
+    return found + ([] if folder is None else [TensorBoard(folder)]) + as_trackers(asked['track'])
 
 # %% ../../nbs/cli/00_options.ipynb #b192ffd0
 def _print_costs(costs):

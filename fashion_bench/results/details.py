@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from ..base.errors import InputError, InputNotFound, reading
 from .records import as_frame, distinct_runs, name_entries, read_predictions
-from .scores import class_scores
+from .scores import class_scores, less_is_better
 
 # %% ../../nbs/results/06_details.ipynb #85d1bdf4
 def read_histories(
@@ -32,11 +32,11 @@ def read_histories(
     return pd.DataFrame(columns=['epoch', 'phase', 'train_loss', 'valid_loss', 'valid_accuracy', 'entry', 'seed'])
 
 # %% ../../nbs/results/06_details.ipynb #43749c14
-_LESS_IS_BETTER = dict(train_loss=True, valid_loss=True, train_accuracy=False, valid_accuracy=False)
+_LOSSES = ('train_loss', 'valid_loss') # of a history, which are no metrics
 
 def _is_less_better(monitor, less):
     "`less`, or what is known of `monitor`"
-    if less is None: less = _LESS_IS_BETTER.get(monitor)
+    if less is None: less = True if monitor in _LOSSES else less_is_better(monitor)
     if less is None: raise InputError(f"say with `less` whether less {monitor} is better")
     return less
 
@@ -53,7 +53,7 @@ def _monitored(where, monitor):
 def best_epochs(
     where:Path|str|list|pd.DataFrame='runs', # As `records.as_frame` takes it; the runs' folders must be there
     monitor:str='valid_loss', # A column of figures in `history.csv`
-    less:bool|None=None, # Is less of it better? Known of losses and accuracies
+    less:bool|None=None, # Is less of it better? Known of losses and of metrics
     frozen:bool=True # Count epochs with the backbone frozen, too, when looking for the best?
 )->pd.DataFrame: # A row per run that has such epochs: `entry`, `seed`, `epochs` in all, `epoch` of the `best`, `last`
     "The epoch at which each run was at its best. Raises `InputError` for an unknown column or direction of `monitor`."

@@ -71,16 +71,17 @@ _SORT = """
 for (const table of document.querySelectorAll('table.sortable')) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells]
   heads.forEach((th, k) => th.firstElementChild.addEventListener('click', () => {
-    const up = th.getAttribute('aria-sort') !== 'ascending'
+    const turned = {ascending: 'descending', descending: 'ascending'}
+    const order = turned[th.getAttribute('aria-sort')] ?? th.dataset.first ?? 'ascending'
     heads.forEach(o => o.removeAttribute('aria-sort'))
-    th.setAttribute('aria-sort', up ? 'ascending' : 'descending')
+    th.setAttribute('aria-sort', order)
     const key = r => r.cells[k].dataset.v ?? r.cells[k].textContent
     const blank = v => v === '' || v === 'nan'
     const rows = [...body.rows].sort((a, b) => {
       const [x, y] = [key(a), key(b)]
       if (blank(x) || blank(y)) return blank(x) - blank(y)
       const d = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y
-      return up ? d : -d
+      return order === 'ascending' ? d : -d
     })
     body.append(...rows)
   }))
@@ -103,10 +104,12 @@ def _cell(v, digits=3):
     return '<td class="n" data-v=""></td>' if math.isnan(v) else f'<td class="n" data-v="{v}">{v:.{digits}f}</td>'
 
 # %% ../../nbs/results/10_page.ipynb #a220433f
-def _head(name, sortable):
+def _head(name, sortable, most_first):
     "A column's heading, a button if one can sort by it"
     text = escape(str(name))
-    return '<th scope="col">' + (f'<button type="button">{text}</button>' if sortable else text) + '</th>'
+    if not sortable: return f'<th scope="col">{text}</th>'
+    first = ' data-first="descending"' if most_first else ''
+    return f'<th scope="col"{first}><button type="button">{text}</button></th>'
 
 # %% ../../nbs/results/10_page.ipynb #bef61496
 def _number(v):
@@ -119,10 +122,11 @@ def _number(v):
 def html_table(
     df:pd.DataFrame, # Any frame
     id:str='', # For a filter
-    sortable:bool=True # Can its columns be sorted?
+    sortable:bool=True, # Can its columns be sorted?
+    most_first:list=() # Columns of which more is better: they are sorted from the most down
 )->str: # HTML
     "A frame as a table."
-    heads = ''.join(_head(o, sortable) for o in df)
+    heads = ''.join(_head(o, sortable, o in most_first) for o in df)
     cells = [''.join(_cell(_number(v)) for v in r) for r in df.itertuples(index=False)]
     rows = ''.join(f'<tr>{o}</tr>' for o in cells)
     attributes = (f' id={id!r}' if id else '') + (' class=sortable' if sortable else '')

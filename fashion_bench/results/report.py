@@ -27,7 +27,7 @@ from .plots import (COSTS, disagreements, plot_accuracy, plot_classes, plot_conf
                                          plot_efficiency, plot_histories, plot_images, plot_pareto, plot_weights)
 from .records import as_frame, distinct_runs, metric_names, name_entries, read_predictions
 from .schedules import budgets, models_with_schedules, plot_schedules, schedule_verdict
-from .scores import METRICS, confusion, kind_scores
+from .scores import confusion, kind_scores, less_is_better
 from .verdict import verdict
 
 # %% ../../nbs/results/11_report.ipynb #1376cf3c
@@ -66,7 +66,7 @@ def _data_part(records, audit):
 def _about_board(df):
     "What the columns mean, and what intervals rest on"
     known = lambda k: k in df and df[k].notna().any()
-    less = [k.replace('_', ' ') for (k,_),m in METRICS.items() if m.less_is_better and known(k)]
+    less = [k.replace('_', ' ') for k in metric_names() if less_is_better(k) and known(k)]
     out = [f"Less is better for {in_words(less)}."] if less else []
     if df.finished.any(): out.append(f"Figures without a split are of the {df.split.iloc[0]} split.")
     n, photos = df.products.min(), df.images.min()
@@ -101,10 +101,12 @@ def _board_part(df, price):
     if price is not None:
         before = out.columns.get_loc('minutes_per_epoch' if 'minutes_per_epoch' in out else 'note')
         out.insert(before, f'cost of a run at {price:g} an hour', df.seconds/3600*price)
-    out = out.rename(columns=_HEADS).rename(columns=lambda o: o.replace('_', ' '))
+    heads = {k: _HEADS.get(k, k).replace('_', ' ') for k in out}
+    most_first = [heads[k] for k in out if less_is_better(k) is False]
+    table = html_table(out.rename(columns=heads), 'board', most_first=most_first)
     box = '<input type="search" data-filters="board" aria-label="Filter the leaderboard">'
     about = escape(' '.join(_about_board(df)))
-    return f"<label>Filter: {box}</label>{html_table(out, 'board')}<p>{about}</p>"
+    return f"<label>Filter: {box}</label>{table}<p>{about}</p>"
 
 # %% ../../nbs/results/11_report.ipynb #5fbf04fc
 def _cost_pictures(done):

@@ -13,7 +13,6 @@ __all__ = ['estimate', 'bench']
 from concurrent.futures import ThreadPoolExecutor
 import errno, json, threading, time
 
-from fastcore.foundation import L
 from fastcore.meta import delegates
 import pandas as pd
 from ..base.errors import DiskError, InputError
@@ -24,8 +23,9 @@ from ..data.pixels import BadImage
 from ..data.table import check_out
 from ..models.registry import model_inputs
 from ..follow.progress import BenchProgress, minutes_text
+from ..follow.tracking import as_trackers
 from .grid import parse_minutes, plan_bench
-from .record import read_record
+from .record import describe_table, read_record
 from .run import tidy
 from .engines.local import Processes
 from .engines.in_process import InProcess
@@ -87,10 +87,11 @@ def _is_outcome(record):
     "Is it a record of a run that is over, with what everybody asks of one?"
     if not isinstance(record, dict): return False
     status, failure, figures = record.get('status'), record.get('failure'), record.get('figures')
+    source = record.get('source')
     if status == 'failed': return isinstance(failure, dict) and {'type', 'phase', 'message'} <= set(failure)
     if status != 'finished' or not isinstance(figures, dict): return False
     whole = {'valid_accuracy', 'minutes_per_epoch', 'wait_share'} <= set(figures)
-    return whole and isinstance(record.get('source'), dict) and 'seconds' in record
+    return whole and isinstance(source, dict) and 'weights' in source and 'seconds' in record
 
 # %% ../../nbs/runs/06_bench.ipynb #b2898361
 class _Work:
@@ -153,6 +154,7 @@ class _Work:
             why = f'the engine gave no record, but {str(record)[:200]!r}'
             record = dict(status='failed', failure=dict(type='NoRecord', phase='engine', message=why))
         whole = dict(id=spec.id, folder=spec.folder, spec=spec.plain(), seconds=0.) | record
+        if 'data' not in whole: whole['data'] = describe_table(self.table, spec.data)
         if 'failure' in whole: whole['failure'] = dict(places=[], epochs=0) | whole['failure']
         whole = json.loads(json.dumps(whole, default=str))
         if read_record(self.out/spec.folder) != whole: write_json(self.out/spec.folder/'run.json', whole)
@@ -222,8 +224,12 @@ class _Work:
         return [self.records[o.id] for o in self.specs]
 
 # %% ../../nbs/runs/06_bench.ipynb #627e276d
+_MEMBERS = ('workers', 'probe', 'run', 'close') # of an engine
+
 def _check_engine(engine, jobs, time_limit, isolate, cbs):
-    "Raises `InputError` for options that exclude each other"
+    "Raises `InputError` for what is no engine, and for options that exclude each other"
+    if engine is not None and (isinstance(engine, type) or not all(hasattr(engine, o) for o in _MEMBERS)):
+        raise InputError(f"engine takes an object that has {', '.join(_MEMBERS)}, such as Processes(), not {engine!r}")
     if engine is not None and (jobs != 'auto' or time_limit or not isolate):
         raise InputError("an engine of your own decides how many runs it takes at once, for how long and where; "
                          "leave out jobs, time_limit and isolate")
@@ -233,13 +239,6 @@ def _check_engine(engine, jobs, time_limit, isolate, cbs):
         raise InputError("a run in this process cannot be ended by a time limit; leave it out, or isolate")
     if cbs and isolate:
         raise InputError("callbacks cannot be sent to another process; run in this one (isolate=False)")
-
-# %% ../../nbs/runs/06_bench.ipynb #0d13d453
-def _check_trackers(trackers):
-    "Raises `InputError` for what is no tracker"
-    for o in trackers:
-        if isinstance(o, type) or not hasattr(o, 'follow'):
-            raise InputError(f"track takes trackers, such as TensorBoard('boards'), not {o!r}")
 
 # %% ../../nbs/runs/06_bench.ipynb #dc5c74a1
 def _engine(isolate, jobs, time_limit, cbs, bars):
@@ -286,7 +285,7 @@ def bench(
     engine=None, # Where runs execute, instead of `isolate`, `jobs` and `time_limit`: see `engines.Processes`
     progress:BenchProgress|None=None, # Who watches; a line a run by default
     cbs=None, # Further fastai callbacks, passed to every run; only with `isolate=False`
-    track=None, # A tracker of the curves, or several: see `followers` and `tracking`
+    track=None, # Trackers of the curves, or their names such as `wandb=PROJECT`: as `tracking.as_trackers` takes them
     # The grid, as `grid.plan_bench` takes it: `recipe`, `size`, `seeds`, `weights`, `groups`, `head`, `precision`,
     # `compile`, `deterministic`
     **kwargs
@@ -295,12 +294,10 @@ def bench(
 
     Raises before anything starts if the input is wrong; after that, what fails is a record."""
     _check_engine(engine, jobs, time_limit, isolate, cbs)
-    trackers = L(track)
-    _check_trackers(trackers)
     budget = parse_minutes(budget) if budget else None
     engine = engine or _engine(isolate, jobs, time_limit, cbs, bars=progress is None and not isolate)
     specs = plan_bench(table, models, **kwargs)
-    out, progress = check_out(out, table), progress or BenchProgress()
+    trackers, out, progress = as_trackers(track), check_out(out, table), progress or BenchProgress()
     progress.before_bench(specs, table, min(engine.workers, len(specs)))
     return _bench(specs, table, out, engine, progress, trackers, cache, budget=budget,
                   allow_scratch=allow_scratch, keep_model=keep_model, num_workers=num_workers)
