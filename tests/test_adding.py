@@ -51,7 +51,7 @@ def exported_cells(notebook):
     return [o for o in cells if re.match(r'#\|\s*export', o)]
 
 def test_all_that_is_counted_is_there():
-    assert {'suite', 'schedule', 'metric', 'tracker', 'engine'} <= set(DIFFS)
+    assert {'suite', 'schedule', 'data source', 'option of data', 'metric', 'tracker', 'engine'} <= set(DIFFS)
 
 @pytest.mark.parametrize('thing', DIFFS)
 def test_a_diff_touches_one_file_and_one_cell_of_its_notebook(thing):
@@ -68,7 +68,11 @@ def test_a_diff_touches_one_file_and_one_cell_of_its_notebook(thing):
 
 ADDED = """
 import json, sys, fashion_bench
-from fashion_bench.cli.main import main
+from inspect import signature
+from pathlib import Path
+from PIL import Image
+from fashion_bench.cli.main import main, run
+from fashion_bench.cli.options import _grid
 from fashion_bench.data.sources import load_table
 from fashion_bench.models.registry import expand_models
 from fashion_bench.results.board import leaderboard
@@ -88,6 +92,17 @@ def schedule():
     kinds = [o.schedule for o in expand_recipes('kinds')]
     return dict(same=str(recipe) == text, rates=schedule_rates(text).lr_2.tolist(), kinds=kinds)
 
+def data():
+    photos = Path('named')
+    photos.mkdir()
+    for i in range(12): Image.new('RGB', (8, 8)).save(photos/f'{"coat" if i % 2 else "tee"}-{i}.jpg')
+    table = load_table(photos, mark='-')
+    Path('grid.toml').write_text('data = "named"\\nmodels = "small"\\nmark = "-"')
+    try: load_table(photos, mark='-', label='kind')
+    except ValueError as e: refused = str(e)
+    return dict(labels=sorted(set(table.label)), load=table.attrs['load'], refused=refused,
+                help=signature(run).parameters['mark'].default.help, grid=_grid('grid.toml', run)['mark'])
+
 def engine():
     table, grid = load_table('wardrobe', subset='top=2,per_class=16'), dict(recipe='ep1_bs8_lr1e-3', seeds=2)
     bench(table, 'resnet18', 'pretended', engine=Pretend(), cache=False, budget='1h', **grid)
@@ -104,7 +119,7 @@ def tracker():
     try: main()
     except SystemExit as e: return e.code
 
-found = {f.__name__: f() for f in (suite, schedule, engine, tracker)}
+found = {f.__name__: f() for f in (suite, schedule, data, engine, tracker)}
 print('', fashion_bench.__file__, json.dumps(found), sep='\\n')
 """
 
@@ -121,6 +136,12 @@ def test_a_schedule_is_parsed_listed_and_drawn(added):
     assert found['same'] and 'down' in found['kinds']
     falls = found['rates'][50:] # after the epoch with the backbone frozen
     assert falls == sorted(falls, reverse=True) and falls[-1] < .01*falls[0]
+
+def test_a_data_source_is_read_with_its_option_wherever_data_is_asked_for(added):
+    found = added['data']
+    assert found['labels'] == ['coat', 'tee'] and found['load'] == dict(data='named', mark='-')
+    assert found['refused'].startswith('named is a folder of photos with their class in their names, which does not')
+    assert found['help'].startswith('For photos with their class in their names') and found['grid'] == '-'
 
 def test_an_engine_runs_a_bench_without_training(added, copy):
     found = added['engine']

@@ -1,5 +1,5 @@
 "The README is made from the notebook, and its commands are those that CI and the package know."
-import importlib.util, json, re, shlex, shutil, subprocess, sys
+import importlib.util, json, re, shlex, shutil
 from pathlib import Path
 
 from test_cli import fashion_bench
@@ -73,12 +73,3 @@ def test_the_readme_block_on_your_own_photos_runs_as_it_stands(tmp_path, monkeyp
         fine = (0, 1) if ' run ' in line else (0,) # 1: weights that cannot be fetched here
         assert r.returncode in fine, f'{line}: {r.stdout}{r.stderr}'
     assert (tmp_path/'report.html').exists() and len(list((tmp_path/'runs').glob('timm*/run.json'))) == 3
-
-def test_what_contributing_says_to_write_runs_as_it_stands():
-    "In one process each, from the top folder"
-    examples = blocks((ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8'), 'python')
-    assert len(examples) == 1 # a data layout; tests/test_adding.py has the rest
-    for o in examples:
-        code = "import matplotlib; matplotlib.use('Agg')\n" + o
-        r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, capture_output=True, text=True)
-        assert r.returncode == 0, f'{o}\n{r.stderr[-1000:]}'
