@@ -2,6 +2,7 @@
 
 Modules:
 
+- `fashion_bench.base.columns`: The columns of a text file, back to what they were before they were written.
 - `fashion_bench.base.errors`: What a user can mend, told apart from what only we can.
 - `fashion_bench.base.files`: Files that are whole or not there, whatever happens while they are written.
 - `fashion_bench.base.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.

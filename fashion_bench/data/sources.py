@@ -11,16 +11,15 @@ __all__ = ['IMAGE_SUFFIXES', 'SPLIT_FOLDERS', 'COLUMNS', 'SOURCES', 'find_images
            'csv_table', 'metadata_table', 'Source', 'source', 'load_table']
 
 # %% ../../nbs/data/08_sources.ipynb #9bcf3232
-from ast import literal_eval
 from hashlib import blake2b
 from inspect import signature
 from pathlib import Path
 from typing import Callable, NamedTuple
 import os, warnings
 
-import numpy as np
 import pandas as pd
 from fastcore.meta import delegates
+from ..base.columns import as_it_was
 from ..base.errors import InputError, InputNotFound, reading
 from ..base.files import cache_dir
 from ..base.specs import data_options
@@ -201,39 +200,7 @@ def _read_text(path, sep):
     if _is_written(pd.read_csv(path, nrows=0, **how)): how.update(keep_default_na=False, na_values=[''])
     return pd.read_csv(path, **how)
 
-# %% ../../nbs/data/08_sources.ipynb #6b6d8285
-def _tuple(o):
-    "The tuple or list that the text `o` was; `o` itself if it was none"
-    if not isinstance(o, str) or o[:1] not in ('(', '['): return o
-    try: found = literal_eval(o)
-    except (ValueError, SyntaxError): return o
-    return found if isinstance(found, (tuple, list)) else o
-
-def _tuples(values):
-    "`values` as the tuples that they were, with `None` where one is missing; as they are, if some were none"
-    known = {o: _tuple(o) for o in values.dropna().unique()}
-    if not known or any(isinstance(o, str) for o in known.values()): return values
-    return pd.Series([known.get(o) for o in values], index=values.index, dtype=object)
-
-# %% ../../nbs/data/08_sources.ipynb #0e9a78b4
-def _numbers(values):
-    "`values` as the numbers or truth values that they were; as they are, if some would be written differently"
-    if set(values) <= {'True', 'False'}: return values == 'True'
-    try: found = pd.to_numeric(values)
-    except ValueError: return values
-    is_there = values.notna()
-    return found if (found[is_there].astype(str) == values[is_there]).all() else values
-
-# %% ../../nbs/data/08_sources.ipynb #9d3995a1
-def _as_it_was(values):
-    "A column as it was before it was written; one of a Parquet file has lost no more than its tuples"
-    if values.map(lambda o: isinstance(o, np.ndarray)).any():
-        return values.map(lambda o: tuple(o.tolist()) if isinstance(o, np.ndarray) else o)
-    if not isinstance(values.dtype, pd.StringDtype): return values
-    found = _tuples(values)
-    return found if values.name in _TEXTS or found is not values else _numbers(values)
-
-# %% ../../nbs/data/08_sources.ipynb #fbf99814
+# %% ../../nbs/data/08_sources.ipynb #c4cb2bf7
 def _roots_here(df, source):
     "`df` if the folders of its column `root` are there; raises `InputNotFound` if not"
     lost = [o for o in df.root.dropna().unique() if not Path(o).is_dir()]
@@ -247,7 +214,7 @@ def _written_table(df, root, source, valid=.2, split_seed=42, label_delim=None, 
     given = {k.removesuffix('_col'): v for k,v in columns.items() if v}
     find_columns(df, given)
     table = df.assign(**{k: df[v] for k,v in given.items()})
-    table = table.assign(**{o: _as_it_was(table[o]) for o in table})
+    table = table.assign(**{o: as_it_was(table[o], o in _TEXTS) for o in table})
     table = table.assign(image=table.image.fillna(''))
     if label_delim is not None: table['label'] = _several(table.label, label_delim)
     table['split'] = _named_splits(table.split, source) if 'split' in table else 'train'
