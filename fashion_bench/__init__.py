@@ -16,6 +16,8 @@ Modules:
 - `fashion_bench.data.cache`: Decode and shrink every image once, not in every epoch of every model.
 - `fashion_bench.data.deepfashion`: DeepFashion's benchmarks, from the text files they come in to an image table.
 - `fashion_bench.data.fashion_mnist`: Fashion-MNIST, from the four files of raw bytes that it comes in to an image table.
+- `fashion_bench.data.folders`: Photos in a folder per class, with or without split folders above.
+- `fashion_bench.data.frames`: Photos that a table tells of: a data frame, a CSV or Parquet file, a Hugging Face image folder.
 - `fashion_bench.data.loaders`: From an image table to batches, sized and normalized as a model wants them.
 - `fashion_bench.data.pictures`: Look at the data before a model does.
 - `fashion_bench.data.pixels`: From a file to RGB pixels by one rule, the same in training, in prediction and in the audit.

@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/training/recipes.html.md"""
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'OPTIMIZERS', 'RECIPE_SUITES', 'Recipe', 'parse_recipe', 'expand_recipes', 'phases', 'total_epochs',
-           'train', 'schedule_rates', 'recipe_parts', 'is_training']
+           'train', 'schedule_rates']
 
 # %% ../../nbs/training/01_recipes.ipynb #6a3718a2
 from dataclasses import dataclass, fields
