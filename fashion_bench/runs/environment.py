@@ -15,6 +15,7 @@ import os, platform, subprocess, sys, warnings
 
 import torch
 from fastai.torch_core import default_device
+from .. import __version__
 
 # %% ../../nbs/runs/00_environment.ipynb #3c4d1966
 def _commit():
@@ -49,11 +50,11 @@ def environment(
     device = torch.device(device or default_device())
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device)
     command = ' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    libraries = ('fashion-bench', 'fastai', 'timm', 'torch', 'torchvision', 'pillow')
+    libraries = ('fastai', 'timm', 'torch', 'torchvision', 'pillow')
     return dict(
         python=platform.python_version(), platform=platform.platform(), cpu=_cpu(), cpus=os.cpu_count(),
         threads=torch.get_num_threads(), jobs=jobs, device=name, commit=_commit(), command=command,
-        **{o: metadata.version(o) for o in libraries})
+        **{'fashion-bench': __version__}, **{o: metadata.version(o) for o in libraries})
 
 # %% ../../nbs/runs/00_environment.ipynb #94b478a4
 @contextmanager

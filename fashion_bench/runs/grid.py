@@ -77,7 +77,7 @@ def plan_bench(
 
 # %% ../../nbs/runs/05_grid.ipynb #330ce223
 def _minutes(text):
-    "Minutes of text such as `1h30m`, 0 if it says none"
+    "Minutes of text such as `1h30m`, 0 if it says none; pandas would take `1.2.3h` for a time"
     m = re.fullmatch(r'(?:([\d.]+)h)?(?:([\d.]+)(?:m|$))?(?:([\d.]+)s)?', text.replace(' ', ''))
     if not m or not any(m.groups()): return 0.
     try: return float(m[1] or 0)*60 + float(m[2] or 0) + float(m[3] or 0)/60
@@ -89,5 +89,6 @@ def parse_minutes(
 )->float: # Minutes
     "The minutes that `text` says; raises `InputError` if it says none."
     minutes = float(text) if isinstance(text, (int, float)) else _minutes(str(text))
-    if minutes <= 0: raise InputError(f"{text!r} is no time; expected minutes, or text such as 90m, 2h or 1h30m")
+    if not 0 < minutes < float('inf'):
+        raise InputError(f"{text!r} is no time; expected minutes, or text such as 90m, 2h or 1h30m")
     return minutes
