@@ -1,7 +1,28 @@
 "What the builder of the site needs; nothing of it is used at run time."
+from functools import lru_cache
+from importlib import import_module
+import re
 
 def strip_export(
     cell # Of a notebook
 )->None:
     "Take the directive off Markdown cells that are exported into docstrings: nbdev would show it on the page."
     if cell.cell_type == 'markdown': cell.remove_directives()
+
+@lru_cache(maxsize=None)
+def _public(module):
+    try: return import_module(f'fashion_bench.{module}').__all__
+    except ImportError: return ()
+
+def _unlinked(text):
+    "`text` without links to names that are not public, and so have no place on a page"
+    def kept(m): return m[0] if m[3].partition('.')[0] in _public(m[2].replace('/', '.')) else m[1]
+    return re.sub(r'\[(`[^`\]]+`)\]\(https://[^)\s]*?/fashion_bench/([\w/]+)\.html#([\w.]+)\)', kept, text)
+
+def unlink_internal(
+    cell # Of a notebook
+)->None:
+    "nbdev links every name that it finds in backticks; those that only serve the house are described nowhere."
+    if cell.cell_type == 'markdown': cell.source = _unlinked(cell.source)
+    for data in (o['data'] for o in cell.get('outputs', []) if 'data' in o):
+        if 'text/markdown' in data: data['text/markdown'] = [_unlinked(o) for o in data['text/markdown']]
