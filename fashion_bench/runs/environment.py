@@ -15,7 +15,7 @@ import os, platform, subprocess, sys, warnings
 
 import torch
 from fastai.torch_core import default_device
-from .. import __version__
+import fashion_bench
 
 # %% ../../nbs/runs/00_environment.ipynb #3c4d1966
 def _commit():
@@ -54,7 +54,7 @@ def environment(
     return dict(
         python=platform.python_version(), platform=platform.platform(), cpu=_cpu(), cpus=os.cpu_count(),
         threads=torch.get_num_threads(), jobs=jobs, device=name, commit=_commit(), command=command,
-        **{'fashion-bench': __version__}, **{o: metadata.version(o) for o in libraries})
+        **{'fashion-bench': fashion_bench.__version__}, **{o: metadata.version(o) for o in libraries})
 
 # %% ../../nbs/runs/00_environment.ipynb #94b478a4
 @contextmanager
