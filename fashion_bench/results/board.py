@@ -255,11 +255,9 @@ def _write_md(board, file):
 
 # %% ../../nbs/results/03_board.ipynb #4953ce06
 def _write_tex(board, file):
-    def escaped(text): return ''.join(f'\\{c}' if c in '&%$#_{}' else c for c in text)
-    def line(row): return ' & '.join(map(escaped, row)) + r' \\'
-    body = [line(board) + r' \hline', *map(line, _cells(board))]
-    lines = [rf"\begin{{tabular}}{{{'l'*board.shape[1]}}}", *body, r'\end{tabular}', '']
-    file.write_text('\n'.join(lines), encoding='utf-8')
+    "With the rules of LaTeX's package booktabs"
+    text = pd.DataFrame(_cells(board), columns=list(board)).to_latex(index=False, escape=True)
+    file.write_text(text, encoding='utf-8')
 
 # %% ../../nbs/results/03_board.ipynb #4787122b
 def _write_parquet(board, file):
