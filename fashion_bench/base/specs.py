@@ -73,7 +73,7 @@ def data_options(
     label:str|list='category',
     multi:bool=False, # For DeepFashion: all those attributes of an image, instead of images with exactly one
     fine:bool=False, # For DeepFashion: the 20,000 images of `Anno_fine`
-    root:str|None=None, # For a CSV or Parquet file: the folder that its images lie in; by default its own
+    root:str|None=None, # For a table: the folder that its images lie in; by default its column `root`, else its own
     image_col:str|None=None, # For a table: its column of image names, if it is not found
     label_col:str|None=None, # For a table: its column of classes, if it is not found
     split_col:str|None=None, # For a table: its column of splits, if it is not found
