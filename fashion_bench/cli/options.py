@@ -170,19 +170,15 @@ def _sizes(size):
     if wrong: raise InputError(f"--size takes numbers of pixels or 'native', not {wrong[0]!r}")
     return ['native' if o == 'native' else int(o) for o in words]
 
-# %% ../../nbs/cli/00_options.ipynb #1e20e2ac
-def _rate(lr):
-    "What `--lr` says, as a `Recipe` takes it"
-    if lr == 'auto': return lr
-    try: return float(lr)
-    except ValueError: raise InputError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
-
 # %% ../../nbs/cli/00_options.ipynb #57c3c6a8
 def _recipe(asked):
     "What `--recipe` says, else what its parts do"
     from fashion_bench.training.recipes import Recipe
     if asked.get('recipe') is not None: return asked['recipe']
-    return Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs'])
+    lr = asked['lr']
+    try: rate = lr if lr == 'auto' else float(lr)
+    except ValueError: raise InputError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
+    return Recipe(asked['epochs'], asked['freeze_epochs'], rate, asked['bs'])
 
 # %% ../../nbs/cli/00_options.ipynb #4f00420e
 def _seeds(asked):
@@ -252,27 +248,6 @@ def print_plan(
     print(f'{runs}{on_disk} ({specs[0].precision}). Trying two batches of each model ...', flush=True)
     if left: _print_costs(estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch))
 
-# %% ../../nbs/cli/00_options.ipynb #97f0464b
-def print_board(
-    where:list, # Folders of run folders
-    # File for the efficiency chart, or for that of schedules where one model has several;
-    # by default in the folder, of several folders in the current one
-    chart:Path|str|None=None,
-    to:Path|str|None=None, # A file to write the leaderboard to, as `results.write_board` takes it
-    data:str|None=None # The first digits of a data set's fingerprint: only the runs on it
-)->None:
-    "Print the leaderboard of runs and what it says of schedules, write it to a file, and save its charts"
-    import matplotlib
-    matplotlib.use('Agg')
-    from fashion_bench.results.records import load_runs
-    parts = data_asked(load_runs(where), data)
-    if len(parts) > 1 and (chart or to):
-        raise InputError(f"the runs are on {len(parts)} sets of data; say of which with --data: {', '.join(parts)}")
-    folder = Path(where[0] if len(where) == 1 else '.')
-    for k, runs in parts.items():
-        if len(parts) > 1: print(f"\nOn {runs.data.iloc[0] or 'some images'} (data {k}):\n")
-        _print_one(runs, folder, f'-{k}' if len(parts) > 1 else '', chart, to)
-
 # %% ../../nbs/cli/00_options.ipynb #20afc1ad
 def data_asked(
     runs, # As `records.load_runs` gives them
@@ -322,3 +297,24 @@ def _print_one(runs, folder, suffix, chart, to):
     for model, rows in several.items():
         own = folder/f'schedules-{file_name(model)}{suffix}.png'
         _print_schedules(model, rows, chart if alone and chart else own)
+
+# %% ../../nbs/cli/00_options.ipynb #97f0464b
+def print_board(
+    where:list, # Folders of run folders
+    # File for the efficiency chart, or for that of schedules where one model has several;
+    # by default in the folder, of several folders in the current one
+    chart:Path|str|None=None,
+    to:Path|str|None=None, # A file to write the leaderboard to, as `results.write_board` takes it
+    data:str|None=None # The first digits of a data set's fingerprint: only the runs on it
+)->None:
+    "Print the leaderboard of runs and what it says of schedules, write it to a file, and save its charts"
+    import matplotlib
+    matplotlib.use('Agg')
+    from fashion_bench.results.records import load_runs
+    parts = data_asked(load_runs(where), data)
+    if len(parts) > 1 and (chart or to):
+        raise InputError(f"the runs are on {len(parts)} sets of data; say of which with --data: {', '.join(parts)}")
+    folder = Path(where[0] if len(where) == 1 else '.')
+    for k, runs in parts.items():
+        if len(parts) > 1: print(f"\nOn {runs.data.iloc[0] or 'some images'} (data {k}):\n")
+        _print_one(runs, folder, f'-{k}' if len(parts) > 1 else '', chart, to)

@@ -22,9 +22,6 @@ from ..models.registry import expand_models
 from ..training.recipes import Recipe, expand_recipes, recipe_parts
 from .run import make_spec
 
-# %% ../../nbs/runs/05_grid.ipynb #172562a8
-def _listed(o): return list(o) if isinstance(o, (list, tuple, range)) else [o]
-
 # %% ../../nbs/runs/05_grid.ipynb #53d09513
 def seed_list(
     seeds:int|list # How many, or a list of seeds
@@ -42,7 +39,8 @@ def size_list(
     size:int|str|list|None # A number of pixels, `native` or `None` for each model's own, or a list of such
 )->list: # Numbers and `None`
     "The sizes that `size` stands for; raises `InputError` for what is none."
-    found = [None if o == 'native' else o for o in _listed(size)]
+    sizes = size if isinstance(size, (list, tuple, range)) else [size]
+    found = [None if o == 'native' else o for o in sizes]
     for o in found:
         if o is None: continue
         if not isinstance(o, int): raise InputError(f"size takes numbers of pixels or 'native', not {o!r}")

@@ -52,6 +52,11 @@ class EmitEvents(Callback):
         if self.trained: self.emit(dict(event='accuracy', value=float(self.recorder.values[-1][-1])))
         self.trained = False
 
+# %% ../../../nbs/runs/engines/00_worker.ipynb #e2f0217d
+def can_fork()->bool: # Under Linux, where no GPU is seen
+    "May a process that has imported everything be forked for each run?"
+    return sys.platform == 'linux' and not torch.cuda.is_available()
+
 # %% ../../../nbs/runs/engines/00_worker.ipynb #2d06463f
 def _print_into(file):
     "From now on, what this process prints goes into `file`"
@@ -103,11 +108,6 @@ def _do_in_a_fork(job, emit):
             os.waitpid(child, 0)
             os._exit(1)
     emit(dict(event='ended', code=os.waitstatus_to_exitcode(ended[1])))
-
-# %% ../../../nbs/runs/engines/00_worker.ipynb #e2f0217d
-def can_fork()->bool: # Under Linux, where no GPU is seen
-    "May a process that has imported everything be forked for each run?"
-    return sys.platform == 'linux' and not torch.cuda.is_available()
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #d0f773d3
 def serve(
