@@ -8,7 +8,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/results/plots.html.md"""
 
 # %% auto #0
 __all__ = ['COSTS', 'look', 'plot_efficiency', 'plot_accuracy', 'pareto', 'plot_pareto', 'plot_weights', 'plot_histories',
-           'plot_classes', 'worst_pairs', 'plot_confusion', 'plot_images', 'disagreements']
+           'plot_classes', 'worst_pairs', 'plot_confusion', 'disagreements', 'plot_images']
 
 # %% ../../nbs/results/07_plots.ipynb #b8014047
 from pathlib import Path
@@ -296,6 +296,14 @@ def plot_confusion(
     ax.spines[:].set_visible(False)
     return ax
 
+# %% ../../nbs/results/07_plots.ipynb #678bebf1
+def disagreements(
+    frame:pd.DataFrame # As `details.image_results` gives it
+)->pd.DataFrame: # Its rows in another order
+    "The images on which the models are least of one mind first."
+    split = frame.assign(split=(frame.correct - .5).abs())
+    return split.sort_values(['split', 'share_said'], kind='stable', ignore_index=True).drop(columns='split')
+
 # %% ../../nbs/results/07_plots.ipynb #f18ac8d6
 def _image_title(row):
     "An image's class, and what most take it for"
@@ -332,11 +340,3 @@ def plot_images(
         _show_photo(ax, Path(row.root)/row.image)
         ax.set_title(_image_title(row), fontsize=7)
     return axs
-
-# %% ../../nbs/results/07_plots.ipynb #678bebf1
-def disagreements(
-    frame:pd.DataFrame # As `details.image_results` gives it
-)->pd.DataFrame: # Its rows in another order
-    "The images on which the models are least of one mind first."
-    split = frame.assign(split=(frame.correct - .5).abs())
-    return split.sort_values(['split', 'share_said'], kind='stable', ignore_index=True).drop(columns='split')

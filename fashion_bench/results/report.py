@@ -218,6 +218,12 @@ def _facts(records, part, keys):
     frame = pd.DataFrame(cells, columns=['model', *(k.replace('_', ' ') for k in keys)])
     return html_table(frame.rename(columns=dict(data='trained on', source='from')))
 
+# %% ../../nbs/results/11_report.ipynb #ff83a7c4
+def _undigested(record):
+    "`record` without the digest of weights that were drawn at random"
+    source = record.get('source', {})
+    return record | dict(source=source | dict(digest='')) if source.get('weights') == 'scratch' else record
+
 # %% ../../nbs/results/11_report.ipynb #27cadcb3
 def _crops(records):
     "How photos were cropped, a paragraph for each way that differs"
@@ -233,14 +239,9 @@ def _places(records):
     shown = [escape(json.dumps(json.loads(o), indent=1, ensure_ascii=False)) for o in distinct]
     return ''.join(f'<details><summary>Environment</summary><pre>{o}</pre></details>' for o in shown)
 
-# %% ../../nbs/results/11_report.ipynb #7da2bd27
+# %% ../../nbs/results/11_report.ipynb #eada65cd
 _SOURCE, _INPUTS = ('weights', 'data', 'licence', 'source', 'digest'), ('size', 'mean', 'std', 'interpolation')
 _NETWORK = ('pooling', 'drop_path', 'head_dropout', 'decayed', 'batch_norms', 'batch_norms_frozen')
-
-def _undigested(record):
-    "`record` without the digest of weights that were drawn at random"
-    source = record.get('source', {})
-    return record | dict(source=source | dict(digest='')) if source.get('weights') == 'scratch' else record
 
 def _provenance_part(records):
     "Where weights came from, what models were fed and held back by, and on what it ran"
@@ -260,11 +261,6 @@ def _schedules_of(model, rows):
     table = html_table(table.rename(columns=lambda o: o.replace('_', ' ')))
     note = '<p>Places are within schedules of the same number of epochs.</p>'
     return f"<h2>Schedules of {escape(model)}</h2>{sentences}{curves}{table}{note}"
-
-# %% ../../nbs/results/11_report.ipynb #22e4268a
-def _schedule_part(runs):
-    "What is to be said of each model that was trained in several ways"
-    return ''.join(_schedules_of(model, rows) for model, rows in models_with_schedules(runs).items())
 
 # %% ../../nbs/results/11_report.ipynb #99d9f94f
 def _reference_part(runs):
@@ -322,7 +318,7 @@ def report_html(
     parts = [_opening(runs, title), '<h2>Data</h2>', _data_part(records, audit),
              '<h2>Leaderboard</h2>', _board_part(df, price)]
     if len(done): parts.append(_picture_part(runs, done, split))
-    parts.append(_schedule_part(runs))
+    parts += [_schedules_of(*o) for o in models_with_schedules(runs).items()]
     if len(done):
         parts += ['<h2>Classes and images</h2>', _class_part(runs, done, split), _image_part(runs, records, split)]
     parts += [_reference_part(runs), '<h2>Failures</h2>', _failure_part(records),

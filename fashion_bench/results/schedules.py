@@ -94,6 +94,7 @@ def _nothing_known(names):
     whose = 'its' if len(names) == 1 else 'their'
     return f" Nothing is known of {in_words(names)}: {whose} predictions are missing, or not of the same images."
 
+# %% ../../nbs/results/08_schedules.ipynb #8ac4e043
 def _sure(names, ranks):
     "How sure the first of `names` is, in a sentence"
     if str(ranks[0]) == '?': return f'{_UNKNOWN}.'

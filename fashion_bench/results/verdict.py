@@ -30,38 +30,6 @@ def _lost(df):
     how = 'did not finish' if failed.note.str.startswith('interrupted').any() else 'failed'
     return f" {len(failed)} of {len(df)} {'ways' if one_model(df) else 'models'} {how}."
 
-# %% ../../nbs/results/09_verdict.ipynb #e3f0d1b9
-def verdict(
-    where='runs' # As `records.as_frame` takes it
-)->list: # Three sentences
-    "What the runs say: which model, how sure, at what cost."
-    runs = as_frame(where)
-    df = summarize(runs)
-    done = df[df.finished]
-    if not len(done):
-        return [f"None of {len(df)} models finished.", f"The first: {df.note.iloc[0]}.", "There is nothing to compare."]
-    top, what = done.iloc[0], 'a mean average precision' if done.rank_by.iloc[0] == 'map' else 'an accuracy'
-    seeds = f"{top.seeds} seed{'s' if top.seeds > 1 else ''}"
-    first = f"{_which_model(done)} {what} of {score_text(top)}, over {seeds}."
-    return [first + _lost(df), _how_sure(done, runs), _at_what_cost(done)]
-
-# %% ../../nbs/results/09_verdict.ipynb #bc7e640b
-_UNTESTED = dict(accuracy="How sure that is cannot be said: its predictions are missing, or not of the same images.",
-                 map="How sure that is is not known for images with several labels.")
-
-def _how_sure(done, runs):
-    "The second sentence: whom the first shares its place with"
-    if len(done) == 1: return "There is no other to compare it with."
-    top, (tied, unknown) = done.iloc[0], standing(done.entry, done['rank'])
-    if top['rank'] == '?': return _UNTESTED[top.rank_by]
-    n, known = len(done) - len(unknown), f" Nothing is known of {in_words(unknown)}." if unknown else ''
-    rest = known + _seeds(done)
-    if tied: return f"It cannot be told apart from {in_words(tied)}.{_what_would(done, tied, runs)}{rest}"
-    if n == 1: return f"How sure that is cannot be said.{known}"
-    others = 'each of the rest' if unknown else 'every other'
-    compared = f"{n*(n-1)//2} comparison{'s' if n > 2 else ''}"
-    return f"The difference to {others} is larger than chance explains, also after a correction for {compared}.{rest}"
-
 # %% ../../nbs/results/09_verdict.ipynb #7ea4f40f
 def _seeds(done):
     "What is not known of seeds, in a sentence"
@@ -79,6 +47,23 @@ def _what_would(done, tied, runs):
     if not n: return " More seeds would not part the first two; more photos might."
     if n <= done.seeds[:2].max(): return '' # there are as many; it is the correction for all pairs that leaves it open
     return f" About {n} seeds each would part the first two."
+
+# %% ../../nbs/results/09_verdict.ipynb #bc7e640b
+_UNTESTED = dict(accuracy="How sure that is cannot be said: its predictions are missing, or not of the same images.",
+                 map="How sure that is is not known for images with several labels.")
+
+def _how_sure(done, runs):
+    "The second sentence: whom the first shares its place with"
+    if len(done) == 1: return "There is no other to compare it with."
+    top, (tied, unknown) = done.iloc[0], standing(done.entry, done['rank'])
+    if top['rank'] == '?': return _UNTESTED[top.rank_by]
+    n, known = len(done) - len(unknown), f" Nothing is known of {in_words(unknown)}." if unknown else ''
+    rest = known + _seeds(done)
+    if tied: return f"It cannot be told apart from {in_words(tied)}.{_what_would(done, tied, runs)}{rest}"
+    if n == 1: return f"How sure that is cannot be said.{known}"
+    others = 'each of the rest' if unknown else 'every other'
+    compared = f"{n*(n-1)//2} comparison{'s' if n > 2 else ''}"
+    return f"The difference to {others} is larger than chance explains, also after a correction for {compared}.{rest}"
 
 # %% ../../nbs/results/09_verdict.ipynb #d7329db5
 def _time(row):
@@ -105,3 +90,18 @@ def _at_what_cost(done):
     same, _ = standing(done.entry, done['rank'])
     tied = done[done.entry.isin([done.entry[0], *same])]
     return f"{'A run' if of_run else 'An epoch'} of it takes {_time(done.iloc[0])}{_beside_others(done, tied)}."
+
+# %% ../../nbs/results/09_verdict.ipynb #e3f0d1b9
+def verdict(
+    where='runs' # As `records.as_frame` takes it
+)->list: # Three sentences
+    "What the runs say: which model, how sure, at what cost."
+    runs = as_frame(where)
+    df = summarize(runs)
+    done = df[df.finished]
+    if not len(done):
+        return [f"None of {len(df)} models finished.", f"The first: {df.note.iloc[0]}.", "There is nothing to compare."]
+    top, what = done.iloc[0], 'a mean average precision' if done.rank_by.iloc[0] == 'map' else 'an accuracy'
+    seeds = f"{top.seeds} seed{'s' if top.seeds > 1 else ''}"
+    first = f"{_which_model(done)} {what} of {score_text(top)}, over {seeds}."
+    return [first + _lost(df), _how_sure(done, runs), _at_what_cost(done)]
