@@ -23,6 +23,7 @@ def _tuple(o):
     except (ValueError, SyntaxError): return o
     return found if isinstance(found, (tuple, list)) else o
 
+# %% ../../nbs/base/04_columns.ipynb #e1882232
 def _tuples(values):
     "`values` as the tuples that they were, with `None` where one is missing; as they are, if some were none"
     known = {o: _tuple(o) for o in values.dropna().unique()}

@@ -53,6 +53,23 @@ def whole_file(
         raise
     _sync_folder(path.parent)
 
+# %% ../../nbs/base/01_files.ipynb #7a3aae53
+def write_json(
+    path:Path|str, # File to write
+    obj # Plain data
+)->None:
+    "Write `obj` to `path` whole or not at all."
+    text = json.dumps(obj, indent=1, ensure_ascii=False)
+    with whole_file(path) as part: part.write_text(text, encoding='utf-8')
+
+# %% ../../nbs/base/01_files.ipynb #c09df5a0
+def read_json(
+    path:Path|str # A JSON file
+): # What it holds, or `None` if there is nothing that can be read
+    "What `path` holds."
+    try: return json.loads(Path(path).read_text(encoding='utf-8'))
+    except (OSError, ValueError): return None
+
 # %% ../../nbs/base/01_files.ipynb #cb929cec
 @contextmanager
 def whole_folder(
@@ -79,23 +96,6 @@ def drop_parts(
     for o in Path(folder).glob(f'.*{_PART}*'):
         if o.is_dir(): shutil.rmtree(o)
         else: o.unlink(missing_ok=True)
-
-# %% ../../nbs/base/01_files.ipynb #7a3aae53
-def write_json(
-    path:Path|str, # File to write
-    obj # Plain data
-)->None:
-    "Write `obj` to `path` whole or not at all."
-    text = json.dumps(obj, indent=1, ensure_ascii=False)
-    with whole_file(path) as part: part.write_text(text, encoding='utf-8')
-
-# %% ../../nbs/base/01_files.ipynb #c09df5a0
-def read_json(
-    path:Path|str # A JSON file
-): # What it holds, or `None` if there is nothing that can be read
-    "What `path` holds."
-    try: return json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError): return None
 
 # %% ../../nbs/base/01_files.ipynb #663e1754
 def file_name(

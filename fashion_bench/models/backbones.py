@@ -251,18 +251,16 @@ def _local_weights(info, weights):
     return packaged, packaged is not None
 
 # %% ../../nbs/models/02_backbones.ipynb #c2ea7873
-def _build_net(info, random, kwargs):
-    "A classifier with random or pretrained weights, and where they came from"
-    try: return (NETS[info.library](info, **kwargs), 'random') if random else _pretrained_net(info, **kwargs)
+def _build_net(info, random, kwargs, twice):
+    "A classifier with random or pretrained weights, and where they came from; does it compute activations `twice`?"
+    try: net, source = (NETS[info.library](info, **kwargs), 'random') if random else _pretrained_net(info, **kwargs)
     except TypeError as e:
         problem = f"does not take {', '.join(kwargs)}" if kwargs else "cannot be built"
         raise InputError(f"{info.name} {problem} ({e})") from e
-
-# %% ../../nbs/models/02_backbones.ipynb #469ff63e
-def _compute_twice(net, info):
-    "Have `net` compute activations twice to save memory"
+    if not twice: return net, source
     if not hasattr(net, 'set_grad_checkpointing'): raise InputError(f"{info.name} has no gradient checkpointing")
     net.set_grad_checkpointing()
+    return net, source
 
 # %% ../../nbs/models/02_backbones.ipynb #59984d1e
 def _load_file(named, bb, file, packaged):
@@ -290,8 +288,7 @@ def build_backbone(
     info, weights, kwargs = model_info(name), str(weights), model_args or {}
     file, packaged = _local_weights(info, weights)
     scratch = weights == 'scratch' or (allow_scratch and not info.pretrained and not file)
-    net, source = _build_net(info, file or scratch, kwargs)
-    if grad_checkpointing: _compute_twice(net, info)
+    net, source = _build_net(info, file or scratch, kwargs, grad_checkpointing)
     named = net.state_dict(keep_vars=True)
     bb = Backbone(net, info)
     if file: source = _load_file(named, bb, file, packaged)

@@ -48,6 +48,7 @@ def _rounded(stats):
     "(means, standard deviations), so that they can be compared"
     return tuple(tuple(round(v, 3) for v in o) for o in stats)
 
+# %% ../../nbs/models/05_learner.ipynb #daddeb7a
 def _check_inputs(dls, info):
     "The size that `dls` gives; raises `InputError` if it does not normalize as `info`'s model expects"
     norm = first(dls.after_batch.fs, risinstance(Normalize))
@@ -120,18 +121,14 @@ def fashion_learner(
     if bb.source['weights'] != 'scratch': learn.freeze()
     return learn
 
-# %% ../../nbs/models/05_learner.ipynb #9627f4c7
-def _pooling(learn):
-    "How maps of features become vectors"
-    if not learn.model[0].spatial: return "the network's own"
-    return dict(fastai='average and maximum', linear='average')[learn.source['head']]
-
 # %% ../../nbs/models/05_learner.ipynb #e5575391
 def describe_model(
     learn:Learner # Of `fashion_learner`, frozen as it begins
 )->dict: # `features` of the backbone, `pooling`, and what `regularization.regularization` gives
     "What decides how `learn` trains, besides its recipe and weights."
-    return dict(features=learn.model[0].nf, pooling=_pooling(learn), **regularization(learn.model))
+    pooled = dict(fastai='average and maximum', linear='average') # by the head, where features are maps
+    pooling = pooled[learn.source['head']] if learn.model[0].spatial else "the network's own"
+    return dict(features=learn.model[0].nf, pooling=pooling, **regularization(learn.model))
 
 # %% ../../nbs/models/05_learner.ipynb #6d3dd307
 def _rates(learn, lr):

@@ -57,6 +57,7 @@ def _spared(module):
     parts = [(n, m) for n,m in module.named_modules() if hasattr(m, 'no_weight_decay')]
     return {f'{n}.{k}'.lstrip('.') for n,m in parts for k in m.no_weight_decay()}
 
+# %% ../../nbs/models/04_regularization.ipynb #1c2973dc
 def decayed_parameters(
     model:nn.Module # Any network
 )->list: # Names

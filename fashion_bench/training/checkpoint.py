@@ -67,6 +67,7 @@ def _on(device, state):
     "A parameter's `state`, as an optimizer has it, on `device`"
     return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k,v in state.items()}
 
+# %% ../../nbs/training/04_checkpoint.ipynb #8b16209b
 def restore_learner(
     learn, # A `Learner` made as the one whose state it was, at the beginning of a fit
     state:dict, # As `learner_state` gives it

@@ -39,6 +39,7 @@ def _children(proc='/proc'):
     stats = [_stat(pid, proc) for pid in os.listdir(proc) if pid.isdigit()]
     return [o for o in stats if o and int(o[1]) == os.getpid()]
 
+# %% ../../nbs/training/02_clock.ipynb #d59f7762
 def _used(proc='/proc'):
     "Seconds of processors that the whole machine has used, and those of this process's children, ended ones included"
     ticks = os.sysconf('SC_CLK_TCK')

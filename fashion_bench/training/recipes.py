@@ -46,7 +46,7 @@ class Recipe:
     def __post_init__(self):
         if isinstance(self.lr, (list, tuple)):
             object.__setattr__(self, 'lr', tuple(self.lr) if len(self.lr) != 1 else self.lr[0])
-        _check_recipe(self)
+        for check in (_check_kinds, _check_rates, _check_batches, _check_ranges): check(self)
         for k in ('lr', 'lr_mult', 'wd', 'label_smoothing', 'mixup', 'drop_path'):
             object.__setattr__(self, k, _float(getattr(self, k))) # as its text would give it
 
@@ -150,11 +150,6 @@ def _check_ranges(r):
         raise InputError("weight decay and mixup are at least 0, label smoothing from 0 to below 1, "
                          f"not {r.wd}, {r.mixup} and {r.label_smoothing}")
 
-# %% ../../nbs/training/01_recipes.ipynb #107af857
-def _check_recipe(r):
-    "Raises `InputError` that says what of `r` cannot be"
-    for check in (_check_kinds, _check_rates, _check_batches, _check_ranges): check(r)
-
 # %% ../../nbs/training/01_recipes.ipynb #e9ac999c
 RECIPE_SUITES = dict(
     post2021=['ep5_bs64_lr1e-3', 'ep20_bs64_lr3e-3', 'ep10_bs32_lr1e-3', 'ep10_bs64_lr3e-4', 'ep10_bs64_lr2e-3',
@@ -162,8 +157,6 @@ RECIPE_SUITES = dict(
     kinds=['ep10_bs64_lr2e-3' + ('' if k == 'onecycle' else f'_{k}') for k in SCHEDULES])
 
 # %% ../../nbs/training/01_recipes.ipynb #c383d745
-def _rate(o): return o if o == 'auto' else float(o)
-
 _TEXT = re.compile(r'fine_tune\((\d+)(?:, *freeze_epochs=(\d+))?'
                    r'(?:, *base_lr=(\d*\.?\d+(?:e[+-]?\d+)?|auto))?\)(?:, *bs=(\d+))?')
 
@@ -171,13 +164,14 @@ def _parse_call(text):
     "The recipe of a call of `fine_tune`; `None` if `text` is none"
     if not (m := _TEXT.fullmatch(text)): return None
     epochs, freeze_epochs, lr, bs = m.groups()
-    return Recipe(int(epochs), int(freeze_epochs or 1), _rate(lr or 2e-3), int(bs or 32))
+    lr = lr if lr == 'auto' else float(lr or 2e-3)
+    return Recipe(int(epochs), int(freeze_epochs or 1), lr, int(bs or 32))
 
 # %% ../../nbs/training/01_recipes.ipynb #3a9d918b
 def _value(kind, field, value):
     "The number behind `kind`, as `field` of a recipe has it"
     if value is None or value == 'auto' and field != 'lr': raise InputError(f'needs a number after {kind}')
-    if field == 'lr': return _rate(value)
+    if value == 'auto': return value
     if _DEFAULTS[field] is None or isinstance(_DEFAULTS[field], float): return float(value)
     if not value.isdecimal(): raise InputError(f'needs a whole number after {kind}')
     return int(value)
