@@ -212,9 +212,9 @@ def _clocks(minutes, busy, blank):
     "Minutes as text, marked where the machine was busy; of `blank` where there are none"
     return [f"{_clock(m)}{'*' if b else ''}" if m == m else o for m,b,o in zip(minutes, busy, blank)]
 
-# %% ../../nbs/results/03_board.ipynb #fde18c82
 def _rounded(values, digits): return [f'{v:.{digits}f}' if v == v else '-' for v in values]
 
+# %% ../../nbs/results/03_board.ipynb #fde18c82
 def _texts(board):
     "`board` with text in place of numbers"
     df = board.drop(columns=['note', 'busy', 'seed_spread', 'entry']).copy()
@@ -259,18 +259,11 @@ def _write_tex(board, file):
     text = pd.DataFrame(_cells(board), columns=list(board)).to_latex(index=False, escape=True)
     file.write_text(text, encoding='utf-8')
 
-# %% ../../nbs/results/03_board.ipynb #4787122b
-def _write_parquet(board, file):
-    try: board.to_parquet(file, index=False)
-    except ImportError as e:
-        raise InputError("writing Parquet needs pyarrow (pip install pyarrow); .csv needs nothing") from e
-
-# %% ../../nbs/results/03_board.ipynb #c74f25c4
-def _write_csv(board, file): board.to_csv(file, index=False)
-
-_WRITERS = {'.csv': _write_csv, '.parquet': _write_parquet, '.md': _write_md, '.tex': _write_tex}
-
 # %% ../../nbs/results/03_board.ipynb #5fea0273
+_WRITERS = {'.csv': lambda board, file: board.to_csv(file, index=False),
+            '.parquet': lambda board, file: board.to_parquet(file, index=False),
+            '.md': _write_md, '.tex': _write_tex}
+
 def write_board(
     board:pd.DataFrame, # As `leaderboard` gives it, or any frame
     file:str|Path # `.csv`, `.parquet`, `.md` or `.tex`
@@ -278,7 +271,10 @@ def write_board(
     "Write a table for a spreadsheet, a program, a page or a paper; raises `InputError` for another kind of file."
     path = Path(file)
     if path.suffix not in _WRITERS: raise InputError(f"a table is written as {', '.join(_WRITERS)}, not {path.name}")
-    with whole_file(path) as part: _WRITERS[path.suffix](board, part)
+    with whole_file(path) as part:
+        try: _WRITERS[path.suffix](board, part)
+        except ImportError as e:
+            raise InputError("writing Parquet needs pyarrow (pip install pyarrow); .csv needs nothing") from e
 
 # %% ../../nbs/results/03_board.ipynb #7dd5e137
 def in_words(
@@ -343,26 +339,21 @@ def _untested(done):
             "the more the more models there are (by 2 to 3 points among 15 equal ones). --split random sets one aside."]
 
 # %% ../../nbs/results/03_board.ipynb #267c44f1
-def _ways(df, done):
-    "Whether runs were made in several ways, in sentences"
-    out, recipes, precisions, protocols = [], df.recipe.nunique(), done.precision.nunique(), df.protocol.nunique()
-    if recipes > 1:
-        out.append(f"The runs follow {recipes} recipes, which differ in how long and how models are trained.")
-    if precisions > 1: out.append(f"The runs are in {precisions} precisions: their minutes cannot be compared.")
-    if protocols > 1:
-        out.append(f"The runs are by {protocols} versions of what is done alike to every model "
-                   "(drop path, weight decay): train the older ones again to compare them.")
-    return out
+_MIXED = dict(
+    recipe="The runs follow {n} recipes, which differ in how long and how models are trained.",
+    precision="The runs are in {n} precisions: their minutes cannot be compared.",
+    protocol="The runs are by {n} versions of what is done alike to every model "
+             "(drop path, weight decay): train the older ones again to compare them.",
+    versions="The runs are by several versions ({names}), which may train a little differently.",
+    machine="The runs are from several machines ({names}): their minutes cannot be compared.")
 
-# %% ../../nbs/results/03_board.ipynb #79f3ca68
-def _environments(done):
-    "Whether runs were made by several versions of libraries, or by several machines, in sentences"
-    versions, machines = (sorted(set(done[o]) - {''}) for o in ('versions', 'machine'))
+def _mixed(df, done):
+    "What there are several of among the runs, in sentences"
     out = []
-    if len(versions) > 1:
-        out.append(f"The runs are by several versions ({'; '.join(versions)}), which may train a little differently.")
-    if len(machines) > 1:
-        out.append(f"The runs are from several machines ({'; '.join(machines)}): their minutes cannot be compared.")
+    for k,text in _MIXED.items():
+        found = (df if k in ('recipe', 'protocol') else done)[k] # which runs that failed were asked for, too
+        names = sorted(set(found.dropna()) - {''})
+        if len(names) > 1: out.append(text.format(n=len(names), names='; '.join(map(str, names))))
     return out
 
 # %% ../../nbs/results/03_board.ipynb #595fd5b4
@@ -376,4 +367,4 @@ def caveats(
     out = [*_data_caveats(df), *_untested(done)]
     again = len(df) - len(distinct_runs(df))
     if again: out.append(f"{again} run{'s are' if again > 1 else ' is'} there twice, and counted once.")
-    return out + _ways(df, done) + _environments(done)
+    return out + _mixed(df, done)

@@ -36,8 +36,6 @@ def _causes(r):
     return '; '.join(out)
 
 # %% ../../nbs/results/05_compare.ipynb #792f9b51
-def _place(accuracy): return accuracy.rank(ascending=False, method='first').astype(int)
-
 def _within(rank, own, seen, place):
     "Is `place` among those of `rank`, such as `2-4`, counted among the entries `seen`? Blank where the rank is unknown"
     if rank == '?': return None
@@ -54,7 +52,8 @@ def _beside_2021(own):
     if len(df) < 2:
         raise InputError(f"a comparison takes at least 2 models of the 2021 table, and these runs have {len(df)}; "
                          "`--models post2021` runs them all")
-    return df.assign(place=_place(df.accuracy), place_2021=_place(df.accuracy_2021))
+    place, place_2021 = (o.rank(ascending=False, method='first').astype(int) for o in (df.accuracy, df.accuracy_2021))
+    return df.assign(place=place, place_2021=place_2021)
 
 # %% ../../nbs/results/05_compare.ipynb #02b047a8
 def compare_reference(
@@ -75,8 +74,6 @@ def compare_reference(
     return out
 
 # %% ../../nbs/results/05_compare.ipynb #584440b7
-def _how(runs): return [o for o in entry_columns(runs) if o not in ('library', 'machine', 'data', 'fingerprint')]
-
 def _partner(a, side, how):
     "The row of `side` that is the same model as `a`, in the same way if there are several; `None` if there is none"
     same = side[(side.model == a.model) & (side.library == a.library)]
@@ -104,6 +101,14 @@ def _changed(a, b, how):
     if b.busy: out.append('minutes after are those of a busy machine')
     return ', '.join(out)
 
+# %% ../../nbs/results/05_compare.ipynb #49913116
+def p_text(
+    p:float # Between 0 and 1
+)->str: # Such as `0.041`, or `<0.001`; empty for what was not tested
+    "A p-value, which is never 0."
+    if p != p: return ''
+    return '<0.001' if p < .0005 else f'{p:.3f}'
+
 # %% ../../nbs/results/05_compare.ipynb #50dd8cff
 def _pairs(first, second, how):
     "The entries of `first` that have a partner in `second`, each with its own"
@@ -125,7 +130,8 @@ def compare_runs(
     frames = [as_frame(o) for o in (before, after)]
     first, second = (summarize(o).dropna(subset=['accuracy']) for o in frames)
     if any('test' not in set(o.split) for o in (first, second)): split = 'valid'
-    correct, how = [correct_answers(o, split) for o in frames], _how(pd.concat(frames))
+    correct = [correct_answers(o, split) for o in frames]
+    how = [o for o in entry_columns(pd.concat(frames)) if o not in ('library', 'machine', 'data', 'fingerprint')]
     accuracy = f'{split}_accuracy'
     rows = [dict(model=a.entry, before=getattr(a, accuracy), after=getattr(b, accuracy), **_tested(a, b, *correct),
                  minutes=b.minutes_per_epoch/a.minutes_per_epoch, changed=_changed(a, b, how))
@@ -135,11 +141,3 @@ def compare_runs(
     if known.any(): df.loc[known, 'p'] = multipletests(df.p[known], method='holm')[1]
     df.attrs['split'] = split
     return df
-
-# %% ../../nbs/results/05_compare.ipynb #49913116
-def p_text(
-    p:float # Between 0 and 1
-)->str: # Such as `0.041`, or `<0.001`; empty for what was not tested
-    "A p-value, which is never 0."
-    if p != p: return ''
-    return '<0.001' if p < .0005 else f'{p:.3f}'

@@ -61,8 +61,6 @@ SEED_SD = .01 # of a seed's accuracy, where no model has shown it: between what 
 SEED_DOF = 5  # degrees of freedom that this counts for
 _ROOM = .03   # p(1-p) from which on there is room for all of it: accuracies from 0.03 to 0.97
 
-def _room(correct): return min(1., correct.mean()*(1 - correct.mean())/_ROOM)
-
 # %% ../../nbs/results/01_confidence.ipynb #cb4649a5
 def _shown(correct, clusters):
     "What seeds add to the variance of a single seed's mean, from several seeds; and its degrees of freedom"
@@ -86,7 +84,7 @@ def seed_spread(
 )->SeedSpread: # In the order of `tables`
     "What seeds add to each model's variance: as its own show it, at least as all models' do with what is assumed."
     shown, dofs = (np.array(o, float) for o in zip(*[_shown(x, clusters) for x in tables]))
-    room = np.array([_room(x) for x in tables])
+    room = np.array([min(1., x.mean()*(1 - x.mean())/_ROOM) for x in tables])
     unit = np.divide(shown, room**2, out=np.full(len(room), SEED_SD**2), where=room > 0)
     n = dofs.sum()
     seen = max((dofs*unit).sum()/max(n, 1), 0.) # a spread that chance alone would give counts as none

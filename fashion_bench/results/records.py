@@ -23,11 +23,6 @@ from ..base.errors import InputError, InputNotFound
 from ..base.specs import RunSpec, entry_hash, machine_of
 from .scores import METRICS, figures
 
-# %% ../../nbs/results/02_records.ipynb #4bbdf9f9
-def metric_names()->list: # `accuracy` first
-    "The figures that runs have for each split, those included that were added since."
-    return sorted(dict.fromkeys(k for k,_ in METRICS), key=lambda o: o != 'accuracy')
-
 # %% ../../nbs/results/02_records.ipynb #53f050e6
 def _weights(record, spec):
     "What was loaded, in words; nothing if nothing was"
@@ -37,6 +32,11 @@ def _weights(record, spec):
     if kind == 'file': return f"file {Path(spec['weights']).name}"
     tag = source.get('tag') or (spec['model'].partition('.')[2] if kind == 'pretrained' else '')
     return f'{kind} {tag}'.strip()
+
+def _loaded(r):
+    "The digest of the weights that were loaded; none for random ones, which differ by seed"
+    source = r.get('source') or {}
+    return '' if source.get('weights') == 'scratch' else source.get('digest') or ''
 
 # %% ../../nbs/results/02_records.ipynb #048b14e7
 def _remarks(r):
@@ -56,6 +56,11 @@ def _note(r):
     if why := r.get('failure'): return f"{why['type']} ({why['phase']}): {why['message']}"
     return 'interrupted, or still going' if r['status'] == 'running' else r['status']
 
+# %% ../../nbs/results/02_records.ipynb #4bbdf9f9
+def metric_names()->list: # `accuracy` first
+    "The figures that runs have for each split, those included that were added since."
+    return sorted(dict.fromkeys(k for k,_ in METRICS), key=lambda o: o != 'accuracy')
+
 # %% ../../nbs/results/02_records.ipynb #a604de6b
 _COSTS = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'busy_share', 'images_per_second')
 _SIZES = ('parameters', 'multiply_adds', 'suggested_lr')
@@ -69,12 +74,6 @@ def _figures(r):
     joules = sum((found.get('joules') or {}).values())
     return out | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=joules/1e3 or np.nan,
                       gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
-
-# %% ../../nbs/results/02_records.ipynb #62237150
-def _loaded(r):
-    "The digest of the weights that were loaded; none for random ones, which differ by seed"
-    source = r.get('source') or {}
-    return '' if source.get('weights') == 'scratch' else source.get('digest') or ''
 
 # %% ../../nbs/results/02_records.ipynb #f6f5fe0b
 def _origin(r, spec):
@@ -202,14 +201,10 @@ def as_frame(
     else: df = load_runs(where)
     return _told_apart(df)
 
-# %% ../../nbs/results/02_records.ipynb #8b148c08
+# %% ../../nbs/results/02_records.ipynb #44fc9373
 _SAID = dict(library='{}', weights='{}', recipe='{}', size='{:g} px', groups='{} groups', head='{} head',
              precision='{}', compile='compiled: {}', machine='{}', data='{}', fingerprint='data {:.6}',
              weights_hash='weights {:.6}', loaded='weights {:.6}')
-
-def _said(k, v): return _SAID.get(k, k.replace('_', ' ') + ' {}').format(v)
-
-# %% ../../nbs/results/02_records.ipynb #44fc9373
 _UNSAID = {'model', 'seed', 'status', 'note', 'folder', 'path', 'identity', 'device',
              'shared_products', 'left_out', 'versions'} # of a run, not of an entry
 
@@ -240,8 +235,8 @@ def name_entries(
     for model, rows in of_entry.groupby('model', sort=False):
         extra = _telling(rows)
         for key, r in rows.iterrows():
-            more = ', '.join(_said(k, r[k]) for k in extra if str(r[k]) != '')
-            names[key] = f'{model} ({more})' if extra else str(model)
+            said = [_SAID.get(k, k.replace('_', ' ') + ' {}').format(r[k]) for k in extra if str(r[k]) != '']
+            names[key] = f"{model} ({', '.join(said)})" if extra else str(model)
     twice = {k for k,n in Counter(names.values()).items() if n > 1} # what tells them apart is not to be seen
     return frame.assign(entry=[f'{names[o]} #{o[:4]}' if names[o] in twice else names[o] for o in frame.identity])
 
@@ -324,12 +319,6 @@ def _drop_if_single(found, images):
     found.unknown |= {o: f'its predictions are of one {what}, which tells nothing of chance' for o in found}
     found.clear()
 
-# %% ../../nbs/results/02_records.ipynb #d29c9a5d
-def _kept(done, split):
-    "Predictions of the runs that kept them, by the rows of `done`"
-    read = {r.Index: read_predictions(r.path, split) for r in done.itertuples() if r.path}
-    return {k: p for k,p in read.items() if p}
-
 # %% ../../nbs/results/02_records.ipynb #1bc01876
 def correct_answers(
     where:str|Path|list|pd.DataFrame, # As `as_frame` takes it; the runs' folders must be there
@@ -338,7 +327,7 @@ def correct_answers(
     "Which images each entry got right."
     df, found = name_entries(distinct_runs(as_frame(where))), CorrectAnswers()
     done = df[df.status == 'finished'].sort_values('seed')
-    kept = _kept(done, split)
+    kept = {r.Index: p for r in done.itertuples() if r.path and (p := read_predictions(r.path, split))}
     asked = {k: _asked(p) for k,p in kept.items()}
     if asked: found.asked = Counter(asked.values()).most_common(1)[0][0] # what most were asked
     for entry, rows in done.groupby('entry', sort=False):

@@ -30,6 +30,7 @@ mobilenetv3_large_100 timm 0.385007 11:40 1.18
 vit_base_patch16_224 timm nan nan nan
 xception41 timm 0.389262 23:40 -0.73"""
 
+# %% ../../nbs/results/04_reference.ipynb #2d378e7c
 def _minutes(text):
     "Minutes of a `minutes:seconds` text"
     m, _, s = text.partition(':')

@@ -42,14 +42,6 @@ def metric(
         return f
     return add
 
-# %% ../../nbs/results/00_scores.ipynb #78453e25
-def less_is_better(
-    name:str # Of a figure, with a split before it or without: `log_loss`, `valid_log_loss`
-)->bool|None: # `None` where no metric is called so
-    "Is less of it better?"
-    bare = re.sub('^(train|valid|test)_', '', name)
-    return next((m.less_is_better for (k,_),m in METRICS.items() if k == bare), None)
-
 # %% ../../nbs/results/00_scores.ipynb #bd512450
 def figures(
     probs:np.ndarray, # Probabilities of shape (images, classes)
@@ -119,6 +111,14 @@ def single_scores(
 )->dict: # Figures by name, top-3 and top-5 only if there are more classes; and `classes_measured`
     "Figures where every image is of one class. Less is better for log loss and calibration error."
     return dict(figures(probs, targets), classes_measured=len(np.unique(targets)))
+
+# %% ../../nbs/results/00_scores.ipynb #78453e25
+def less_is_better(
+    name:str # Of a figure, with a split before it or without: `log_loss`, `valid_log_loss`
+)->bool|None: # `None` where no metric is called so
+    "Is less of it better?"
+    bare = re.sub('^(train|valid|test)_', '', name)
+    return next((m.less_is_better for (k,_),m in METRICS.items() if k == bare), None)
 
 # %% ../../nbs/results/00_scores.ipynb #cfc380ec
 def class_scores(
