@@ -47,6 +47,20 @@ def _pixels(job, size, interpolation):
     path, crop = job
     return planes(shrink(read_rgb(path, crop), size, interpolation))
 
+# %% ../../nbs/data/12_cache.ipynb #40369af5
+def _write(folder, table, arrays):
+    "Write `arrays` and their index into `folder`"
+    shapes = []
+    with open(folder/'pixels.bin', 'wb') as f:
+        for a in arrays:
+            shapes.append(a.shape[1:])
+            f.write(a.tobytes())
+    hw = np.array(shapes, dtype=np.int64).reshape(-1, 2)
+    sizes = hw.prod(1)*3
+    start = np.cumsum(sizes) - sizes
+    names = np.array(image_names(table), str)
+    np.savez(folder/'index.npz', image=names, start=start, height=hw[:, 0], width=hw[:, 1])
+
 # %% ../../nbs/data/12_cache.ipynb #8b6fefb3
 class PixelCache:
     "Images by name, read from a folder that `build_cache` made."
@@ -85,20 +99,6 @@ def cache_key(
     files, names = fingerprint(table[[o for o in ('image', 'root', 'crop') if o in table]]), image_names(table)
     more = [] if names == table.image.tolist() else [sorted(names)] # images are then found by their roots, too
     return blake2b(json.dumps([files, size, interpolation, POLICY, *more]).encode(), digest_size=8).hexdigest()
-
-# %% ../../nbs/data/12_cache.ipynb #40369af5
-def _write(folder, table, arrays):
-    "Write `arrays` and their index into `folder`"
-    shapes = []
-    with open(folder/'pixels.bin', 'wb') as f:
-        for a in arrays:
-            shapes.append(a.shape[1:])
-            f.write(a.tobytes())
-    hw = np.array(shapes, dtype=np.int64).reshape(-1, 2)
-    sizes = hw.prod(1)*3
-    start = np.cumsum(sizes) - sizes
-    names = np.array(image_names(table), str)
-    np.savez(folder/'index.npz', image=names, start=start, height=hw[:, 0], width=hw[:, 1])
 
 # %% ../../nbs/data/12_cache.ipynb #0232f8ef
 def room_for(

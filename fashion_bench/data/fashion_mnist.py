@@ -28,6 +28,7 @@ def _idx_file(root, name):
     known = root/name, root/f'{name}.gz', root/name.replace('-idx', '.idx')
     return next((f for f in known if f.is_file()), None)
 
+# %% ../../nbs/data/07_fashion_mnist.ipynb #6de2f612
 def is_fashion_mnist(
     root:Path|str # A folder
 )->bool: # Also where the files are packed, or named with a dot

@@ -130,13 +130,18 @@ class SquareDL(TfmdDL):
 
 # %% ../../nbs/data/15_loaders.ipynb #23595dce
 def _rows(table): return table.assign(file=image_paths(table))
-def _labels(row): return list(row.label)
+
+# %% ../../nbs/data/15_loaders.ipynb #6d41d001
 def _by_split(rows): return [np.flatnonzero(rows.split == o).tolist() for o in ('train', 'valid')]
 
+# %% ../../nbs/data/15_loaders.ipynb #67a25c5a
 def _image(row):
     "The picture of a row, or of a path"
     if not hasattr(row, 'file'): return PILImage.create(read_rgb(row))
     return PILImage.create(read_rgb(row.file, getattr(row, 'crop', None)))
+
+# %% ../../nbs/data/15_loaders.ipynb #6f6f736c
+def _labels(row): return list(row.label)
 
 # %% ../../nbs/data/15_loaders.ipynb #1c362ae6
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -47,6 +47,7 @@ def _grid(table, labels, n, side, seed):
 # %% ../../nbs/data/14_pictures.ipynb #982d43a2
 def _short(labels): return [shorten(str(o), 24, placeholder='…') for o in labels]
 
+# %% ../../nbs/data/14_pictures.ipynb #1e38c741
 def plot_examples(
     table, # An image table whose files are there
     n_classes:int=10, # The largest classes are shown, a row each

@@ -103,6 +103,7 @@ def _smallest(n, products):
     "Of `products` the one with fewest photos"
     return products[n[products].sum(1).argmin()]
 
+# %% ../../nbs/data/02_splits.ipynb #700cb592
 def _keep_trainable(products, at):
     "Put products back into the first split, the smallest first, until no class lacks it"
     n = products.to_numpy()
@@ -127,6 +128,7 @@ def _give_each(products, at, shares):
 # %% ../../nbs/data/02_splits.ipynb #a62749bd
 def _percents(shares): return '/'.join(f'{100*o:.0f}' for o in shares)
 
+# %% ../../nbs/data/02_splits.ipynb #f235e99e
 def _check_shares(products, at, shares, names):
     "Raises `InputError` for shares that products do not allow; warns where another was reached than asked for"
     sizes = products.sum(axis=1).to_numpy()

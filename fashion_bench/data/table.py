@@ -52,6 +52,7 @@ def _roots(table):
     if 'root' not in table: return ['.']*len(table)
     return table.root.fillna('.').tolist()
 
+# %% ../../nbs/data/00_table.ipynb #b7c20e9f
 def image_paths(
     table:pd.DataFrame # An image table
 )->list: # One `Path` per row
@@ -112,13 +113,11 @@ def _column_problem(df):
     if missing: return f"it has no column {', '.join(missing)}; it needs image, label and split, and has {has}"
     if not len(df): return "it holds no images"
 
-# %% ../../nbs/data/00_table.ipynb #47ec8920
-def _no_label(o): return o is None or o != o or (isinstance(o, str) and not o.strip())
-
 # %% ../../nbs/data/00_table.ipynb #31ca4bfb
 def _row_problem(df):
     "What is wrong with single rows: no label, listed before, or a split of another name"
-    no_label = df[[_no_label(o) for o in df.label]]
+    is_empty = lambda o: o is None or o != o or (isinstance(o, str) and not o.strip())
+    no_label = df[[is_empty(o) for o in df.label]]
     if len(no_label): return f"{len(no_label)} image(s) have no label, the first is {no_label.image.iloc[0]}"
     twice = df.image[df.duplicated([o for o in ('image', 'root') if o in df])]
     if len(twice): return f"{len(twice)} image(s) are listed more than once, the first is {twice.iloc[0]}"
@@ -224,9 +223,10 @@ def _plain_rows(table):
     "What of `table` decides what is trained on, besides the files"
     return table[[o for o in ('image', 'label', 'split', 'bbox', 'crop') if o in table]].values.tolist()
 
-# %% ../../nbs/data/00_table.ipynb #51c197e7
+# %% ../../nbs/data/00_table.ipynb #0179210e
 def _hash(o): return blake2b(json.dumps(o, default=list).encode(), digest_size=8).hexdigest()
 
+# %% ../../nbs/data/00_table.ipynb #51c197e7
 def rows_hash(
     table:pd.DataFrame # An image table
 )->str: # 16 hexadecimal digits

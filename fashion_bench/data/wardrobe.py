@@ -51,6 +51,7 @@ def _sample(v, rng):
     if isinstance(v, tuple): return rng.uniform(*v)
     return rng.choice(v.split()) if isinstance(v, str) and v else v
 
+# %% ../../nbs/data/05_wardrobe.ipynb #560b203a
 def _cut(category, rng): return {k: _sample(v, rng) for k,v in zip(_COLUMNS[1:], _GARMENTS[category][1:])}
 
 # %% ../../nbs/data/05_wardrobe.ipynb #35d8cd57
@@ -121,6 +122,7 @@ def _neck(kind):
 # %% ../../nbs/data/05_wardrobe.ipynb #0d204c78
 def _button(x, y): return 'light', [(x-.02, y-.02), (x+.02, y-.02), (x+.02, y+.02), (x-.02, y+.02)], 0
 
+# %% ../../nbs/data/05_wardrobe.ipynb #623a6012
 def _front(kind, hem):
     "Strokes of the front of an upper or full garment that ends at `hem`"
     ys = [y for y in (.25 + i*.16 for i in range(12)) if y < min(hem, 1.5) - .05] # of buttons
