@@ -10,7 +10,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/base/gridfile.html.md"""
 __all__ = ['read_grid', 'write_grid', 'grid_of', 'rerun']
 
 # %% ../../nbs/base/03_gridfile.ipynb #e55d2246
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 import json, math, shlex
 
@@ -116,11 +116,16 @@ def _spec(spec):
                          f"and this is version {PROTOCOL}: it would run something else")
     return RunSpec(**spec)
 
+# %% ../../nbs/base/03_gridfile.ipynb #dc75cabf
+def _model(spec):
+    "A spec's model, with its weights file if it has one"
+    return f'{spec.model}@{spec.weights}' if spec.weights_hash else spec.model
+
 # %% ../../nbs/base/03_gridfile.ipynb #0fce6fed
 def _lists(specs, records):
     "Models, recipes, seeds and sizes, each in the order in which they first occur"
-    varied = dict(models='model', recipe='recipe', seeds='seed')
-    lists = {k: list(dict.fromkeys(getattr(o, name) for o in specs)) for k,name in varied.items()}
+    varied = dict(models=_model, recipe=lambda o: o.recipe, seeds=lambda o: o.seed)
+    lists = {k: list(dict.fromkeys(map(f, specs))) for k,f in varied.items()}
     lists['size'] = _sizes(records)
     if len(set(specs)) != math.prod(map(len, lists.values())):
         raise InputError("these runs are no whole grid: some model lacks a recipe, size or seed that another has")
@@ -134,7 +139,8 @@ def grid_of(
     if not records: raise InputError("there are no records to make a grid of")
     specs = [_spec(o['spec']) for o in records]
     load = _loading(records)
-    same = {k: _only([getattr(o, k) for o in specs], k) for k in _SAME}
+    bare = [replace(o, weights='pretrained') if o.weights_hash else o for o in specs]
+    same = {k: _only([getattr(o, k) for o in bare], k) for k in _SAME}
     lists = _lists(specs, records)
     jobs = _only([o.get('environment', {}).get('jobs', 1) for o in records], 'how many runs shared the machine')
     if jobs > 1: same['jobs'] = str(jobs)

@@ -42,10 +42,11 @@ class Forecast:
         self.workers, self.now, self.specs = workers, now, {o.id: o for o in specs}
         self.bs = {o.id: o.recipe.bs for o in specs}
         self.per_epoch = {o.id: n//self.bs[o.id] for o in specs}
-        self.steps = {o.id: self.per_epoch[o.id]*total_epochs(o.recipe) for o in specs}
+        # where nothing is trained, one look at each image
+        self.steps = {o.id: max(self.per_epoch[o.id], 1)*(total_epochs(o.recipe) or 1) for o in specs}
         self.at, self.paces, self.running = dict.fromkeys(self.steps, 0), {}, {}
 
-    def _kind(self, spec): return spec.model, spec.size
+    def _kind(self, spec): return spec.model, spec.size, total_epochs(spec.recipe) > 0
 
     def begin(self, spec:RunSpec):
         "`spec` starts"
@@ -220,7 +221,7 @@ class BarProgress(BenchProgress):
 
     def _epoch(self, spec):
         "For example `epoch 2/3`"
-        return f'epoch {self.epochs[spec.id]}/{total_epochs(spec.recipe)}'
+        return f'epoch {self.epochs[spec.id]}/{total_epochs(spec.recipe) or 1}'
 
     def _say_epoch(self, spec):
         "A line for an epoch that is over"

@@ -234,8 +234,27 @@ SUITES = dict(
           'timm/resnet50_clip.openai'],
     small=['timm/tf_efficientnet_lite0', 'timm/mobilenetv3_large_100', 'torchvision/resnet18', 'timm/convnext_atto'])
 
+# %% ../../nbs/models/01_registry.ipynb #9d1353b4
+def split_file(
+    text:str # A model's name, perhaps with `@` and a file of weights behind it
+)->tuple: # The name, and the file, which is empty if there is none
+    "Model and file of `library/name@file`; what stands behind `@` in a hub's name is a revision, if it is no file."
+    name, _, file = text.partition('@')
+    if HUB in text and not file.endswith(('.safetensors', '.pth', '.pt', '.bin')): return text, ''
+    return name, file
+
+# %% ../../nbs/models/01_registry.ipynb #3f1551f6
+def _in_full(text):
+    "A model by its full name, with the file that it was asked for with; raises `InputError` for an unknown one"
+    name, file = split_file(text)
+    model_info(name)
+    full = '/'.join(resolve_model(name))
+    return f'{full}@{file}' if file else full
+
+# %% ../../nbs/models/01_registry.ipynb #30764d45
 def expand_models(
-    names:str|list # Names and suites: a list, or text with commas
+    # Names, with `@file` behind those that bring a weights file of their own, and suites: a list, or text with commas
+    names:str|list
 )->list: # Full names, each once, in the order given
     "The models that `names` stand for; raises `InputError` at the first unknown one."
     names = [o.strip() for o in names.split(',')] if isinstance(names, str) else list(names)
@@ -243,5 +262,4 @@ def expand_models(
     if not found:
         raise InputError("no model was named; give names such as timm/tf_efficientnet_lite0, "
                          f"or suites: {', '.join(SUITES)}")
-    for o in found: model_info(o)
-    return list(dict.fromkeys('/'.join(resolve_model(o)) for o in found))
+    return list(dict.fromkeys(map(_in_full, found)))

@@ -64,12 +64,14 @@ def plan_bench(
     recipes, sizes, names = expand_recipes(recipe), size_list(size), expand_models(models)
     check_images(check_table(table))
     for o in recipes:
-        check_batch(table, o.bs)
+        if isinstance(o, Recipe): check_batch(table, o.bs)
         recipe_parts(o, is_multilabel(table))
+    first, *more = seed_list(seeds)
     specs = [make_spec('', m, recipe=r, size=z, seed=s, **kwargs)
-             for s in seed_list(seeds) for r in recipes for z in sizes for m in names]
-    if specs[0].weights_hash: # does the file fit them all?
-        for m, w, z in dict.fromkeys((o.model, o.weights, o.size) for o in specs): build_backbone(m, w, z)
+             for s in (first, *more) for r in recipes if s == first or isinstance(r, Recipe)
+             for z in sizes for m in names]
+    files = [(o.model, o.weights, o.size) for o in specs if o.weights_hash]
+    for o in dict.fromkeys(files): build_backbone(*o) # does each fit its network?
     data = fingerprint(table)
     return list(dict.fromkeys(replace(o, data=data) for o in specs))
 

@@ -52,6 +52,7 @@ class _Stopwatch(Callback):
 def _batches(recipe, table):
     "How many batches of each kind a run of `recipe` has"
     n = table.split.value_counts()
+    if not total_epochs(recipe): return dict(valid=math.ceil(n.sum()/recipe.bs)) # a look at each image
     steps, part = recipe.accumulate*(n['train']//recipe.bs), recipe.bs//recipe.accumulate
     in_training = total_epochs(recipe)*math.ceil(n['valid']/part)
     at_the_end = math.ceil((n['valid'] + n.get('test', 0))/part)
@@ -59,8 +60,9 @@ def _batches(recipe, table):
 
 # %% ../../nbs/runs/04_probe.ipynb #883b8f77
 def _fit_of_each_kind(learn, recipe):
-    "An epoch with the backbone frozen, if the run has such, and one with all of it; the stopwatch ends them early"
+    "Epochs of each kind that the run has, with the backbone frozen and with all of it; the stopwatch ends them early"
     with learn.no_bar(), learn.no_logging():
+        if not total_epochs(recipe): return learn.get_preds(ds_idx=1)
         for begin in [learn.freeze]*(recipe.freeze_epochs > 0) + [learn.unfreeze]:
             begin()
             learn.fit(1)

@@ -13,11 +13,13 @@ __all__ = ['describe_table', 'read_record']
 from pathlib import Path
 import re, traceback
 
+import numpy as np
 import pandas as pd
 import torch
-from ..base.files import read_json
+from ..base.files import read_json, whole_file
 from ..data.splits import shared_products, split_hash
 from ..data.table import classes, is_multilabel, rows_hash
+from ..results.scores import scores
 
 # %% ../../nbs/runs/02_record.ipynb #5d3805ee
 def _root(table):
@@ -51,6 +53,38 @@ def read_record(
     found = read_json(Path(folder)/'run.json')
     return found if isinstance(found, dict) and 'status' in found else None
 
+# %% ../../nbs/runs/02_record.ipynb #2fda7d14
+def _kept(table, parts):
+    "The arrays of `predictions.npz`; products go along, so that intervals can be over them, and roots if they differ"
+    rows = pd.concat([table[table.split == o] for o,_,_ in parts])
+    arrays = dict(image=rows.image.to_numpy(str), split=rows.split.to_numpy(str),
+                  target=np.concatenate([t for _,_,t in parts]),
+                  probs=np.concatenate([p for _,p,_ in parts]))
+    if 'group' in rows: arrays['group'] = rows.group.to_numpy(str)
+    if 'root' in rows and table.root.nunique() > 1: arrays['root'] = rows.root.to_numpy(str)
+    return arrays
+
+# %% ../../nbs/runs/02_record.ipynb #a3207e49
+def _check_probs(probs, split):
+    "Raises `FloatingPointError` for images whose probabilities are no numbers"
+    n = int((~np.isfinite(probs)).any(1).sum())
+    if n: raise FloatingPointError(f"the model gives no probabilities for {n} of {len(probs)} {split} images; "
+                                   "a lower learning rate, or fp32, may help")
+
+# %% ../../nbs/runs/02_record.ipynb #7248af30
+def keep_predictions(
+    table:pd.DataFrame, # The image table
+    parts:list, # (split, probabilities of shape (images, classes), targets), in the order of the table's rows
+    folder:Path|str # Where to write `predictions.npz`
+)->dict: # `scores` of each split: `valid_accuracy` and, where there is a test split, `test_accuracy`, and so on
+    """Keep what a model predicted, and score it.
+
+    Keeps `image`, `split`, `target` (class numbers, or rows of 0 and 1), `probs` (images, classes), and `group` where
+    images have one. Raises `FloatingPointError` for probabilities that are no numbers."""
+    for split, probs, _ in parts: _check_probs(probs, split)
+    with whole_file(Path(folder)/'predictions.npz') as f: np.savez_compressed(f, **_kept(table, parts))
+    return {f'{o}_{k}': v for o,p,t in parts for k,v in scores(p, t).items()}
+
 # %% ../../nbs/runs/02_record.ipynb #30a91914
 def epoch_costs(
     history:pd.DataFrame # As `RunRecorder` writes it
@@ -67,6 +101,18 @@ def epoch_costs(
                  warmup_seconds=warmup.sum(), train_accuracy=df.train_accuracy.iloc[-1])
     sharers = df.gpu_sharers.dropna()
     return {k: float(v) for k,v in costs.items()} | dict(gpu_sharers=int(sharers.max()) if len(sharers) else None)
+
+# %% ../../nbs/runs/02_record.ipynb #c738baa6
+def look_costs(
+    facts:dict # Of `features.Features`
+)->dict: # As `epoch_costs` gives it
+    "What it cost to look at the photos once."
+    seconds, wait, warmup, images = (
+        sum(facts[k][o] for o in ('train', 'valid')) for k in ('seconds', 'wait', 'warmup', 'images'))
+    busy = sum(facts['busy'][o]*facts['seconds'][o] for o in ('train', 'valid'))
+    loop = seconds - warmup
+    return dict(minutes_per_epoch=loop/60, compute_minutes_per_epoch=(loop - wait)/60, wait_share=wait/loop,
+                busy_share=busy/seconds, images_per_second=images/loop, warmup_seconds=warmup)
 
 # %% ../../nbs/runs/02_record.ipynb #d46573b6
 _FRAME = r'^Exception occured in `\w+` when calling event `\w+`:\s*' # fastai's, around the message

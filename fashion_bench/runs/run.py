@@ -25,23 +25,25 @@ from ..data.table import is_multilabel
 from ..models.backbones import weights_digest
 from ..models.groups import GROUPS
 from ..models.learner import HEADS, describe_model, fashion_learner, learner_summary
-from ..models.registry import model_info, model_inputs
+from ..models.registry import model_info, model_inputs, split_file
 from ..models.speed import multiply_adds
 from ..training.checkpoint import Checkpoint, read_checkpoint
-from ..training.clock import EnergyMeter, peak_memory
+from ..training.clock import EnergyMeter, gpu_sharers, peak_memory
+from ..training.features import frozen_features
+from ..training.frozen import frozen_answers
 from ..training.lr_finder import suggest_lr
 from ..training.precision import Autocast, best_precision
-from ..training.recipes import Recipe, parse_recipe, recipe_parts, total_epochs, train
+from ..training.recipes import FrozenRecipe, Recipe, parse_recipe, recipe_parts, total_epochs, train
 from ..training.recorder import RunRecorder
-from ..results.scores import scores
 from .environment import environment, only_deterministic
 from .predictor import save_model
-from .record import describe_failure, describe_table, epoch_costs, is_out_of_memory, read_record
+from .record import (describe_failure, describe_table, epoch_costs, is_out_of_memory,
+                                       keep_predictions, look_costs, read_record)
 
 # %% ../../nbs/runs/03_run.ipynb #19dffbe4
 def make_spec(
     data:str, # Fingerprint of the image table
-    model:str, # As `models.resolve_model` takes it
+    model:str, # As `models.resolve_model` takes it, perhaps with `@` and a weights file behind it
     weights:str|Path='pretrained', # `pretrained`, `scratch`, or a checkpoint file
     recipe:Recipe|str=Recipe(), # Or its text
     size:int|None=224, # Side of the square the model sees; `None` takes each model's own
@@ -58,6 +60,11 @@ def make_spec(
     `InputNotFound` for a file that is not there."""
     for what, one, known in (('groups', groups, GROUPS), ('head', head, HEADS)):
         if one not in known: raise InputError(f"unknown {what} {one!r}; there are {', '.join(known)}")
+    model, file = split_file(model)
+    if file and weights != 'pretrained':
+        raise InputError(f"{model} brings weights of its own, {file}, and weights says {weights}; "
+                         "leave out one of them")
+    weights = file or weights
     info, is_file = model_info(model), str(weights) not in ('pretrained', 'scratch')
     if is_file and not Path(weights).is_file():
         raise InputNotFound(f"there is no weights file {weights}; `weights` takes 'pretrained', 'scratch' or a file")
@@ -101,7 +108,8 @@ def run_learner(
     micro_bs = micro_bs or micro_batches(recipe)[0]
     parts = recipe_parts(recipe, is_multilabel(table))
     set_seed(spec.seed)
-    dls = fashion_dls(table, **model_inputs(spec.model, spec.size), bs=recipe.bs, micro_bs=micro_bs,
+    bs = recipe.bs if isinstance(recipe, Recipe) else min(recipe.bs, (table.split == 'train').sum())
+    dls = fashion_dls(table, **model_inputs(spec.model, spec.size), bs=bs, micro_bs=micro_bs,
                       cache=cache, num_workers=num_workers)
     own = [ChannelsLast()]
     if spec.precision != 'fp32': own.append(Autocast(spec.precision, dls.device))
@@ -119,38 +127,15 @@ def _predict(learn, table, split):
     with learn.no_bar(), learn.no_logging(): probs, targets = learn.get_preds(dl=split_dl(learn.dls, table, split))
     return probs.float().cpu().numpy(), targets.cpu().numpy()
 
-# %% ../../nbs/runs/03_run.ipynb #6302848e
-def _kept(table, parts):
-    "The arrays of `predictions.npz`; products go along, so that intervals can be over them, and roots if they differ"
-    rows = pd.concat([table[table.split == o] for o,_,_ in parts])
-    arrays = dict(image=rows.image.to_numpy(str), split=rows.split.to_numpy(str),
-                  target=np.concatenate([t for _,_,t in parts]),
-                  probs=np.concatenate([p for _,p,_ in parts]))
-    if 'group' in rows: arrays['group'] = rows.group.to_numpy(str)
-    if 'root' in rows and table.root.nunique() > 1: arrays['root'] = rows.root.to_numpy(str)
-    return arrays
-
-# %% ../../nbs/runs/03_run.ipynb #8821eae0
-def _check_probs(probs, split):
-    "Raises `FloatingPointError` for images whose probabilities are no numbers"
-    n = int((~np.isfinite(probs)).any(1).sum())
-    if n: raise FloatingPointError(f"the model gives no probabilities for {n} of {len(probs)} {split} images; "
-                                   "a lower learning rate, or fp32, may help")
-
 # %% ../../nbs/runs/03_run.ipynb #51cb4670
 def measure(
     learn:Learner, # A trained one
     table:pd.DataFrame, # The image table it was trained on
     folder:Path|str # Where to write `predictions.npz`
-)->dict: # `scores` of each split: `valid_accuracy` and, where there is a test split, `test_accuracy`, and so on
-    """Predict the splits that were not trained on.
-
-    Keeps `image`, `split`, `target` (class numbers, or rows of 0 and 1), `probs` (images, classes), and `group` where
-    images have one. Raises `FloatingPointError` for probabilities that are no numbers."""
+)->dict: # As `record.keep_predictions` gives it
+    "Predict the splits that were not trained on, keep and score that."
     parts = [(o, *_predict(learn, table, o)) for o in ('valid', 'test') if (table.split == o).any()]
-    for split, probs, _ in parts: _check_probs(probs, split)
-    with whole_file(Path(folder)/'predictions.npz') as f: np.savez_compressed(f, **_kept(table, parts))
-    return {f'{o}_{k}': v for o,p,t in parts for k,v in scores(p, t).items()}
+    return keep_predictions(table, parts, folder)
 
 # %% ../../nbs/runs/03_run.ipynb #f04d74b0
 _FILES = ('lr_find.csv', 'history.csv', 'steps.csv', 'predictions.npz', 'model.safetensors', 'model.json',
@@ -239,6 +224,22 @@ class _Attempt:
         if self.lr: found['suggested_lr'] = self.lr
         return found
 
+    def looked(self, learn, table, cbs):
+        "What the features of a frozen backbone tell apart, and what the look cost"
+        self.recorder.phase = 'features'
+        def tell(**event):
+            for o in cbs:
+                if hasattr(o, 'emit'): o.emit(event)
+        tell(event='epoch', nth=1)
+        features = frozen_features(learn, table, self.spec.data, self.spec.precision,
+                                   lambda split, n: split == 'train' and tell(event='batches', n=1))
+        found = keep_predictions(table, frozen_answers(self.recipe, features, table), self.folder)
+        tell(event='accuracy', value=found['valid_accuracy'])
+        fitted = (features.facts['features'] + 1)*learn.dls.c if self.recipe.kind == 'linear_probe' else 0
+        return found | look_costs(features.facts) | dict(
+            trainable_parameters=fitted, peak_memory=peak_memory(learn.dls.device), joules=self.joules,
+            gpu_sharers=gpu_sharers(learn.dls.device))
+
     def run(self, table, keep_model, cbs, bars, **kwargs):
         "The record's `source`, `inputs`, `network` and `figures`, and the `precision` that really ran"
         checkpoint = Checkpoint(self.folder/'checkpoint.pt', self.state, self.facts)
@@ -249,11 +250,13 @@ class _Attempt:
         size = dict(parameters=sum(p.numel() for p in learn.model.parameters()),
                     multiply_adds=multiply_adds(learn.model, self.spec.size))
         inputs, network = self.inputs(learn, table), describe_model(learn)
+        kept = dict(source=source, inputs=inputs, network=network)
+        if isinstance(self.recipe, FrozenRecipe):
+            return dict(kept, figures=size | self.looked(learn, table, cbs), precision=self.spec.precision)
         self.train(learn)
         if keep_model: save_model(learn, self.folder)
-        figures = size | self.figures(learn, table)
         ran = learn.autocast.ran if hasattr(learn, 'autocast') else 'fp32'
-        return dict(source=source, inputs=inputs, network=network, figures=figures, precision=ran)
+        return dict(kept, figures=size | self.figures(learn, table), precision=ran)
 
     def outcome(self, *args, **kwargs):
         "What to add to the record, and whether it failed for want of memory"

@@ -10,6 +10,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/training/precision.html.md""
 __all__ = ['best_precision', 'Autocast', 'FusedAdam']
 
 # %% ../../nbs/training/00_precision.ipynb #eda3b680
+from contextlib import contextmanager
 import platform
 
 import torch
@@ -106,6 +107,26 @@ class Autocast(MixedPrecision):
     def after_fit(self):
         for o in self.hooks: o.remove()
         self.learn.scaler, self.scales = None, None
+
+# %% ../../nbs/training/00_precision.ipynb #095edb04
+@contextmanager
+def looking_in(
+    precision:str, # `fp32`, `bf16` or `fp16`
+    model:nn.Module, # On `device`
+    device:str|torch.device='cpu' # A `torch.device`, or its name
+):
+    "Within the block `model` is in evaluation, has no gradients and computes in `precision`."
+    kind, was = torch.device(device).type, model.training
+    dtype = {v: k for k,v in _NAMES.items()}[precision]
+    half = precision != 'fp32'
+    hooks = depthwise_in_fp32(model) if half and kind == 'cpu' else []
+    try:
+        with torch.no_grad(), torch.autocast(kind, dtype, enabled=half):
+            model.eval()
+            yield
+    finally:
+        model.train(was)
+        for o in hooks: o.remove()
 
 # %% ../../nbs/training/00_precision.ipynb #671214db
 class _Fused(Optimizer):
