@@ -255,8 +255,9 @@ class _Attempt:
             return dict(kept, figures=size | self.looked(learn, table, cbs), precision=self.spec.precision)
         self.train(learn)
         if keep_model: save_model(learn, self.folder)
-        ran = learn.autocast.ran if hasattr(learn, 'autocast') else 'fp32'
-        return dict(kept, figures=size | self.figures(learn, table), precision=ran)
+        figures = size | self.figures(learn, table)
+        ran = learn.autocast.ran if hasattr(learn, 'autocast') else 'fp32' # perhaps by measuring alone
+        return dict(kept, figures=figures, precision=ran)
 
     def outcome(self, *args, **kwargs):
         "What to add to the record, and whether it failed for want of memory"
