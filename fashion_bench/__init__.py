@@ -33,6 +33,7 @@ Modules:
 - `fashion_bench.models.catalogue`: Which models there are, how large they are, and which of them work, in a second and without a network.
 - `fashion_bench.models.groups`: Which part of a network learns at which rate, and why that must not depend on the library.
 - `fashion_bench.models.learner`: One factory for every library: the same head, the same parameter groups, the same freezing.
+- `fashion_bench.models.prior`: How good a model may be expected to be before anybody has looked at your photos.
 - `fashion_bench.models.registry`: One registry over torchvision, timm and fastai: what a model is called, what it wants to be fed, and which weights it has.
 - `fashion_bench.models.regularization`: What holds a network back while it is trained, the same for every library.
 - `fashion_bench.models.speed`: How many images a second a network can take on this machine, with nothing else in the way.
@@ -59,6 +60,8 @@ Modules:
 - `fashion_bench.runs.run`: One run: what it is, what it measured, and a folder on disk that keeps both.
 - `fashion_bench.training.checkpoint`: Everything that decides how training goes on, kept after every epoch, so that a killed run goes on as if nothing had been.
 - `fashion_bench.training.clock`: What a training loop costs: seconds of computing, seconds of waiting for data, memory and energy, each measured so that it can be believed.
+- `fashion_bench.training.features`: What a frozen backbone sees in every photo, computed once and kept.
+- `fashion_bench.training.frozen`: Classes told apart by the features of a frozen backbone: by a vote of neighbours, or by a linear classifier.
 - `fashion_bench.training.lr_finder`: A learning rate for a model that nobody has trained yet, and not a trace of having looked.
 - `fashion_bench.training.precision`: Half the bits where they cost no accuracy: which precision a machine is fast in, and how a learner trains in it.
 - `fashion_bench.training.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.

@@ -96,8 +96,9 @@ def _row(r):
     library, _, arch = spec['model'].partition('/')
     asked = {k: v for k,v in spec.items() if k not in ('data', 'model', 'weights', 'seed')}
     asked['precision'] = r.get('precision') or spec['precision'] # which really ran
-    return dict(model=arch.partition('.')[0], library=library, weights=_weights(r, spec), **asked,
-                device=env.get('device', ''), machine=machine_of(env), seed=spec['seed'],
+    file = f"@{spec['weights']}" if spec.get('weights_hash') else ''
+    return dict(model=arch.partition('.')[0], library=library, candidate=spec['model'] + file,
+                weights=_weights(r, spec), **asked, device=env.get('device', ''), machine=machine_of(env), seed=spec['seed'],
                 status=r['status'], **_figures(r), note=_note(r), **_origin(r, spec))
 
 # %% ../../nbs/results/02_records.ipynb #dc417d21
@@ -205,7 +206,7 @@ def as_frame(
 _SAID = dict(library='{}', weights='{}', recipe='{}', size='{:g} px', groups='{} groups', head='{} head',
              precision='{}', compile='compiled: {}', machine='{}', data='{}', fingerprint='data {:.6}',
              weights_hash='weights {:.6}', loaded='weights {:.6}')
-_UNSAID = {'model', 'seed', 'status', 'note', 'folder', 'path', 'identity', 'device',
+_UNSAID = {'model', 'candidate', 'seed', 'status', 'note', 'folder', 'path', 'identity', 'device',
              'shared_products', 'left_out', 'versions'} # of a run, not of an entry
 
 def entry_columns(
