@@ -117,14 +117,16 @@ def _spec(spec):
     return RunSpec(**spec)
 
 # %% ../../nbs/base/03_gridfile.ipynb #dc75cabf
-def _model(spec):
-    "A spec's model, with its weights file if it has one"
+def candidate_name(
+    spec:RunSpec # Of a run
+)->str: # Such as `timm/resnet18.a1_in1k`, `timm/resnet18.a1_in1k@tuned.pth`
+    "A spec's model, with its weights file if it has one."
     return f'{spec.model}@{spec.weights}' if spec.weights_hash else spec.model
 
 # %% ../../nbs/base/03_gridfile.ipynb #0fce6fed
 def _lists(specs, records):
     "Models, recipes, seeds and sizes, each in the order in which they first occur"
-    varied = dict(models=_model, recipe=lambda o: o.recipe, seeds=lambda o: o.seed)
+    varied = dict(models=candidate_name, recipe=lambda o: o.recipe, seeds=lambda o: o.seed)
     lists = {k: list(dict.fromkeys(map(f, specs))) for k,f in varied.items()}
     lists['size'] = _sizes(records)
     if len(set(specs)) != math.prod(map(len, lists.values())):

@@ -248,10 +248,12 @@ def _cells(board):
     return [[text(v) for v in o] for o in board.itertuples(index=False)]
 
 # %% ../../nbs/results/03_board.ipynb #17ad2006
-def _write_md(board, file):
+def markdown_table(
+    board:pd.DataFrame # Any frame
+)->str: # Lines
+    "A table in Markdown."
     rows = [[o.replace('|', r'\|') for o in r] for r in _cells(board)]
-    lines = [f"| {' | '.join(o)} |\n" for o in [list(board), ['---']*board.shape[1], *rows]]
-    file.write_text(''.join(lines), encoding='utf-8')
+    return ''.join(f"| {' | '.join(o)} |\n" for o in [list(board), ['---']*board.shape[1], *rows])
 
 # %% ../../nbs/results/03_board.ipynb #4953ce06
 def _write_tex(board, file):
@@ -262,7 +264,8 @@ def _write_tex(board, file):
 # %% ../../nbs/results/03_board.ipynb #5fea0273
 _WRITERS = {'.csv': lambda board, file: board.to_csv(file, index=False),
             '.parquet': lambda board, file: board.to_parquet(file, index=False),
-            '.md': _write_md, '.tex': _write_tex}
+            '.md': lambda board, file: file.write_text(markdown_table(board), encoding='utf-8'),
+            '.tex': _write_tex}
 
 def write_board(
     board:pd.DataFrame, # As `leaderboard` gives it, or any frame
