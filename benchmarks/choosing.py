@@ -3,23 +3,29 @@
     python benchmarks/choosing.py grid DATA --out GRID [--size 96] [--jobs 1]
     python benchmarks/choosing.py replay GRID...
 
-Candidates of real, different worth: EfficientNet-lite0 to lite2 with their ImageNet weights, damaged copies of each (the
-last third or two thirds of the layers at random, noise on all weights), and xresnet18 from scratch. `grid` trains each of
-them by the recipe of every stage, with several seeds, and may be started again. `replay` takes the rules of `choose`
-through the records.
+Candidates of real, different worth: EfficientNet-lite0 to lite2 with their ImageNet weights, damaged copies of each
+(the last third or two thirds of the layers at random, noise on all weights), and xresnet18 from scratch. `grid` trains
+each of them by the recipe of every stage, with several seeds, and may be started again. `replay` takes the rules of
+`choose` through the records, on photos and seeds that are drawn with replacement. Costs are multiply-adds: of a look at
+each photo, and of steps forward and backward.
 """
 from pathlib import Path
-import argparse, subprocess, sys, time, warnings
+import argparse, itertools, json, subprocess, sys, time, warnings
 
 warnings.filterwarnings('ignore')
-import torch
+import numpy as np, pandas as pd, torch
+from scipy.stats import weightedtau
 from safetensors.torch import save_file
 from fashion_bench.base.files import claim, read_json, whole_file, write_json
 from fashion_bench.data.cache import build_cache
 from fashion_bench.data.sources import load_table
 from fashion_bench.models.backbones import build_backbone
 from fashion_bench.models.groups import param_layers
+from fashion_bench.models.prior import prior_scores
 from fashion_bench.models.registry import model_inputs
+from fashion_bench.results.choosing import behind, leaders, next_seeds
+from fashion_bench.results.records import CorrectAnswers, load_runs, read_predictions
+from fashion_bench.runs.choose import FEW
 from fashion_bench.runs.grid import plan_bench
 from fashion_bench.runs.record import read_record
 from fashion_bench.runs.run import read_spec, run_model
@@ -69,7 +75,8 @@ def plan(data:str, out:Path, args, mine:bool):
     file = out/'specs.json'
     if mine and not file.is_file():
         table = load_table(data)
-        specs = plan_bench(table, [*SOUND, 'fastai/xresnet18', *damaged(args.weights)], list(STAGES), args.size, args.seeds)
+        models = [*SOUND, 'fastai/xresnet18', *damaged(args.weights)]
+        specs = plan_bench(table, models, list(STAGES), args.size, args.seeds)
         for o in {(i['size'], i['interpolation']) for i in (model_inputs(o.model, o.size) for o in specs)}:
             build_cache(table, *o)
         write_json(file, [o.plain() for o in specs])
@@ -106,13 +113,125 @@ def grid(args):
             print(f"{time.time() - began:.0f} s: {outs[data].name} {r['folder']} {r['spec']['recipe']}: "
                   f"{r['status']}, {r['seconds']:.0f} s {r.get('failure', {}).get('message', '')}", flush=True)
 
+# What follows reads records alone.
+
+def read_grid(folder:Path)->tuple:
+    "Correct answers by split, recipe and candidate, of shape (seeds, photos); products by split; multiply-adds"
+    df = load_runs(folder).query("status == 'finished'")
+    found, groups, work = {}, {}, {}
+    for r in df.sort_values('seed').itertuples():
+        name, file = r.candidate.partition('@')[::2]
+        key = Path(file).stem or name.partition('/')[2].partition('.')[0]
+        work[key] = r.multiply_adds
+        for split in ('valid', 'test'):
+            p = read_predictions(r.path, split)
+            groups[split] = p.get('group')
+            found.setdefault((split, r.recipe), {}).setdefault(key, []).append(p['probs'].argmax(1) == p['target'])
+    return {k: {c: np.array(o) for c,o in v.items()} for k,v in found.items()}, groups, work
+
+def costs(work:dict, images:dict)->dict:
+    "Multiply-adds of each stage by candidate; a step backward is two forward"
+    n = sum(images.values())
+    passes = {'look': n}
+    for k, epochs in (('short', 1), ('full', 3)):
+        passes[k] = images['train']*(1 + 3*epochs) + images['valid']*(1 + epochs) + images['valid'] + images['test']
+    return {k: {c: v*w for c,w in work.items()} for k,v in passes.items()}
+
+def drawn(found:dict, rng, clusters)->tuple:
+    "The same candidates on photos drawn with replacement (whole products), and what is drawn of the products"
+    n = next(iter(found.values())).shape[1]
+    codes = np.arange(n) if clusters is None else pd.factorize(clusters)[0]
+    units = rng.integers(codes.max() + 1, size=codes.max() + 1)
+    at = np.concatenate([np.flatnonzero(codes == o) for o in units])
+    which = np.repeat(np.arange(len(units)), [(codes == o).sum() for o in units])
+    return at, None if clusters is None else which
+
+def answers(found:dict, at, clusters, seeds)->CorrectAnswers:
+    "Correct answers on the photos `at`, of the runs with these numbers"
+    out = CorrectAnswers()
+    for k,v in found.items():
+        have = [o for o in seeds if o < len(v)]
+        out[k] = v[have or [0]][:, at]
+    out.clusters = clusters
+    return out
+
+def stages(by, at, clusters, order, cost, margin=.02, few=FEW)->tuple:
+    "What `choose` would do: the winners, and what it would cost"
+    knn, probe, short, full = (by['valid', o] for o in RECIPES)
+    looks = [behind(answers(o, at, clusters, [0]), margin) for o in (knn, probe)]
+    kept = [k for k in looks[1].index if not all(o.out[k] for o in looks)]
+    spent = sum(cost['look'].values())
+    if len(kept) > few:
+        tried = behind(answers({k: short[k] for k in kept}, at, clusters, order[:1]), margin)
+        spent += sum(cost['short'][k] for k in kept)
+        kept = [k for k in tried.index if not tried.out[k]]
+    seen = dict.fromkeys(kept, 1)
+    while True:
+        found = CorrectAnswers()
+        found.clusters = clusters
+        for k,n in seen.items(): found[k] = full[k][order[:n]][:, at]
+        more = next_seeds(found, len(order))
+        if not more: break
+        fewest = min(seen[o] for o in more)
+        for o in more: seen[o] += seen[o] == fewest
+    return leaders(found), spent + sum(cost['full'][k]*n for k,n in seen.items())
+
+RECIPES = [str(parse_recipe(o)) for o in ('knn(20)', 'linear_probe', SHORT, FULL)]
+
+def replay_one(by, groups, cost, rng, prior)->dict:
+    "One replay on photos and seeds that are drawn: of `choose`, and of simpler ways"
+    at, clusters = drawn(by['valid', RECIPES[3]], rng, groups['valid'])
+    test_at, _ = drawn(by['test', RECIPES[3]], rng, groups['test'])
+    order = rng.permutation(3).tolist()
+    grid = answers(by['valid', RECIPES[3]], at, clusters, range(3))
+    group = leaders(grid)
+    test = {k: v[:, test_at].mean() for k,v in by['test', RECIPES[3]].items()}
+    whole = 3*sum(cost['full'].values())
+    winners, spent = stages(by, at, clusters, order, cost)
+    def best(recipe, seeds): return max(grid, key=lambda k: by['valid', recipe][k][seeds][:, at].mean())
+    single = {'prior': max(grid, key=prior.get), 'knn': best(RECIPES[0], [0]), 'linear probe': best(RECIPES[1], [0]),
+              'short training': best(RECIPES[2], order[:1]), 'random': rng.choice(list(grid))}
+    price = {'prior': 0., 'knn': sum(cost['look'].values()), 'linear probe': sum(cost['look'].values()),
+             'short training': sum(cost['short'].values()), 'random': 0.}
+    rows = {'choose': (spent/whole, group[0] in winners, np.mean([o in winners for o in group]), len(winners),
+                       test[group[0]] - test[winners[0]])}
+    for k,v in single.items():
+        rows[k] = price[k]/whole, v == group[0], (v in group)/len(group), 1, test[group[0]] - test[v]
+    return rows
+
+def agreement(by)->dict:
+    "Weighted Kendall's tau of each stage's scores with the grid's, and of one seed's grid with another's"
+    full = by['valid', RECIPES[3]]
+    names = list(full)
+    whole = [full[k].mean() for k in names]
+    out = {o: weightedtau([by['valid', r][k][:1].mean() for k in names], whole)[0]
+           for o,r in zip(('knn', 'linear probe', 'short training'), RECIPES)}
+    def of_seed(s): return [full[k][s].mean() for k in names]
+    pairs = [weightedtau(of_seed(a), of_seed(b))[0] for a,b in itertools.permutations(range(3), 2)]
+    return out | {'one seed and another': np.mean(pairs)}
+
+def replay(args):
+    "The table of what `choose` and simpler ways cost and find"
+    for folder in map(Path, args.data):
+        by, groups, work = read_grid(folder)
+        record = json.loads(next(folder.glob('*/run.json')).read_text(encoding='utf-8'))
+        cost, rng = costs(work, record['data']['images']), np.random.default_rng(0)
+        scores = prior_scores(SOUND).set_index('model').score
+        prior = {k: scores.get(f'timm/{k}', -9.) for k in work} # nobody has published anything of damaged copies
+        rows = [replay_one(by, groups, cost, rng, prior) for _ in range(args.replays)]
+        table = {k: np.mean([r[k] for r in rows], axis=0) for k in rows[0]}
+        columns = ['share of the cost', "holds the grid's winner", "part of the grid's group", 'winners', 'regret']
+        print(f"{folder.name}: {len(work)} candidates, {args.replays} replays")
+        print(pd.DataFrame(table, columns).T.round(3).to_string())
+        print("weighted Kendall's tau with the grid:", {k: round(float(v), 2) for k,v in agreement(by).items()}, '\n')
+
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('do', choices=['grid', 'replay'])
     p.add_argument('data', nargs='+', help='Photos, as load_table takes them; for replay folders of runs.')
     p.add_argument('--out', type=Path, default=Path('grids'), help='Folder of grids, one for each set of photos.')
     p.add_argument('--weights', type=Path, default=Path('grids/weights'), help='Folder for damaged weights.')
-    for k, v in dict(size=96, seeds=3, jobs=1).items(): p.add_argument(f'--{k}', type=int, default=v)
+    for k, v in dict(size=96, seeds=3, jobs=1, replays=200).items(): p.add_argument(f'--{k}', type=int, default=v)
     p.add_argument('--nth', type=int, help=argparse.SUPPRESS) # of the processes
     args = p.parse_args()
-    dict(grid=grid)[args.do](args)
+    dict(grid=grid, replay=replay)[args.do](args)

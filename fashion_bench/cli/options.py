@@ -248,6 +248,36 @@ def print_plan(
     print(f'{runs}{on_disk} ({specs[0].precision}). Trying two batches of each model ...', flush=True)
     if left: _print_costs(estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch))
 
+# %% ../../nbs/cli/00_options.ipynb #00577a75
+def print_choice_plan(
+    table, # An image table
+    models:list|str, # Candidates, as `choose` takes them
+    most:int, # So many are looked at
+    recipe, # That a model is chosen for
+    seeds:list, # With which the best may run
+    num_workers:int|None=None, # As `bench` takes it
+    allow_scratch:bool=False, # As `bench` takes it
+    **grid # Further settings of a run, as `grid_asked` gives them
+)->None:
+    "Print what would be looked at and trained, and what it will cost beside the whole grid."
+    from fashion_bench.follow.progress import minutes_text
+    from fashion_bench.models.prior import shortlist
+    from fashion_bench.models.registry import expand_models
+    from fashion_bench.runs.bench import estimate
+    from fashion_bench.runs.choose import LOOKS
+    from fashion_bench.runs.grid import plan_bench
+    names = expand_models(models)
+    kept, rest = shortlist(names, most)
+    if rest: print(f"{len(rest)} of {len(names)} are not looked at, by what is published: {', '.join(rest)}")
+    how = dict(num_workers=num_workers, allow_scratch=allow_scratch)
+    def costs(by): return estimate(plan_bench(table, kept, by, seeds=seeds[:1], **grid), table, **how)
+    look, full = costs(LOOKS[-1]), costs(recipe)
+    _print_costs(full.assign(look=[minutes_text(o) if o == o else '-' for o in look.minutes]))
+    whole = full.minutes.mean()*len(names)*len(seeds)
+    print(f'A look at each photo by all of them takes about {minutes_text(look.minutes.sum())}; '
+          f'then those that are still in are trained.\nThe whole grid, {len(names)} models with {len(seeds)} seed(s), '
+          f'would take about {minutes_text(whole)}.')
+
 # %% ../../nbs/cli/00_options.ipynb #20afc1ad
 def data_asked(
     runs, # As `records.load_runs` gives them
@@ -298,6 +328,14 @@ def _print_one(runs, folder, suffix, chart, to):
         own = folder/f'schedules-{file_name(model)}{suffix}.png'
         _print_schedules(model, rows, chart if alone and chart else own)
 
+# %% ../../nbs/cli/00_options.ipynb #aa13d37a
+def _print_choice(choice, file):
+    "What was chosen, with its picture"
+    from fashion_bench.results.choosing import plot_choice
+    print(f'{choice}\n')
+    _save_chart(file, lambda: plot_choice(choice)[0].figure)
+    print()
+
 # %% ../../nbs/cli/00_options.ipynb #97f0464b
 def print_board(
     where:list, # Folders of run folders
@@ -305,11 +343,13 @@ def print_board(
     # by default in the folder, of several folders in the current one
     chart:Path|str|None=None,
     to:Path|str|None=None, # A file to write the leaderboard to, as `results.write_board` takes it
-    data:str|None=None # The first digits of a data set's fingerprint: only the runs on it
+    data:str|None=None, # The first digits of a data set's fingerprint: only the runs on it
+    stages:bool=False # Also the looks and short trainings by which something was chosen?
 )->None:
     "Print the leaderboard of runs and what it says of schedules, write it to a file, and save its charts"
     import matplotlib
     matplotlib.use('Agg')
+    from fashion_bench.results.choosing import choices_of, settled
     from fashion_bench.results.records import load_runs
     parts = data_asked(load_runs(where), data)
     if len(parts) > 1 and (chart or to):
@@ -317,4 +357,6 @@ def print_board(
     folder = Path(where[0] if len(where) == 1 else '.')
     for k, runs in parts.items():
         if len(parts) > 1: print(f"\nOn {runs.data.iloc[0] or 'some images'} (data {k}):\n")
-        _print_one(runs, folder, f'-{k}' if len(parts) > 1 else '', chart, to)
+        suffix = f'-{k}' if len(parts) > 1 else ''
+        for o in choices_of(runs): _print_choice(o, folder/f'choice{suffix}.png')
+        _print_one(runs if stages else settled(runs), folder, suffix, chart, to)

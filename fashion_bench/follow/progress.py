@@ -10,6 +10,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/follow/progress.html.md"""
 __all__ = ['Forecast', 'BenchProgress', 'BarProgress']
 
 # %% ../../nbs/follow/00_progress.ipynb #93f234f6
+from pathlib import Path
 from statistics import median
 import time
 
@@ -57,7 +58,7 @@ class Forecast:
         if event['event'] == 'epoch' and event['nth'] > 1 and not self.running[spec.id][1]: # it was resumed
             self.at[spec.id] = (event['nth']-1)*self.per_epoch[spec.id]
         if event['event'] == 'batches':
-            self.at[spec.id] += event['n']
+            self.at[spec.id] = min(self.at[spec.id] + event['n'], self.steps[spec.id])
             self.running[spec.id][1] += event['n']
 
     def end(self, spec:RunSpec, seconds:float=0.):
@@ -169,7 +170,7 @@ class BenchProgress:
     def name(self, spec:RunSpec):
         "For example `[3/12] timm/tf_efficientnet_lite0.in1k, seed 42`"
         recipes, sizes = ({getattr(o, k) for o in self.forecast.specs.values()} for k in ('recipe', 'size'))
-        parts = [spec.model]
+        parts = [spec.model + (f'@{Path(spec.weights).name}' if spec.weights_hash else '')]
         if len(recipes) > 1: parts.append(str(spec.recipe))
         if len(sizes) > 1: parts.append(f'{spec.size} px')
         return f"{self.number(spec)} {', '.join([*parts, f'seed {spec.seed}'])}"

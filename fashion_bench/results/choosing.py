@@ -145,7 +145,7 @@ class Choice:
         return df[(df.recipe == (recipe or self.facts['recipe'])) & (df.fingerprint == self.facts['data'])]
 
     def __str__(self): return '\n'.join(choice_verdict(self))
-    def _repr_markdown_(self): return '\n\n'.join([*choice_verdict(self), markdown_table(_last_stages(self.stages))])
+    def _repr_markdown_(self): return '\n\n'.join([*choice_verdict(self), markdown_table(last_stages(self.stages))])
 
 # %% ../../nbs/results/10_choosing.ipynb #5f7f1357
 def _who(choice):
@@ -154,7 +154,8 @@ def _who(choice):
     if (done.status == 'finished').any(): return verdict(done)[:2]
     if not choice.winners: return ["No candidate could be looked at."]
     names = short_names(list(dict.fromkeys(choice.stages.candidate)))
-    return [f"Nothing was trained in full. Still in: {in_words([names[o] for o in choice.winners])}."]
+    return [f"Nothing was trained in full. Still in {'is' if len(choice.winners) == 1 else 'are'} "
+            f"{in_words([names[o] for o in choice.winners])}."]
 
 # %% ../../nbs/results/10_choosing.ipynb #262abd9b
 _OUT = dict(prior='by what is published of them', frozen='after a look at frozen features',
@@ -163,7 +164,7 @@ _OUT = dict(prior='by what is published of them', frozen='after a look at frozen
 def _who_not(choice):
     "Who is out, in a sentence"
     df, n = choice.stages, len(choice.facts['models'])
-    out = df[df.out & df.stage.isin(list(_OUT))]
+    out = df[df.out]
     failed, no_room = out.why.str.match(r'\w+ \(\w+\): '), out.why.str.contains('no room')
     fell = out[~failed & ~no_room].stage.value_counts()
     said = [f'{fell[k]} fell {text}' for k,text in _OUT.items() if k in fell]
@@ -205,8 +206,10 @@ def choice_verdict(
     return [o for o in (*_who(choice), _better_frozen(choice), _who_not(choice), _at_what_cost(choice)) if o]
 
 # %% ../../nbs/results/10_choosing.ipynb #10879c8e
-def _last_stages(stages):
-    "How far each candidate came, and what became of it"
+def last_stages(
+    stages:pd.DataFrame # Of a `Choice`
+)->pd.DataFrame: # `model`, `stage`, `score`, `outcome`
+    "How far each candidate came, and what became of it."
     last = stages.drop_duplicates('candidate', keep='last')
     names = short_names(list(last.candidate))
     score = [f'{s:.3f} ({a:.3f}-{b:.3f})' if s == s else '' for s,a,b in zip(last.score, last.low, last.high)]
@@ -217,12 +220,15 @@ def _last_stages(stages):
 STAGES = dict(frozen='look at frozen features', short='short training', full='training in full')
 
 def _draw_scores(ax, last):
-    "A point with its interval for each candidate, in the colour of the stage it reached"
+    "A point with its interval for each candidate, in the colour of the stage it reached; a word where there is none"
     for y,r in enumerate(last.itertuples()):
-        if not r.score == r.score or r.stage not in STAGES: continue
-        colour = CYCLE[list(STAGES).index(r.stage)]
-        ax.plot([100*r.low, 100*r.high], [y, y], color=colour, lw=1.5)
-        ax.plot(100*r.score, y, 'x' if r.out else 'o', color=colour, ms=5)
+        if r.score == r.score:
+            colour = CYCLE[list(STAGES).index(r.stage)]
+            ax.plot([100*r.low, 100*r.high], [y, y], color=colour, lw=1.5)
+            ax.plot(100*r.score, y, 'x' if r.out else 'o', color=colour, ms=5)
+        else:
+            why = 'no room' if 'no room' in r.why else 'not looked at' if r.stage == 'prior' else 'failed'
+            ax.text(.02, y, why, transform=ax.get_yaxis_transform(), va='center', fontstyle='italic')
 
 # %% ../../nbs/results/10_choosing.ipynb #f5f2309f
 def _draw_minutes(ax, stages, order):
@@ -251,5 +257,24 @@ def plot_choice(
         if o.get_text() in {names[k] for k in choice.winners}: o.set_fontweight('bold')
     left.set_xlabel('% of validation photos right (x: out)')
     right.set_xlabel('minutes of computing')
-    if right.get_legend_handles_labels()[0]: right.legend(loc='lower right')
+    if right.get_legend_handles_labels()[0]: fig.legend(loc='outside upper right', ncols=len(STAGES))
     return left, right
+
+# %% ../../nbs/results/10_choosing.ipynb #2fe261ea
+def choices_of(
+    frame:pd.DataFrame # As `records.as_frame` gives it
+)->list: # `Choice`s
+    "What was chosen in the folders of these runs, on the same data."
+    folders = dict.fromkeys(Path(o).parent for o in frame.path if o)
+    found = [Choice(o) for o in folders if 'rows' in (read_json(o/'choice.json') or {})]
+    return [o for o in found if o.facts['data'] in set(frame.fingerprint)]
+
+# %% ../../nbs/results/10_choosing.ipynb #2d17b42f
+def settled(
+    frame:pd.DataFrame # As `records.as_frame` gives it
+)->pd.DataFrame: # All of it where nothing was chosen
+    "Runs without the looks and short trainings of a choice, whose recipes are not the one that was chosen for."
+    early = {str(o.folder/k) for o in choices_of(frame) for k in o.facts['runs']}
+    recipes = {o.facts['recipe'] for o in choices_of(frame)}
+    kept = frame[~(frame.path.isin(early) & ~frame.recipe.isin(recipes))]
+    return kept if len(kept) else frame

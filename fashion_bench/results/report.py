@@ -19,6 +19,7 @@ import pandas as pd
 from ..base.errors import InputError, reading
 from ..base.gridfile import rerun
 from .board import FEW_PRODUCTS, caveats, in_words, one_model, summarize
+from .choosing import choice_verdict, choices_of, last_stages, plot_choice, settled
 from .compare import compare_reference
 from .confidence import SEED_SD
 from .details import class_table, image_results, read_classes, read_histories
@@ -302,6 +303,14 @@ def _opening(runs, title):
     warnings = ''.join(f'<p><b>Note:</b> {escape(o)}</p>' for o in caveats(runs))
     return f'<h1>{escape(title)}</h1><div class="verdict" role="note">{said}</div>{warnings}'
 
+# %% ../../nbs/results/12_report.ipynb #cdd7f4dc
+def _choice_part(choice):
+    "How it was chosen: in sentences, as a picture, and as a table"
+    said = ''.join(f'<p>{escape(o)}</p>' for o in choice_verdict(choice))
+    picture = figure_html(lambda: plot_choice(choice), 'Each candidate: the score of the last stage that it reached, '
+                          'with its 95 % interval (a cross: out), and what it was computed with, stage upon stage.')
+    return f'<h2>How it was chosen</h2>{said}{picture}{html_table(last_stages(choice.stages))}'
+
 # %% ../../nbs/results/12_report.ipynb #8e563231
 def report_html(
     where:Path|str|list|pd.DataFrame='runs', # As `records.as_frame` takes it; some pictures need the runs' folders
@@ -311,12 +320,13 @@ def report_html(
 )->str: # A page that needs no other file
     "The report on a benchmark."
     runs = as_frame(where)
+    choices, runs = choices_of(runs), settled(runs)
     df, records = summarize(runs), _records(runs)
     done = df[df.finished]
     split = done.split.iloc[0] if len(done) else 'valid'
     title = title or _title(runs, done)
     parts = [_opening(runs, title), '<h2>Data</h2>', _data_part(records, audit),
-             '<h2>Leaderboard</h2>', _board_part(df, price)]
+             '<h2>Leaderboard</h2>', _board_part(df, price), *map(_choice_part, choices)]
     if len(done): parts.append(_picture_part(runs, done, split))
     parts += [_schedules_of(*o) for o in models_with_schedules(runs).items()]
     if len(done):

@@ -25,9 +25,10 @@ from ..models.prior import prior_scores, shortlist
 from ..models.registry import expand_models
 from ..training.recipes import FrozenRecipe, Recipe, parse_recipe
 from ..results.choosing import Choice, candidate_answers, judge, leaders, next_seeds, short_names
-from ..results.records import load_runs
+from ..results.records import load_runs, runs_frame
 from ..follow.progress import BenchProgress, minutes_text
 from .bench import bench, estimate
+from .engines.in_process import InProcess
 from .grid import parse_minutes, plan_bench, seed_list
 from .record import read_record
 from .run import make_spec
@@ -97,6 +98,7 @@ class _Stages:
 
     def frame(self):
         "Its runs that are on disk"
+        if not any(self.out.glob('*/run.json')): return runs_frame([])
         df = load_runs(self.out)
         return df[df.folder.isin(self.folders)]
 
@@ -135,9 +137,9 @@ def _hold_looks(stages, specs):
     if not stages.budget: return
     looks = [o for o in specs if o.recipe == LOOKS[-1] and o.folder not in stages.given]
     known = {k: stages.how[k] for k in ('num_workers', 'allow_scratch') if k in stages.how}
-    costs = estimate(looks, stages.table, **known) if looks else pd.DataFrame(dict(minutes=[], runs=[]))
-    needed = (costs.minutes*costs.runs).sum()
-    if needed > stages.left():
+    engine = None if stages.how.get('isolate', True) else InProcess()
+    needed = estimate(looks, stages.table, engine, **known).minutes.sum() if looks else 0.
+    if needed > stages.budget - stages.before:
         raise InputError(f"a budget of {minutes_text(stages.budget)} does not hold a look at each photo by "
                          f"{len(looks)} models, which takes about {minutes_text(needed)}, and something must be left "
                          "to train what is best; give more, or take fewer models (--shortlist)")
@@ -187,8 +189,7 @@ def _full_trainings(stages, candidates):
         if all(len(found[o]) == len(before[o]) for o in runs_next): break # no room in the budget, or they failed
     stages.judge('full', candidates, [stages.recipe], skipped)
     first = leaders(_trained(stages))
-    if not first: return
-    stages.winners = first
+    stages.winners = first or [o for o in candidates if o in skipped]
     for row in stages.rows:
         if row['stage'] == 'full' and not row['out'] and row['candidate'] not in first:
             row |= dict(out=True, why='behind the first by more than chance explains')
@@ -243,6 +244,4 @@ def choose(
     if still_in: _full_trainings(stages, still_in)
     records = [r for o in stages.folders if (r := read_record(out/o))]
     stages.write(grid_minutes=_grid_minutes(stages, records), finished=True)
-    choice = Choice(out)
-    progress.say('\n' + str(choice))
-    return choice
+    return Choice(out)

@@ -15,6 +15,7 @@ import shutil, time
 import pandas as pd
 from fastai.vision.all import *
 from ..data.cache import build_cache
+from ..data.loaders import split_dl
 from ..data.splits import seeded_order
 from ..models.registry import model_inputs
 from ..models.speed import wait_for
@@ -59,10 +60,10 @@ def _batches(recipe, table):
     return dict(frozen=recipe.freeze_epochs*steps, unfrozen=recipe.epochs*steps, valid=in_training + at_the_end)
 
 # %% ../../nbs/runs/04_probe.ipynb #883b8f77
-def _fit_of_each_kind(learn, recipe):
+def _fit_of_each_kind(learn, recipe, sample):
     "Epochs of each kind that the run has, with the backbone frozen and with all of it; the stopwatch ends them early"
     with learn.no_bar(), learn.no_logging():
-        if not total_epochs(recipe): return learn.get_preds(ds_idx=1)
+        if not total_epochs(recipe): return learn.get_preds(dl=split_dl(learn.dls, sample, 'train'), reorder=False)
         for begin in [learn.freeze]*(recipe.freeze_epochs > 0) + [learn.unfreeze]:
             begin()
             learn.fit(1)
@@ -84,7 +85,7 @@ def probe_model(
     try:
         watch, meter = _Stopwatch(), BusyMeter()
         learn = run_learner(spec, sample, cache, num_workers, allow_scratch, cbs=watch)
-        _fit_of_each_kind(learn, recipe)
+        _fit_of_each_kind(learn, recipe, sample)
         busy = meter.share()
     except Exception as e: return dict(failure=f'{type(e).__name__}: {str(e).strip()[:300]}')
     finally:

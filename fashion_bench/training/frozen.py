@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from threadpoolctl import threadpool_limits
 from ..data.loaders import encode_labels
 from ..data.table import classes
 from .features import Features
@@ -108,6 +109,7 @@ def frozen_answers(
     "What is fitted to the training photos says of the validation photos, and of the test photos if there are any."
     x, y = features.of('train'), _targets(table, 'train')
     groups = table.group[table.split == 'train'].to_numpy() if 'group' in table else None
-    model = knn(x, y, recipe.k) if recipe.kind == 'knn' else linear_probe(x, y, groups)
     splits = [o for o in ('valid', 'test') if len(features.of(o))]
-    return [(o, _probabilities(model, features.of(o)), _targets(table, o)) for o in splits]
+    with threadpool_limits(1 if len(x) <= _ROWS else None):
+        model = knn(x, y, recipe.k) if recipe.kind == 'knn' else linear_probe(x, y, groups)
+        return [(o, _probabilities(model, features.of(o)), _targets(table, o)) for o in splits]
