@@ -38,6 +38,7 @@ Modules:
 - `fashion_bench.models.regularization`: What holds a network back while it is trained, the same for every library.
 - `fashion_bench.models.speed`: How many images a second a network can take on this machine, with nothing else in the way.
 - `fashion_bench.results.board`: From run folders to the tables that answer the question.
+- `fashion_bench.results.choosing`: Who is out after a cheap look, and who is still in: rules with error bars, and what they cost.
 - `fashion_bench.results.compare`: One's runs beside the 2021 post, and one folder of runs beside another.
 - `fashion_bench.results.confidence`: How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
 - `fashion_bench.results.details`: What the runs were like: every epoch, every class, every image.
@@ -50,6 +51,7 @@ Modules:
 - `fashion_bench.results.scores`: From probabilities and targets to figures, the same for every model.
 - `fashion_bench.results.verdict`: What the runs say in three sentences: which model, how sure, at what cost.
 - `fashion_bench.runs.bench`: Many models on one table: checked before anything starts, each in a process of its own, failures as rows, and nothing lost.
+- `fashion_bench.runs.choose`: The model for your photos, for a part of what the whole grid costs: cheap looks first, whole trainings for those that are still in.
 - `fashion_bench.runs.engines.in_process`: One run after the other in this process, where one can look on.
 - `fashion_bench.runs.engines.local`: Each run in a process of its own on this machine, and a record of it, whatever became of it.
 - `fashion_bench.runs.engines.worker`: A process of its own for each run, so that whatever happens to it happens to it alone.

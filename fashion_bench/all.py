@@ -13,6 +13,7 @@ from .models.learner import fashion_learner
 from .models.registry import model_info, model_inputs
 from .training.recipes import Recipe, schedule_rates
 from .results.board import leaderboard, summarize
+from .results.choosing import Choice, plot_choice
 from .results.compare import compare_runs
 from .results.confidence import compare_models, seeds_needed
 from .results.details import image_results
@@ -24,5 +25,6 @@ from .results.schedules import plot_rates, plot_schedules, schedule_verdict
 from .results.verdict import verdict
 from .follow.progress import BarProgress
 from .runs.bench import bench, estimate
+from .runs.choose import choose
 from .runs.grid import plan_bench
 from .runs.predictor import load_predictor

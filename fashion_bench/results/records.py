@@ -98,8 +98,8 @@ def _row(r):
     asked['precision'] = r.get('precision') or spec['precision'] # which really ran
     file = f"@{spec['weights']}" if spec.get('weights_hash') else ''
     return dict(model=arch.partition('.')[0], library=library, candidate=spec['model'] + file,
-                weights=_weights(r, spec), **asked, device=env.get('device', ''), machine=machine_of(env), seed=spec['seed'],
-                status=r['status'], **_figures(r), note=_note(r), **_origin(r, spec))
+                weights=_weights(r, spec), **asked, device=env.get('device', ''), machine=machine_of(env),
+                seed=spec['seed'], status=r['status'], **_figures(r), note=_note(r), **_origin(r, spec))
 
 # %% ../../nbs/results/02_records.ipynb #dc417d21
 def runs_frame(

@@ -169,6 +169,11 @@ class FrozenRecipe:
 
     def __str__(self): return f'knn({self.k})' if self.kind == 'knn' else self.kind
 
+def _parse_frozen(text):
+    "The `FrozenRecipe` that `text` names; `None` if it names none"
+    m = re.fullmatch(r'(linear_probe)|knn(?:\((\d+)\))?', text)
+    return m and FrozenRecipe(m[1] or 'knn', int(m[2] or 20))
+
 # %% ../../nbs/training/01_recipes.ipynb #e9ac999c
 RECIPE_SUITES = dict(
     post2021=['ep5_bs64_lr1e-3', 'ep20_bs64_lr3e-3', 'ep10_bs32_lr1e-3', 'ep10_bs64_lr3e-4', 'ep10_bs64_lr2e-3',
@@ -185,12 +190,6 @@ def _parse_call(text):
     epochs, freeze_epochs, lr, bs = m.groups()
     lr = lr if lr == 'auto' else float(lr or 2e-3)
     return Recipe(int(epochs), int(freeze_epochs or 1), lr, int(bs or 32))
-
-# %% ../../nbs/training/01_recipes.ipynb #989f65aa
-def _parse_frozen(text):
-    "The `FrozenRecipe` that `text` names; `None` if it names none"
-    m = re.fullmatch(r'(linear_probe)|knn(?:\((\d+)\))?', text)
-    return m and FrozenRecipe(m[1] or 'knn', int(m[2] or 20))
 
 # %% ../../nbs/training/01_recipes.ipynb #3a9d918b
 def _value(kind, field, value):
