@@ -168,7 +168,7 @@ def _who_not(choice):
     failed, no_room = out.why.str.match(r'\w+ \(\w+\): '), out.why.str.contains('no room')
     fell = out[~failed & ~no_room].stage.value_counts()
     said = [f'{fell[k]} fell {text}' for k,text in _OUT.items() if k in fell]
-    if no_room.any(): said.append(f'{no_room.sum()} had no room in the budget, which says nothing of them')
+    if no_room.any(): said.append(f'{no_room.sum()} had no room in the budget (which says nothing of them)')
     if failed.any(): said.append(f'{failed.sum()} failed')
     if not said: return f'None of {n} candidates was out before it was trained in full.'
     return f'Of {n} candidates {in_words(said)}.'
@@ -249,7 +249,8 @@ def plot_choice(
     last = (stages.assign(reached=reached).drop_duplicates('candidate', keep='last')
             .sort_values(['reached', 'score'], na_position='first'))
     names = short_names(list(last.candidate))
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8, .9 + .27*len(last)), sharey=True, layout='constrained')
+    fig, axes = plt.subplots(1, 2, figsize=(8, .9 + .27*len(last)), sharey=True, layout='constrained')
+    left, right = axes
     _draw_scores(left, last)
     _draw_minutes(right, stages, list(last.candidate))
     left.set_yticks(range(len(last)), last.candidate.map(names))
@@ -258,7 +259,7 @@ def plot_choice(
     left.set_xlabel('% of validation photos right (x: out)')
     right.set_xlabel('minutes of computing')
     if right.get_legend_handles_labels()[0]: fig.legend(loc='outside upper right', ncols=len(STAGES))
-    return left, right
+    return axes
 
 # %% ../../nbs/results/10_choosing.ipynb #2fe261ea
 def choices_of(

@@ -303,7 +303,6 @@ def _opening(runs, title):
     warnings = ''.join(f'<p><b>Note:</b> {escape(o)}</p>' for o in caveats(runs))
     return f'<h1>{escape(title)}</h1><div class="verdict" role="note">{said}</div>{warnings}'
 
-# %% ../../nbs/results/12_report.ipynb #cdd7f4dc
 def _choice_part(choice):
     "How it was chosen: in sentences, as a picture, and as a table"
     said = ''.join(f'<p>{escape(o)}</p>' for o in choice_verdict(choice))
