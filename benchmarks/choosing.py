@@ -1,7 +1,8 @@
 """Does `choose` find what the whole grid finds, and at which share of its cost?
 
     python benchmarks/choosing.py grid DATA --out GRID [--size 96] [--jobs 1]
-    python benchmarks/choosing.py replay GRID...
+    python benchmarks/choosing.py pack GRID --out FILE.zip
+    python benchmarks/choosing.py replay GRID-OR-FILE.zip...
 
 Candidates of real, different worth: EfficientNet-lite0 to lite2 with their ImageNet weights, damaged copies of each
 (the last third or two thirds of the layers at random, noise on all weights), and xresnet18 from scratch. `grid` trains
@@ -10,7 +11,8 @@ each of them by the recipe of every stage, with several seeds, and may be starte
 each photo, and of steps forward and backward.
 """
 from pathlib import Path
-import argparse, itertools, json, subprocess, sys, time, warnings
+from zipfile import ZIP_DEFLATED, ZipFile
+import argparse, io, itertools, json, subprocess, sys, tempfile, time, warnings
 
 warnings.filterwarnings('ignore')
 import numpy as np, pandas as pd, torch
@@ -210,9 +212,37 @@ def agreement(by)->dict:
     pairs = [weightedtau(of_seed(a), of_seed(b))[0] for a,b in itertools.permutations(range(3), 2)]
     return out | {'one seed and another': np.mean(pairs)}
 
+def without_paths(record:dict)->dict:
+    "A record that names no folders of the machine that it is from"
+    spec, source = record['spec'], record['source']
+    return record | dict(spec=spec | dict(weights=Path(spec['weights']).name),
+                         source=source | dict(source=Path(source['source']).name),
+                         data=record['data'] | dict(root='', load={}, source=''),
+                         environment=record['environment'] | dict(command='', platform=''))
+
+def pack(args):
+    "Put records and predictions of a grid into a file, probabilities in 16 bits"
+    with ZipFile(args.out, 'w', ZIP_DEFLATED) as z:
+        for file in sorted(Path(args.data[0]).glob('*/run.json')):
+            record = read_json(file)
+            if record['status'] != 'finished': continue
+            with np.load(file.parent/'predictions.npz') as p: kept = {k: p[k] for k in p}
+            kept['probs'] = kept['probs'].astype(np.float16)
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **kept)
+            z.writestr(f'{file.parent.name}/run.json', json.dumps(without_paths(record)))
+            z.writestr(f'{file.parent.name}/predictions.npz', buffer.getvalue())
+
+def unpacked(path:Path)->Path:
+    "The folder of a grid, or what is in the file of one"
+    if path.suffix != '.zip': return path
+    folder = Path(tempfile.mkdtemp())/path.stem
+    with ZipFile(path) as z: z.extractall(folder)
+    return folder
+
 def replay(args):
     "The table of what `choose` and simpler ways cost and find"
-    for folder in map(Path, args.data):
+    for folder in map(unpacked, map(Path, args.data)):
         by, groups, work = read_grid(folder)
         record = json.loads(next(folder.glob('*/run.json')).read_text(encoding='utf-8'))
         cost, rng = costs(work, record['data']['images']), np.random.default_rng(0)
@@ -227,11 +257,11 @@ def replay(args):
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('do', choices=['grid', 'replay'])
+    p.add_argument('do', choices=['grid', 'pack', 'replay'])
     p.add_argument('data', nargs='+', help='Photos, as load_table takes them; for replay folders of runs.')
     p.add_argument('--out', type=Path, default=Path('grids'), help='Folder of grids, one for each set of photos.')
     p.add_argument('--weights', type=Path, default=Path('grids/weights'), help='Folder for damaged weights.')
     for k, v in dict(size=96, seeds=3, jobs=1, replays=200).items(): p.add_argument(f'--{k}', type=int, default=v)
     p.add_argument('--nth', type=int, help=argparse.SUPPRESS) # of the processes
     args = p.parse_args()
-    dict(grid=grid, replay=replay)[args.do](args)
+    dict(grid=grid, pack=pack, replay=replay)[args.do](args)
