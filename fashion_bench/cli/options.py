@@ -212,9 +212,8 @@ def trackers_asked(
     return found + ([] if folder is None else [TensorBoard(folder)]) + as_trackers(asked['track'])
 
 # %% ../../nbs/cli/00_options.ipynb #b192ffd0
-def _print_costs(costs):
+def _print_rows(costs):
     "Print what `estimate` gives, a row for each model"
-    from fashion_bench.base.specs import BUSY
     from fashion_bench.follow.progress import minutes_text
     shown = costs.assign(minutes=[minutes_text(o) if o == o else '-' for o in costs.minutes],
                          memory_gb=[f'{o:.1f}' if o == o else '-' for o in costs.memory_gb])
@@ -222,6 +221,12 @@ def _print_costs(costs):
     print(shown.drop(columns=['problem', 'busy_share', *alike]).to_string(index=False))
     for m, why in zip(costs.model, costs.problem):
         if why: print(f'{m} will fail: {why}')
+
+def _print_costs(costs):
+    "Print the rows, and what they come to"
+    from fashion_bench.base.specs import BUSY
+    from fashion_bench.follow.progress import minutes_text
+    _print_rows(costs)
     total, busy = (costs.minutes*costs.runs).sum(), costs.busy_share.max()
     print(f'About {minutes_text(total)} in all, besides decoding the images once.')
     if busy > BUSY:
@@ -248,19 +253,28 @@ def print_plan(
     print(f'{runs}{on_disk} ({specs[0].precision}). Trying two batches of each model ...', flush=True)
     if left: _print_costs(estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch))
 
+# %% ../../nbs/cli/00_options.ipynb #a1ea4f97
+def _print_choice_costs(look, full, models, seeds):
+    "What looks and trainings cost, beside the whole grid"
+    from fashion_bench.follow.progress import minutes_text
+    _print_rows(full.assign(look=[minutes_text(o) if o == o else '-' for o in look.minutes]))
+    print(f'A look at each photo by all of them takes about {minutes_text(look.minutes.sum())}; '
+          f'then those that are still in are trained.\nThe whole grid, {models} models with {seeds} seed(s), '
+          f'would take about {minutes_text(full.minutes.mean()*models*seeds)}.')
+
 # %% ../../nbs/cli/00_options.ipynb #00577a75
 def print_choice_plan(
     table, # An image table
+    num_workers:int|None=None, # As `bench` takes it
+    allow_scratch:bool=False, # As `bench` takes it
+    *,
     models:list|str, # Candidates, as `choose` takes them
     most:int, # So many are looked at
     recipe, # That a model is chosen for
     seeds:list, # With which the best may run
-    num_workers:int|None=None, # As `bench` takes it
-    allow_scratch:bool=False, # As `bench` takes it
     **grid # Further settings of a run, as `grid_asked` gives them
 )->None:
     "Print what would be looked at and trained, and what it will cost beside the whole grid."
-    from fashion_bench.follow.progress import minutes_text
     from fashion_bench.models.prior import shortlist
     from fashion_bench.models.registry import expand_models
     from fashion_bench.runs.bench import estimate
@@ -270,13 +284,8 @@ def print_choice_plan(
     kept, rest = shortlist(names, most)
     if rest: print(f"{len(rest)} of {len(names)} are not looked at, by what is published: {', '.join(rest)}")
     how = dict(num_workers=num_workers, allow_scratch=allow_scratch)
-    def costs(by): return estimate(plan_bench(table, kept, by, seeds=seeds[:1], **grid), table, **how)
-    look, full = costs(LOOKS[-1]), costs(recipe)
-    _print_costs(full.assign(look=[minutes_text(o) if o == o else '-' for o in look.minutes]))
-    whole = full.minutes.mean()*len(names)*len(seeds)
-    print(f'A look at each photo by all of them takes about {minutes_text(look.minutes.sum())}; '
-          f'then those that are still in are trained.\nThe whole grid, {len(names)} models with {len(seeds)} seed(s), '
-          f'would take about {minutes_text(whole)}.')
+    costs = [estimate(plan_bench(table, kept, by, seeds=seeds[:1], **grid), table, **how) for by in (LOOKS[-1], recipe)]
+    _print_choice_costs(*costs, len(names), len(seeds))
 
 # %% ../../nbs/cli/00_options.ipynb #20afc1ad
 def data_asked(
