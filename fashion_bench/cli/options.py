@@ -280,12 +280,11 @@ def print_choice_plan(
     from fashion_bench.runs.bench import estimate
     from fashion_bench.runs.choose import LOOKS
     from fashion_bench.runs.grid import plan_bench
-    names = expand_models(models)
-    kept, rest = shortlist(names, most)
-    if rest: print(f"{len(rest)} of {len(names)} are not looked at, by what is published: {', '.join(rest)}")
+    kept, rest = shortlist(expand_models(models), most)
+    if rest: print(f"{len(rest)} of {len(kept) + len(rest)} are not looked at, by what is published: {', '.join(rest)}")
     how = dict(num_workers=num_workers, allow_scratch=allow_scratch)
     costs = [estimate(plan_bench(table, kept, by, seeds=seeds[:1], **grid), table, **how) for by in (LOOKS[-1], recipe)]
-    _print_choice_costs(*costs, len(names), len(seeds))
+    _print_choice_costs(*costs, len(kept) + len(rest), len(seeds))
 
 # %% ../../nbs/cli/00_options.ipynb #20afc1ad
 def data_asked(
