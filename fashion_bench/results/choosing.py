@@ -265,10 +265,10 @@ def plot_choice(
 def choices_of(
     frame:pd.DataFrame # As `records.as_frame` gives it
 )->list: # `Choice`s
-    "What was chosen in the folders of these runs, on the same data."
+    "What was chosen in the folders of these runs, on the same data, and not interrupted."
     folders = dict.fromkeys(Path(o).parent for o in frame.path if o)
     found = [Choice(o) for o in folders if 'rows' in (read_json(o/'choice.json') or {})]
-    return [o for o in found if o.facts['data'] in set(frame.fingerprint)]
+    return [o for o in found if o.facts.get('finished') and o.facts['data'] in set(frame.fingerprint)]
 
 # %% ../../nbs/results/10_choosing.ipynb #2d17b42f
 def settled(

@@ -83,6 +83,7 @@ class _Stages:
         same = isinstance(old, dict) and all(old.get(k) == v for k,v in self._question().items())
         self.given = set(old['given']) if same else set(done)
         self.before = sum(r['seconds'] for o,r in done.items() if o not in self.given)/60
+        if not same: self.write() # what is given is known from the first moment
 
     def write(self, **more):
         "Note what was decided so far"
