@@ -1,4 +1,9 @@
-"""You have photos of clothes and must choose a model to fine-tune. In 2021 a blog post compared 15 of them on DeepFashion with fastai's `fine_tune(3, freeze_epochs=1)`. fashion_bench makes that comparison a tool for your own photos: models from torchvision, timm and fastai, CLIP's image towers among them, trained alike, each with its own normalization and input size, the same head and the same parameter groups. What fails is a row with its reason, what was really loaded is recorded, and nothing is lost: what is finished is never trained twice, and what was killed goes on after its last epoch.
+"""You have photos of clothes and must choose a model to fine-tune. In 2021 a blog post compared 15 of them on DeepFashion
+with fastai's `fine_tune(3, freeze_epochs=1)`. fashion_bench makes that comparison a tool for your own photos: models
+from torchvision, timm and fastai, CLIP's image towers among them, trained alike, each with its own normalization and
+input size, the same head and the same parameter groups. What fails is a row with its reason, what was really loaded is
+recorded, and nothing is lost: what is finished is never trained twice, and what was killed goes on after its last
+epoch.
 
 Modules:
 
@@ -61,7 +66,7 @@ Modules:
 - `fashion_bench.runs.record`: What a run says of itself: the data it saw, what it cost, and why it failed.
 - `fashion_bench.runs.run`: One run: what it is, what it measured, and a folder on disk that keeps both.
 - `fashion_bench.training.checkpoint`: Everything that decides how training goes on, kept after every epoch, so that a killed run goes on as if nothing had been.
-- `fashion_bench.training.clock`: What a training loop costs: seconds of computing, seconds of waiting for data, memory and energy, each measured so that it can be believed.
+- `fashion_bench.training.clock`: What a training loop costs: seconds of computing, seconds of waiting for data, memory and energy, measured so that it can be believed.
 - `fashion_bench.training.features`: What a frozen backbone sees in every photo, computed once and kept.
 - `fashion_bench.training.frozen`: Classes told apart by the features of a frozen backbone: by a vote of neighbours, or by a linear classifier.
 - `fashion_bench.training.lr_finder`: A learning rate for a model that nobody has trained yet, and not a trace of having looked.

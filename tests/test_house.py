@@ -94,6 +94,10 @@ def code_lines(path):
 def test_no_module_is_too_long():
     for path in CODE: assert len(code_lines(path)) <= 300, f'{module(path)}: {len(code_lines(path))} lines'
 
+def test_prose_in_modules_is_short():
+    for path in CODE:
+        for line in path.read_text(encoding='utf-8').splitlines(): assert len(line) <= 140, f'{module(path)}: {line}'
+
 def test_lines_are_short_and_names_are_known():
     ruff = shutil.which('ruff')
     if not ruff: pytest.skip('needs ruff')

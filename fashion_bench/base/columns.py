@@ -1,6 +1,8 @@
 """The columns of a text file, back to what they were before they were written.
 
-A CSV file keeps texts alone. A frame that was written comes back with a box as the text `(4, 3, 27, 36)` and with numbers as text, and what pandas makes of that on its own takes the article number `007` for 7. `as_it_was` tells what a column was from how it reads, and leaves what is in doubt.
+A CSV file keeps texts alone. A frame that was written comes back with a box as the text `(4, 3, 27, 36)` and with
+numbers as text, and what pandas makes of that on its own takes the article number `007` for 7. `as_it_was` tells what a
+column was from how it reads, and leaves what is in doubt.
 
 Docs: https://fashion-bench.github.io/fashion_bench/base/columns.html.md"""
 

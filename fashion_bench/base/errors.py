@@ -1,6 +1,8 @@
 """What a user can mend, told apart from what only we can.
 
-A command that prints one line for whatever went wrong hides its own faults: a broadcast error deep in numpy looks like a wrong file name. So what a user can mend has a class of its own, `InputError`, and says what was found, what was expected and what to do. Everything else is a fault of the program and keeps its traceback.
+A command that prints one line for whatever went wrong hides its own faults: a broadcast error deep in numpy looks like
+a wrong file name. So what a user can mend has a class of its own, `InputError`, and says what was found, what was
+expected and what to do. Everything else is a fault of the program and keeps its traceback.
 
 Docs: https://fashion-bench.github.io/fashion_bench/base/errors.html.md"""
 

@@ -1,6 +1,9 @@
 """Files that are whole or not there, whatever happens while they are written.
 
-A benchmark of a weekend is killed, runs out of disk or loses its machine at some moment, and some file is being written then. `whole_file` writes beside the file, waits until the disk has it, and moves the result into its place in one step, so that a reader finds the old file or the new one, never half of one, also after a power cut; `whole_folder` does so with many files at once. `claim` makes sure that two processes do not do the same thing.
+A benchmark of a weekend is killed, runs out of disk or loses its machine at some moment, and some file is being written
+then. `whole_file` writes beside the file, waits until the disk has it, and moves the result into its place in one step,
+so that a reader finds the old file or the new one, never half of one, also after a power cut; `whole_folder` does so
+with many files at once. `claim` makes sure that two processes do not do the same thing.
 
 Docs: https://fashion-bench.github.io/fashion_bench/base/files.html.md"""
 

@@ -1,6 +1,8 @@
 """A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
 
-What the command line takes can be written down in a TOML or YAML file, under the same names: `read_grid` reads it, `write_grid` writes one. The records of a benchmark hold what was run and how its data were read, so that `grid_of` makes the file of them, and `rerun` the command, where a command line can say it.
+What the command line takes can be written down in a TOML or YAML file, under the same names: `read_grid` reads it,
+`write_grid` writes one. The records of a benchmark hold what was run and how its data were read, so that `grid_of`
+makes the file of them, and `rerun` the command, where a command line can say it.
 
 Docs: https://fashion-bench.github.io/fashion_bench/base/gridfile.html.md"""
 

@@ -1,6 +1,10 @@
 """What a run is asked to be, as plain data, and when two runs are the same.
 
-A benchmark puts runs together: a finished run is not trained again, seeds of a model are averaged, a copied folder is not counted twice. Each of these asks whether two runs are the same, and each must get the same answer. `RunSpec` holds all that was asked for, `spec_hash` is the one place where a spec becomes an identity, and `entry_hash` the one where runs that differ in nothing but their seed become one row of the leaderboard. `data_options` is what can be asked of photos. No torch is needed here, since reports are made from records alone.
+A benchmark puts runs together: a finished run is not trained again, seeds of a model are averaged, a copied folder is
+not counted twice. Each of these asks whether two runs are the same, and each must get the same answer. `RunSpec` holds
+all that was asked for, `spec_hash` is the one place where a spec becomes an identity, and `entry_hash` the one where
+runs that differ in nothing but their seed become one row of the leaderboard. `data_options` is what can be asked of
+photos. No torch is needed here, since reports are made from records alone.
 
 Docs: https://fashion-bench.github.io/fashion_bench/base/specs.html.md"""
 

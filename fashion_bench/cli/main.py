@@ -1,6 +1,11 @@
 """`fashion-bench`: thin commands over the library.
 
-Its commands do what the notebooks do: `demo` shows the whole thing on the embedded wardrobe, `run` fine-tunes models on your photos, `schedules` trains one model in several ways, `show` reads the results, `report` makes a page of them, `compare` holds two folders against each other, `grid` makes a file that `run` takes, `wandb-sync` sends curves to Weights & Biases; those of [tools](01_tools.ipynb) are there as well. Heavy imports wait inside the commands until they are needed, so that `--help` answers at once. Exit codes: 0 if all runs finished, 1 if some failed (the rest is there), 2 if the input was wrong and nothing was started.
+Its commands do what the notebooks do: `demo` shows the whole thing on the embedded wardrobe, `run` fine-tunes models on
+your photos, `schedules` trains one model in several ways, `show` reads the results, `report` makes a page of them,
+`compare` holds two folders against each other, `grid` makes a file that `run` takes, `wandb-sync` sends curves to
+Weights & Biases; those of [tools](01_tools.ipynb) are there as well. Heavy imports wait inside the commands until they
+are needed, so that `--help` answers at once. Exit codes: 0 if all runs finished, 1 if some failed (the rest is there),
+2 if the input was wrong and nothing was started.
 
 Docs: https://fashion-bench.github.io/fashion_bench/cli/main.html.md"""
 

@@ -1,6 +1,7 @@
 """What a command line asks for, made into what the library takes.
 
-The options that several commands share, and how they become a table (`load_asked`), a grid of runs (`grid_asked`) and a plan with its costs (`print_plan`). A grid file is asked for in the same way; what is typed beside it goes first.
+The options that several commands share, and how they become a table (`load_asked`), a grid of runs (`grid_asked`) and a
+plan with its costs (`print_plan`). A grid file is asked for in the same way; what is typed beside it goes first.
 
 Docs: https://fashion-bench.github.io/fashion_bench/cli/options.html.md"""
 

@@ -1,6 +1,7 @@
 """The commands besides the benchmark: about photos, models, weights, and what is kept on disk.
 
-`fashion-bench` has them, too: `audit` looks at your photos, `models` lists what can be asked for, `predict` and `export` use a trained model, `weights fetch` prepares a machine without a network, `cache` shows what is kept.
+`fashion-bench` has them, too: `audit` looks at your photos, `models` lists what can be asked for, `predict` and
+`export` use a trained model, `weights fetch` prepares a machine without a network, `cache` shows what is kept.
 
 Docs: https://fashion-bench.github.io/fashion_bench/cli/tools.html.md"""
 

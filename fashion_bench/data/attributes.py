@@ -1,6 +1,8 @@
 """DeepFashion's attributes as labels, one or several an image, and its landmarks.
 
-Beside categories, DeepFashion says what clothes are like: a thousand attributes such as `floral` or `crew neck`, of five types. `attribute_table` makes labels of them: of one type or a list of names, a single label for the images that have exactly one, or all that an image has. `read_landmarks` reads where collars, sleeves and hems are.
+Beside categories, DeepFashion says what clothes are like: a thousand attributes such as `floral` or `crew neck`, of
+five types. `attribute_table` makes labels of them: of one type or a list of names, a single label for the images that
+have exactly one, or all that an image has. `read_landmarks` reads where collars, sleeves and hems are.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/attributes.html.md"""
 

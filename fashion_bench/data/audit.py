@@ -1,6 +1,9 @@
 """Is this data fit to train on? Every image looked at once, and what is wrong said before a model is built.
 
-A photo that was cut off kills a training run in its fifth epoch; a photo that sits in train and in test makes the score a lie. `audit` decodes every image of a table in parallel and finds what cannot be read, classes that are too small, boxes that do not fit, images that occur twice (to the byte, or to the eye), labels that contradict each other, and products that straddle splits. It changes nothing: it says what it found, as text, as JSON, and as a page with pictures.
+A photo that was cut off kills a training run in its fifth epoch; a photo that sits in train and in test makes the score
+a lie. `audit` decodes every image of a table in parallel and finds what cannot be read, classes that are too small,
+boxes that do not fit, images that occur twice (to the byte, or to the eye), labels that contradict each other, and
+products that straddle splits. It changes nothing: it says what it found, as text, as JSON, and as a page with pictures.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/audit.html.md"""
 

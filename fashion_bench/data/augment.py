@@ -1,6 +1,9 @@
 """fastai's augmentations of a batch, the same numbers in half the time.
 
-Once images come from a cache, the slowest thing between the disk and the model is fastai's augmentation of batches on a CPU. `quick_augment` is a drop-in for `aug_transforms`: it asks fastai's own transforms for their random draws, puts turn, zoom, flip and perspective into one matrix an image, and changes the light in place. With the same seed it gives what fastai gives, up to rounding.
+Once images come from a cache, the slowest thing between the disk and the model is fastai's augmentation of batches on a
+CPU. `quick_augment` is a drop-in for `aug_transforms`: it asks fastai's own transforms for their random draws, puts
+turn, zoom, flip and perspective into one matrix an image, and changes the light in place. With the same seed it gives
+what fastai gives, up to rounding.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/augment.html.md"""
 

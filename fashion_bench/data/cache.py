@@ -1,6 +1,9 @@
 """Decode and shrink every image once, not in every epoch of every model.
 
-The 2021 post compared models by minutes per epoch, and most of those minutes went into opening the same JPEG files again. A benchmark reads every image dozens of times. `shrink` is the part of reading an image that is the same each time; `build_cache` does it once for all images of a table, in parallel, into one file of raw bytes that is mapped into memory; what is read from it is equal to the last bit to what is read from the photos.
+The 2021 post compared models by minutes per epoch, and most of those minutes went into opening the same JPEG files
+again. A benchmark reads every image dozens of times. `shrink` is the part of reading an image that is the same each
+time; `build_cache` does it once for all images of a table, in parallel, into one file of raw bytes that is mapped into
+memory; what is read from it is equal to the last bit to what is read from the photos.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/cache.html.md"""
 

@@ -1,6 +1,10 @@
 """DeepFashion's benchmarks, from the text files they come in to an image table.
 
-DeepFashion is 289,222 photos of clothes in 50 categories, given out under an agreement, with its labels in text files of its own. `read_list` reads one of them and notices when it was damaged; `find_layout` copes with the folder names that copies have; `deepfashion_table` puts categories, official partition, product and box of every image into one image table, and `inshop_table` does so for the In-shop benchmark. [Attributes and landmarks](06_attributes.ipynb) have their own page.
+DeepFashion is 289,222 photos of clothes in 50 categories, given out under an agreement, with its labels in text files
+of its own. `read_list` reads one of them and notices when it was damaged; `find_layout` copes with the folder names
+that copies have; `deepfashion_table` puts categories, official partition, product and box of every image into one image
+table, and `inshop_table` does so for the In-shop benchmark. [Attributes and landmarks](06_attributes.ipynb) have their
+own page.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/deepfashion.html.md"""
 

@@ -1,6 +1,7 @@
 """Fashion-MNIST, from the four files of raw bytes that it comes in to an image table.
 
-Fashion-MNIST is small, free and everywhere, which makes it the first set that many try. Its images are no photos, and its files no pictures: `idx_table` reads them, says what is wrong with a copy that is damaged, and unpacks them once.
+Fashion-MNIST is small, free and everywhere, which makes it the first set that many try. Its images are no photos, and
+its files no pictures: `idx_table` reads them, says what is wrong with a copy that is damaged, and unpacks them once.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/fashion_mnist.html.md"""
 

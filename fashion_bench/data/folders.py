@@ -1,6 +1,8 @@
 """Photos in a folder per class, with or without split folders above.
 
-Most people who want to fine-tune a model have a folder of photos, and the folder's name is the class. `find_images` finds the photos among all else that lies there, `folder_table` makes an image table of a class-per-folder tree, under all the names that split folders have.
+Most people who want to fine-tune a model have a folder of photos, and the folder's name is the class. `find_images`
+finds the photos among all else that lies there, `folder_table` makes an image table of a class-per-folder tree, under
+all the names that split folders have.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/folders.html.md"""
 

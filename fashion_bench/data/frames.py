@@ -1,6 +1,8 @@
 """Photos that a table tells of: a data frame, a CSV or Parquet file, a Hugging Face image folder.
 
-A shop has a spreadsheet. `frame_table` makes an image table of a frame with columns of any names, which `find_columns` recognizes; `csv_table` of a CSV or Parquet file, also of one that was an image table before it was written; `metadata_table` of a Hugging Face image folder.
+A shop has a spreadsheet. `frame_table` makes an image table of a frame with columns of any names, which `find_columns`
+recognizes; `csv_table` of a CSV or Parquet file, also of one that was an image table before it was written;
+`metadata_table` of a Hugging Face image folder.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/frames.html.md"""
 

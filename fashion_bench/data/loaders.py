@@ -1,6 +1,8 @@
 """From an image table to batches, sized and normalized as a model wants them.
 
-A comparison of models is a comparison of what they were fed, too. `fashion_block` is the `DataBlock` that a fastai user would write for fashion photos, explained piece by piece; `fashion_dls` makes `DataLoaders` from it for a given size and normalization, and `split_dl` a loader for images that the training never saw.
+A comparison of models is a comparison of what they were fed, too. `fashion_block` is the `DataBlock` that a fastai user
+would write for fashion photos, explained piece by piece; `fashion_dls` makes `DataLoaders` from it for a given size and
+normalization, and `split_dl` a loader for images that the training never saw.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/loaders.html.md"""
 

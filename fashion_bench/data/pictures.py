@@ -1,6 +1,7 @@
 """Look at the data before a model does.
 
-What a few pictures of each class look like, how many there are in each split, and how long the tail of small classes is: `plot_dataset` puts `plot_examples`, `plot_class_counts` and `plot_long_tail` into one figure, from any image table.
+What a few pictures of each class look like, how many there are in each split, and how long the tail of small classes
+is: `plot_dataset` puts `plot_examples`, `plot_class_counts` and `plot_long_tail` into one figure, from any image table.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/pictures.html.md"""
 

@@ -1,6 +1,8 @@
 """From a file to RGB pixels by one rule, the same in training, in prediction and in the audit.
 
-Photos come lying on their side, transparent, in 16 bits, in CMYK, animated, or cut off in the middle, and every library has its own accidents with them. `read_rgb` is the one place where a file becomes pixels: what can be shown is shown as a viewer would show it, and what cannot is a `BadImage` that names the file and the reason.
+Photos come lying on their side, transparent, in 16 bits, in CMYK, animated, or cut off in the middle, and every library
+has its own accidents with them. `read_rgb` is the one place where a file becomes pixels: what can be shown is shown as
+a viewer would show it, and what cannot is a `BadImage` that names the file and the reason.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/pixels.html.md"""
 

@@ -1,6 +1,8 @@
 """Point at photos, however they are kept, and get an image table.
 
-Whatever you have, `load_table` is the one call that the notebook, the command line and every tutorial start with: it finds out what it was given, class folders, a spreadsheet, a copy of DeepFashion, the files of Fashion-MNIST, and says what is wrong with it. Another kind of data is a function under `data_source`.
+Whatever you have, `load_table` is the one call that the notebook, the command line and every tutorial start with: it
+finds out what it was given, class folders, a spreadsheet, a copy of DeepFashion, the files of Fashion-MNIST, and says
+what is wrong with it. Another kind of data is a function under `data_source`.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/sources.html.md"""
 

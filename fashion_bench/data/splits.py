@@ -1,6 +1,9 @@
 """Train, validation and test: the same on every machine, by class and by product.
 
-A model is chosen on images that it was not trained on, and judged on images that it was not chosen on. `hold_out`, `random_split` and `kfold_split` decide which those are from paths and a seed alone, `product_split` keeps all photos of a product on one side, `resplit` splits by name, `split_hash` tells whether two people did the same, and `shared_products` counts what leaks.
+A model is chosen on images that it was not trained on, and judged on images that it was not chosen on. `hold_out`,
+`random_split` and `kfold_split` decide which those are from paths and a seed alone, `product_split` keeps all photos of
+a product on one side, `resplit` splits by name, `split_hash` tells whether two people did the same, and
+`shared_products` counts what leaks.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/splits.html.md"""
 

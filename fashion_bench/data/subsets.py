@@ -1,6 +1,8 @@
 """Fewer classes, fewer images, other names, crops: by a recipe that can be written down.
 
-The 2021 post trained on "a 20-class subset, around 100k images" and did not say which. `subset_table` cuts a table down step by step, `parse_subset` reads its recipe from a line of text, so that it can be named, recorded and compared, and `crop_to_boxes` has images cut to the garment.
+The 2021 post trained on "a 20-class subset, around 100k images" and did not say which. `subset_table` cuts a table down
+step by step, `parse_subset` reads its recipe from a line of text, so that it can be named, recorded and compared, and
+`crop_to_boxes` has images cut to the garment.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/subsets.html.md"""
 

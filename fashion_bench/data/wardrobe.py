@@ -1,6 +1,10 @@
 """A small DeepFashion that can be given away: 600 garments drawn by code, in the benchmark's own layout.
 
-DeepFashion cannot be shipped, and a tool that cannot be tried without it would not be tried. The wardrobe stands in for it in the demo, in these pages and in the tests: `draw_garment` draws one picture, `draw_wardrobe` writes 600 of them with all the list files that DeepFashion has, the same ones on every machine. The categories are the 20 of the 2021 post, with a long tail as there. It is a stand-in, not a benchmark: what a model scores here says whether the tool works, not which model to choose.
+DeepFashion cannot be shipped, and a tool that cannot be tried without it would not be tried. The wardrobe stands in for
+it in the demo, in these pages and in the tests: `draw_garment` draws one picture, `draw_wardrobe` writes 600 of them
+with all the list files that DeepFashion has, the same ones on every machine. The categories are the 20 of the 2021
+post, with a long tail as there. It is a stand-in, not a benchmark: what a model scores here says whether the tool
+works, not which model to choose.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/wardrobe.html.md"""
 

@@ -1,6 +1,9 @@
 """Whoever wants to know of runs while they go on is told from a process of its own, out of their records.
 
-Everything that a tracker shows is in the folders of runs already. So a tracker reads them: while a benchmark goes on, a process of its own looks every second at what is new in those that it has begun, and afterwards `track_runs` reads the same files. Training knows nothing of it, cannot be slowed or stopped by it, and needs no network. [Tracking](02_tracking.ipynb) has the trackers.
+Everything that a tracker shows is in the folders of runs already. So a tracker reads them: while a benchmark goes on, a
+process of its own looks every second at what is new in those that it has begun, and afterwards `track_runs` reads the
+same files. Training knows nothing of it, cannot be slowed or stopped by it, and needs no network.
+[Tracking](02_tracking.ipynb) has the trackers.
 
 Docs: https://fashion-bench.github.io/fashion_bench/follow/followers.html.md"""
 

@@ -1,6 +1,8 @@
 """How a benchmark goes on, for a person: which model, which epoch, how accurate so far, and how long it will take.
 
-`bench` tells whoever watches what happens. `BenchProgress` prints a line when a run starts and one when it ends, which suits a notebook; `BarProgress` shows bars in a terminal and plain lines where there is none, such as in a log file. Both know from `Forecast` how many minutes are left.
+`bench` tells whoever watches what happens. `BenchProgress` prints a line when a run starts and one when it ends, which
+suits a notebook; `BarProgress` shows bars in a terminal and plain lines where there is none, such as in a log file.
+Both know from `Forecast` how many minutes are left.
 
 Docs: https://fashion-bench.github.io/fashion_bench/follow/progress.html.md"""
 

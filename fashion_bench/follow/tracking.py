@@ -1,6 +1,7 @@
 """The curves of runs in Weights & Biases or TensorBoard, while they are trained, or later from their records.
 
-Both are trackers as [followers](01_followers.ipynb) describes them: a process beside the benchmark tells them what is new in the folders of runs. Trained models and exported ones know nothing of it.
+Both are trackers as [followers](01_followers.ipynb) describes them: a process beside the benchmark tells them what is
+new in the folders of runs. Trained models and exported ones know nothing of it.
 
 Docs: https://fashion-bench.github.io/fashion_bench/follow/tracking.html.md"""
 

@@ -1,6 +1,8 @@
 """A pretrained network without its classifier, with the weights that were asked for or a clear no.
 
-Fine-tuning replaces a network's classifier and keeps the rest. `build_backbone` builds that rest for any model of the registry and says what was really loaded: weights that cannot be had are an error for that model, never silently random. `package_weights` finds weights that need no network, `read_weights` reads a checkpoint file.
+Fine-tuning replaces a network's classifier and keeps the rest. `build_backbone` builds that rest for any model of the
+registry and says what was really loaded: weights that cannot be had are an error for that model, never silently random.
+`package_weights` finds weights that need no network, `read_weights` reads a checkpoint file.
 
 Docs: https://fashion-bench.github.io/fashion_bench/models/backbones.html.md"""
 

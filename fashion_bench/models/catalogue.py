@@ -1,6 +1,8 @@
 """Which models there are, how large they are, and which of them work, in a second and without a network.
 
-Three libraries offer some 2,000 pretrained models. To know how many parameters one has it must be built, and to build all of them takes minutes; so that was done once, on networks without values (`tools/model_facts.py`), and the result is a table in the package: `list_models` filters it. A model that could not be built and run is in it with the reason.
+Three libraries offer some 2,000 pretrained models. To know how many parameters one has it must be built, and to build
+all of them takes minutes; so that was done once, on networks without values (`tools/model_facts.py`), and the result is
+a table in the package: `list_models` filters it. A model that could not be built and run is in it with the reason.
 
 Docs: https://fashion-bench.github.io/fashion_bench/models/catalogue.html.md"""
 

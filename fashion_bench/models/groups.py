@@ -1,6 +1,11 @@
 """Which part of a network learns at which rate, and why that must not depend on the library.
 
-fastai trains early layers at lower rates than late ones, and for that it cuts a network into groups of parameters. Its `vision_learner` cuts torchvision's resnets into three and every timm model into two, so that with `fine_tune` the late layers of a resnet train at a tenth of the head's rate and those of a timm model at a hundredth. On real photos that alone moves accuracy by points, as the table below shows, and so mixes the library into a comparison of models. `param_layers` finds the layers of any network, and three ways to group them are in `GROUPS`: `even`, the default, gives every model three groups at comparable depth; `fastai` does what fastai does; `layerwise` makes each layer a group.
+fastai trains early layers at lower rates than late ones, and for that it cuts a network into groups of parameters. Its
+`vision_learner` cuts torchvision's resnets into three and every timm model into two, so that with `fine_tune` the late
+layers of a resnet train at a tenth of the head's rate and those of a timm model at a hundredth. On real photos that
+alone moves accuracy by points, as the table below shows, and so mixes the library into a comparison of models.
+`param_layers` finds the layers of any network, and three ways to group them are in `GROUPS`: `even`, the default, gives
+every model three groups at comparable depth; `fastai` does what fastai does; `layerwise` makes each layer a group.
 
 Docs: https://fashion-bench.github.io/fashion_bench/models/groups.html.md"""
 

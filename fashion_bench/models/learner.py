@@ -1,6 +1,10 @@
 """One factory for every library: the same head, the same parameter groups, the same freezing.
 
-`vision_learner` treats models unlike one another: the parameter groups, the inputs and the ways to freeze depend on the library that a model comes from. `fashion_learner` gives every model the same head, [the same groups](03_groups.ipynb), [the same regularization](04_regularization.ipynb) and the same freezing, refuses loaders that were made for another model, and keeps a record of the weights that were really loaded. `learner_summary` shows what will be trained at which rate, `describe_model` what is recorded of it.
+`vision_learner` treats models unlike one another: the parameter groups, the inputs and the ways to freeze depend on the
+library that a model comes from. `fashion_learner` gives every model the same head, [the same groups](03_groups.ipynb),
+[the same regularization](04_regularization.ipynb) and the same freezing, refuses loaders that were made for another
+model, and keeps a record of the weights that were really loaded. `learner_summary` shows what will be trained at which
+rate, `describe_model` what is recorded of it.
 
 Docs: https://fashion-bench.github.io/fashion_bench/models/learner.html.md"""
 

@@ -1,6 +1,8 @@
 """How good a model may be expected to be before anybody has looked at your photos.
 
-There are more than two thousand models to choose from, and others have measured many of them. `prior_scores` says what their figures let one expect of a model on new photos, `shortlist` takes as many as there is room for. What nobody has published a figure of is kept: it may be the best.
+There are more than two thousand models to choose from, and others have measured many of them. `prior_scores` says what
+their figures let one expect of a model on new photos, `shortlist` takes as many as there is room for. What nobody has
+published a figure of is kept: it may be the best.
 
 Docs: https://fashion-bench.github.io/fashion_bench/models/prior.html.md"""
 

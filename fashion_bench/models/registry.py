@@ -1,6 +1,9 @@
 """One registry over torchvision, timm and fastai: what a model is called, what it wants to be fed, and which weights it has.
 
-Three libraries hold the pretrained vision models that people fine-tune, and each has its own way to name, build, normalize and load them. `resolve_model` turns a name into one model or an error with near matches, `model_info` and `model_inputs` say what it needs, `expand_models` knows the suites that are asked for together. [The catalogue](00_catalogue.ipynb) lists what there is.
+Three libraries hold the pretrained vision models that people fine-tune, and each has its own way to name, build,
+normalize and load them. `resolve_model` turns a name into one model or an error with near matches, `model_info` and
+`model_inputs` say what it needs, `expand_models` knows the suites that are asked for together. [The
+catalogue](00_catalogue.ipynb) lists what there is.
 
 Docs: https://fashion-bench.github.io/fashion_bench/models/registry.html.md"""
 

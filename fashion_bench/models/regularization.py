@@ -1,6 +1,11 @@
 """What holds a network back while it is trained, the same for every library.
 
-The same architecture comes from torchvision with whole blocks dropped at random in training and from timm without, and fastai takes batch and layer norms out of weight decay but not the norms that it does not know, nor the scales and position embeddings of newer networks. A comparison of models would compare these accidents, too. Here is one policy: no dropout inside a backbone, `set_drop_path` as the recipe says (not at all by default), and weight decay for the matrices that multiply features, by `decayed_parameters`, and for nothing else. `regularization` says what a model has, for its record.
+The same architecture comes from torchvision with whole blocks dropped at random in training and from timm without, and
+fastai takes batch and layer norms out of weight decay but not the norms that it does not know, nor the scales and
+position embeddings of newer networks. A comparison of models would compare these accidents, too. Here is one policy: no
+dropout inside a backbone, `set_drop_path` as the recipe says (not at all by default), and weight decay for the matrices
+that multiply features, by `decayed_parameters`, and for nothing else. `regularization` says what a model has, for its
+record.
 
 Docs: https://fashion-bench.github.io/fashion_bench/models/regularization.html.md"""
 

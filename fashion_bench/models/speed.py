@@ -1,6 +1,8 @@
 """How many images a second a network can take on this machine, with nothing else in the way.
 
-Minutes per epoch mix the network with the disk, the loader and the validation. `measure_speed` times the network alone, on a batch that is in memory already: a forward pass as in prediction, and a training step with backward pass and optimizer. The first calls, which set things up, are not counted, and a GPU is waited for.
+Minutes per epoch mix the network with the disk, the loader and the validation. `measure_speed` times the network alone,
+on a batch that is in memory already: a forward pass as in prediction, and a training step with backward pass and
+optimizer. The first calls, which set things up, are not counted, and a GPU is waited for.
 
 Docs: https://fashion-bench.github.io/fashion_bench/models/speed.html.md"""
 

@@ -1,6 +1,8 @@
 """From run folders to the tables that answer the question.
 
-`summarize` puts the seeds of a model together and says all that is known of it: every figure, how sure it is, which places are shared, what it cost; failures stay in the open. `leaderboard` is what of it a table has room for, `board_text` the same for a terminal, and `caveats` what a reader should know besides.
+`summarize` puts the seeds of a model together and says all that is known of it: every figure, how sure it is, which
+places are shared, what it cost; failures stay in the open. `leaderboard` is what of it a table has room for,
+`board_text` the same for a terminal, and `caveats` what a reader should know besides.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/board.html.md"""
 

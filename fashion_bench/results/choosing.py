@@ -1,6 +1,10 @@
 """Who is out after a cheap look, and who is still in: rules with error bars, and what they cost.
 
-A grid spends most of its time on models that were out of the race after a minute. `choose` ([choose](../runs/07_choose.ipynb)) goes through stages instead, from a look at each photo to whole trainings. These are its rules: `judge` says who is out after a stage, and no model is out for a difference that chance explains; `next_seeds` says who runs with another seed, and only as long as seeds can part anything. `Choice` is what came of it, read from the folder of the runs, and `plot_choice` its picture.
+A grid spends most of its time on models that were out of the race after a minute. `choose`
+([choose](../runs/07_choose.ipynb)) goes through stages instead, from a look at each photo to whole trainings. These are
+its rules: `judge` says who is out after a stage, and no model is out for a difference that chance explains;
+`next_seeds` says who runs with another seed, and only as long as seeds can part anything. `Choice` is what came of it,
+read from the folder of the runs, and `plot_choice` its picture.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/choosing.html.md"""
 

@@ -1,6 +1,8 @@
 """One's runs beside the 2021 post, and one folder of runs beside another.
 
-Two tables of accuracies always differ. `compare_reference` says how far one's ranking is that of the 2021 post, which differences noise explains, and which have a known cause. `compare_runs` holds the same models against each other before and after a change, image by image.
+Two tables of accuracies always differ. `compare_reference` says how far one's ranking is that of the 2021 post, which
+differences noise explains, and which have a known cause. `compare_runs` holds the same models against each other before
+and after a change, image by image.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/compare.html.md"""
 

@@ -1,6 +1,10 @@
 """How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
 
-A run's accuracy is a number with luck of three kinds in it. Other photos would have given another one, photos of other products still another, and so would another seed. In a public sweep of pretrained models the spread between repeats was eight to ten times the gap between neighbouring ranks, so that a table of single runs ranks luck. `accuracy_interval` says how far a figure can be trusted, `compare_models` whether two models differ, `rank_models` which places of a ranking are really shared, and `chances` how likely each model is the best.
+A run's accuracy is a number with luck of three kinds in it. Other photos would have given another one, photos of other
+products still another, and so would another seed. In a public sweep of pretrained models the spread between repeats was
+eight to ten times the gap between neighbouring ranks, so that a table of single runs ranks luck. `accuracy_interval`
+says how far a figure can be trusted, `compare_models` whether two models differ, `rank_models` which places of a
+ranking are really shared, and `chances` how likely each model is the best.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/confidence.html.md"""
 

@@ -1,6 +1,7 @@
 """What the runs were like: every epoch, every class, every image.
 
-A leaderboard has a row per model. What is behind a row is in the runs' folders: `read_histories` reads the epochs, `run_series` every step, `class_table` says how well each class is told, `image_results` how each image fared.
+A leaderboard has a row per model. What is behind a row is in the runs' folders: `read_histories` reads the epochs,
+`run_series` every step, `class_table` says how well each class is told, `image_results` how each image fared.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/details.html.md"""
 

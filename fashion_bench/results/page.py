@@ -1,6 +1,7 @@
 """A page that needs no network: tables that sort, pictures for light and dark, and nothing else.
 
-A report is sent by mail, opened on a phone and printed. `html_page` makes a file that needs nothing but a browser; `html_table` and `figure_html` make what stands in it.
+A report is sent by mail, opened on a phone and printed. `html_page` makes a file that needs nothing but a browser;
+`html_table` and `figure_html` make what stands in it.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/page.html.md"""
 

@@ -1,6 +1,9 @@
 """Every picture: a frame goes in, matplotlib axes come out.
 
-`plot_efficiency` draws the chart that the 2021 post was known for, for anybody's runs; the others show what a single number hides: how sure it is, what it cost, how it came about, and on which classes and images it fails. Pictures come from frames alone, so that they can be redrawn from records in a moment, and all have one look, in the light or in the dark.
+`plot_efficiency` draws the chart that the 2021 post was known for, for anybody's runs; the others show what a single
+number hides: how sure it is, what it cost, how it came about, and on which classes and images it fails. Pictures come
+from frames alone, so that they can be redrawn from records in a moment, and all have one look, in the light or in the
+dark.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/plots.html.md"""
 

@@ -1,6 +1,9 @@
 """What a folder of runs holds: a row per run, and which images each model got right.
 
-Everything after a benchmark works on plain records with pandas: no model is loaded, so that a folder of runs from another machine is read in a moment. `load_runs` reads folders into one frame with a row per run, `name_entries` says which runs are one entry of the leaderboard, `by_data` keeps apart what is on other data, and `correct_answers` collects which images each entry got right.
+Everything after a benchmark works on plain records with pandas: no model is loaded, so that a folder of runs from
+another machine is read in a moment. `load_runs` reads folders into one frame with a row per run, `name_entries` says
+which runs are one entry of the leaderboard, `by_data` keeps apart what is on other data, and `correct_answers` collects
+which images each entry got right.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/records.html.md"""
 

@@ -1,6 +1,7 @@
 """What the 2021 post measured, and the number that it ranked by.
 
-The post's table is carried along to hold one's own runs against; [compare](05_compare.ipynb) does that. `efficiency` computes its normalized efficiency from any table.
+The post's table is carried along to hold one's own runs against; [compare](05_compare.ipynb) does that. `efficiency`
+computes its normalized efficiency from any table.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/reference.html.md"""
 

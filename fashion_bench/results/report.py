@@ -1,6 +1,8 @@
 """One file that can be sent: what the runs say, how sure it is, what it cost, and how to run it again.
 
-`report_html` turns a folder of runs into a page that needs no network and no program but a browser. It opens with a verdict in three sentences that are written from the numbers, and everything below it is what the verdict rests on: the leaderboard, the pictures, the failures, where weights came from, and the command.
+`report_html` turns a folder of runs into a page that needs no network and no program but a browser. It opens with a
+verdict in three sentences that are written from the numbers, and everything below it is what the verdict rests on: the
+leaderboard, the pictures, the failures, where weights came from, and the command.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/report.html.md"""
 

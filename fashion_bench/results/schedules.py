@@ -1,6 +1,8 @@
 """One model under several schedules: what each costs and brings, which of equal length is best, and the four curves.
 
-The 2021 post trained a resnet34 under ten schedules and drew learning rate, training loss, validation loss and accuracy against the step, a line per run. Each ran once, and they differed in length as well. Here schedules of equal length are held against each other, over seeds, image by image.
+The 2021 post trained a resnet34 under ten schedules and drew learning rate, training loss, validation loss and accuracy
+against the step, a line per run. Each ran once, and they differed in length as well. Here schedules of equal length are
+held against each other, over seeds, image by image.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/schedules.html.md"""
 

@@ -1,6 +1,11 @@
 """From probabilities and targets to figures, the same for every model.
 
-A run keeps the probabilities that it gave to every class for every image that it was not trained on. `scores` turns them into figures, `class_scores` and `confusion` into tables, at any time later and without the model. Where an image has one class there are accuracy, top-3 and top-5, F1, balanced accuracy, log loss and calibration error; where it may have several, mean average precision comes first. [scikit-learn](https://scikit-learn.org/stable/modules/model_evaluation.html) does the arithmetic. A figure more is a function more: `metric` puts it on the list, and runs of long ago get it, too.
+A run keeps the probabilities that it gave to every class for every image that it was not trained on. `scores` turns
+them into figures, `class_scores` and `confusion` into tables, at any time later and without the model. Where an image
+has one class there are accuracy, top-3 and top-5, F1, balanced accuracy, log loss and calibration error; where it may
+have several, mean average precision comes first.
+[scikit-learn](https://scikit-learn.org/stable/modules/model_evaluation.html) does the arithmetic. A figure more is a
+function more: `metric` puts it on the list, and runs of long ago get it, too.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/scores.html.md"""
 

@@ -1,6 +1,9 @@
 """Many models on one table: checked before anything starts, each in a process of its own, failures as rows, and nothing lost.
 
-The 2021 comparison was a loop that ran for 18 hours and stopped at the model that failed. `bench` runs a [grid](05_grid.ipynb). A model that fails is a record like any other; what an earlier start has finished is not trained again, and what it had begun goes on after its last epoch. Several processes may work on one folder: each takes what no other has.
+The 2021 comparison was a loop that ran for 18 hours and stopped at the model that failed. `bench` runs a
+[grid](05_grid.ipynb). A model that fails is a record like any other; what an earlier start has finished is not trained
+again, and what it had begun goes on after its last epoch. Several processes may work on one folder: each takes what no
+other has.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/bench.html.md"""
 

@@ -1,6 +1,10 @@
 """The model for your photos, for a part of what the whole grid costs: cheap looks first, whole trainings for those that are still in.
 
-Fifteen models with three seeds are a night; most of it goes to models that were out of the race after a minute. `choose` looks at every photo once with each frozen backbone, trains for a short while what is still in, and in full what is left then, with as many seeds as can part anything. Nobody is out for a difference that chance explains ([choosing](../results/10_choosing.ipynb)), and whatever is trained is a run like any other, in the same folder: a benchmark of all of them goes on from there.
+Fifteen models with three seeds are a night; most of it goes to models that were out of the race after a minute.
+`choose` looks at every photo once with each frozen backbone, trains for a short while what is still in, and in full
+what is left then, with as many seeds as can part anything. Nobody is out for a difference that chance explains
+([choosing](../results/10_choosing.ipynb)), and whatever is trained is a run like any other, in the same folder: a
+benchmark of all of them goes on from there.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/choose.html.md"""
 

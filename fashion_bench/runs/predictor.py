@@ -1,6 +1,9 @@
 """A trained model as two files that anyone may open, and predictions from nothing but them.
 
-fastai exports a learner as a pickle: it needs the code that made it, runs whatever it contains, and names paths of the machine it came from. `save_model` writes the tensors as safetensors and everything else as JSON; `load_predictor` makes a `Predictor` of them in a process that has this package and nothing else, neither the photos nor the trackers of the training; `export_onnx` is for those who have no torch.
+fastai exports a learner as a pickle: it needs the code that made it, runs whatever it contains, and names paths of the
+machine it came from. `save_model` writes the tensors as safetensors and everything else as JSON; `load_predictor` makes
+a `Predictor` of them in a process that has this package and nothing else, neither the photos nor the trackers of the
+training; `export_onnx` is for those who have no torch.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/predictor.html.md"""
 

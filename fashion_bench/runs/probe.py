@@ -1,6 +1,8 @@
 """What a run will cost, from a few batches of it.
 
-A grid of a weekend should not turn out to take two weeks. `probe_model` builds a run's learner, trains two batches with the backbone frozen and two with all of it, validates two, and says from the second of each how long the whole will take and how much memory it needs.
+A grid of a weekend should not turn out to take two weeks. `probe_model` builds a run's learner, trains two batches with
+the backbone frozen and two with all of it, validates two, and says from the second of each how long the whole will take
+and how much memory it needs.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/probe.html.md"""
 

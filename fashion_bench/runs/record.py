@@ -1,6 +1,7 @@
 """What a run says of itself: the data it saw, what it cost, and why it failed.
 
-A run leaves a record, `run.json`, and everything after it works on that. These are the parts of it that are made from what the run has measured: plain data, with the words that a reader needs.
+A run leaves a record, `run.json`, and everything after it works on that. These are the parts of it that are made from
+what the run has measured: plain data, with the words that a reader needs.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/record.html.md"""
 

@@ -1,6 +1,8 @@
 """One run: what it is, what it measured, and a folder on disk that keeps both.
 
-A run is a model, its weights, a recipe and a seed on some data. `RunSpec` says which, and gives it an identity; `run_model` trains, measures and writes everything into the run's folder, and if that fails writes why. What is finished is not trained again; what was interrupted goes on after its last epoch.
+A run is a model, its weights, a recipe and a seed on some data. `RunSpec` says which, and gives it an identity;
+`run_model` trains, measures and writes everything into the run's folder, and if that fails writes why. What is finished
+is not trained again; what was interrupted goes on after its last epoch.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/run.html.md"""
 

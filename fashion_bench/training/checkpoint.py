@@ -1,6 +1,8 @@
 """Everything that decides how training goes on, kept after every epoch, so that a killed run goes on as if nothing had been.
 
-To go on exactly, weights are not enough. The optimizer has its moving averages, the schedule its place, the loss scaler its scale, batches their order, augmentation and dropout their random numbers. `Checkpoint` writes all of it after every epoch and puts it back before the first batch; on a CPU the outcome is the same to the last bit.
+To go on exactly, weights are not enough. The optimizer has its moving averages, the schedule its place, the loss scaler
+its scale, batches their order, augmentation and dropout their random numbers. `Checkpoint` writes all of it after every
+epoch and puts it back before the first batch; on a CPU the outcome is the same to the last bit.
 
 Docs: https://fashion-bench.github.io/fashion_bench/training/checkpoint.html.md"""
 

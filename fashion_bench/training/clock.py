@@ -1,6 +1,9 @@
-"""What a training loop costs: seconds of computing, seconds of waiting for data, memory and energy, each measured so that it can be believed.
+"""What a training loop costs: seconds of computing, seconds of waiting for data, memory and energy, measured so that it can be believed.
 
-The minutes per epoch of the 2021 post were for the most part those of its disk. A benchmark of models must tell the two apart, and must do it without slowing down what it measures; and where others use the machine at the same time, it must say how much. `Clock` splits a loop into waiting and the rest, `BusyMeter` and `gpu_sharers` tell of the others, `peak_memory` and `EnergyMeter` read what the machine tells.
+The minutes per epoch of the 2021 post were for the most part those of its disk. A benchmark of models must tell the two
+apart, and must do it without slowing down what it measures; and where others use the machine at the same time, it must
+say how much. `Clock` splits a loop into waiting and the rest, `BusyMeter` and `gpu_sharers` tell of the others,
+`peak_memory` and `EnergyMeter` read what the machine tells.
 
 Docs: https://fashion-bench.github.io/fashion_bench/training/clock.html.md"""
 

@@ -1,6 +1,9 @@
 """What a frozen backbone sees in every photo, computed once and kept.
 
-Most of what a fine-tuned model can tell apart, its backbone can tell before. To look at every photo once costs about a tenth of a training, and nothing at all the second time: `frozen_features` gives a vector of length one for each photo, in a file that is mapped into memory, so that hundreds of thousands of them need no room there. [frozen](07_frozen.ipynb) tells classes apart by them.
+Most of what a fine-tuned model can tell apart, its backbone can tell before. To look at every photo once costs about a
+tenth of a training, and nothing at all the second time: `frozen_features` gives a vector of length one for each photo,
+in a file that is mapped into memory, so that hundreds of thousands of them need no room there.
+[frozen](07_frozen.ipynb) tells classes apart by them.
 
 Docs: https://fashion-bench.github.io/fashion_bench/training/features.html.md"""
 

@@ -1,6 +1,9 @@
 """Classes told apart by the features of a frozen backbone: by a vote of neighbours, or by a linear classifier.
 
-Two ways to use a backbone without training it, both by [scikit-learn](https://scikit-learn.org): each photo takes the class of the training photos that it resembles (`knn`), or a logistic regression is fitted to the features (`linear_probe`). `frozen_answers` gives what a trained model gives, a probability of every class for every photo, so that all that is done with a run can be done with these.
+Two ways to use a backbone without training it, both by [scikit-learn](https://scikit-learn.org): each photo takes the
+class of the training photos that it resembles (`knn`), or a logistic regression is fitted to the features
+(`linear_probe`). `frozen_answers` gives what a trained model gives, a probability of every class for every photo, so
+that all that is done with a run can be done with these.
 
 Docs: https://fashion-bench.github.io/fashion_bench/training/frozen.html.md"""
 

@@ -1,6 +1,9 @@
 """A learning rate for a model that nobody has trained yet, and not a trace of having looked.
 
-fastai's `lr_find` trains for a hundred steps while the learning rate grows, and suggests one from where the loss falls. It puts weights and optimizer back, but not the random numbers, the order of images or the recorder, so that training after it is another training. `suggest_lr` puts all of it back: a run with the rate that it found is the run with that rate.
+fastai's `lr_find` trains for a hundred steps while the learning rate grows, and suggests one from where the loss falls.
+It puts weights and optimizer back, but not the random numbers, the order of images or the recorder, so that training
+after it is another training. `suggest_lr` puts all of it back: a run with the rate that it found is the run with that
+rate.
 
 Docs: https://fashion-bench.github.io/fashion_bench/training/lr_finder.html.md"""
 

@@ -1,6 +1,8 @@
 """Half the bits where they cost no accuracy: which precision a machine is fast in, and how a learner trains in it.
 
-A model trained in 16-bit numbers is as good as one trained in 32 bits, and on hardware that has them it trains about twice as fast. `best_precision` says what this machine has, `Autocast` is fastai's `MixedPrecision` for any device, and `FusedAdam` is fastai's `Adam` with one call for all parameters instead of a dozen for each.
+A model trained in 16-bit numbers is as good as one trained in 32 bits, and on hardware that has them it trains about
+twice as fast. `best_precision` says what this machine has, `Autocast` is fastai's `MixedPrecision` for any device, and
+`FusedAdam` is fastai's `Adam` with one call for all parameters instead of a dozen for each.
 
 Docs: https://fashion-bench.github.io/fashion_bench/training/precision.html.md"""
 

@@ -1,6 +1,8 @@
 """How a model is trained, as data: something that can be named, recorded, compared and run again.
 
-The 2021 post trained every model with fastai's `fine_tune(3, freeze_epochs=1)`, and then one model under ten schedules with names such as `ep10_bs64_lr2e-3`. A `Recipe` is either; its text is what a command line takes and a record stores, `parse_recipe` reads that, and `train` runs it. fastai's own schedulers do the work.
+The 2021 post trained every model with fastai's `fine_tune(3, freeze_epochs=1)`, and then one model under ten schedules
+with names such as `ep10_bs64_lr2e-3`. A `Recipe` is either; its text is what a command line takes and a record stores,
+`parse_recipe` reads that, and `train` runs it. fastai's own schedulers do the work.
 
 Docs: https://fashion-bench.github.io/fashion_bench/training/recipes.html.md"""
 

@@ -1,6 +1,9 @@
 """Every epoch of every phase and every step, with what it cost, on disk as soon as it is over.
 
-`fine_tune` fits twice, and after it `learn.recorder.values` holds the second fit alone. `RunRecorder` keeps a row for every epoch: its phase, losses and accuracy, the seconds of training and of validation, and how many of them the loop waited for images, and how much others kept the machine from it. Minutes per epoch in the 2021 post were mostly such waiting. It also stops a run whose loss is no longer a number.
+`fine_tune` fits twice, and after it `learn.recorder.values` holds the second fit alone. `RunRecorder` keeps a row for
+every epoch: its phase, losses and accuracy, the seconds of training and of validation, and how many of them the loop
+waited for images, and how much others kept the machine from it. Minutes per epoch in the 2021 post were mostly such
+waiting. It also stops a run whose loss is no longer a number.
 
 Docs: https://fashion-bench.github.io/fashion_bench/training/recorder.html.md"""
 

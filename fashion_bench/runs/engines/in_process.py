@@ -1,6 +1,7 @@
 """One run after the other in this process, where one can look on.
 
-In a notebook one may want to see fastai's own bars, use callbacks of one's own, or look at the learner with a debugger. `InProcess` trains where it is called; the price is that a crash is the end of the benchmark.
+In a notebook one may want to see fastai's own bars, use callbacks of one's own, or look at the learner with a debugger.
+`InProcess` trains where it is called; the price is that a crash is the end of the benchmark.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/engines/in_process.html.md"""
 

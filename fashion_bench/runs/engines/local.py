@@ -1,6 +1,9 @@
 """Each run in a process of its own on this machine, and a record of it, whatever became of it.
 
-`bench` gives each of an engine's workers one run after the other and gets records back. `Processes` keeps as many [workers](00_worker.ipynb) as there are GPUs, and is the first answer to the question where runs execute; `InProcess` ([in_process](02_in_process.ipynb)) is the second. Another engine, such as a cluster's, is a class with the same members.
+`bench` gives each of an engine's workers one run after the other and gets records back. `Processes` keeps as many
+[workers](00_worker.ipynb) as there are GPUs, and is the first answer to the question where runs execute; `InProcess`
+([in_process](02_in_process.ipynb)) is the second. Another engine, such as a cluster's, is a class with the same
+members.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/engines/local.html.md"""
 

@@ -1,6 +1,9 @@
 """A process of its own for each run, so that whatever happens to it happens to it alone.
 
-A model that runs out of memory is killed by the system, and a crash in a library takes its process with it; in 2021 that was the end of 18 hours. `Worker` is a process that has imported what it needs and waits for a job; it tells how the job goes, and how it ended. [Engines](01_local.ipynb) keep as many of them as there is room for, and make a record even of a death.
+A model that runs out of memory is killed by the system, and a crash in a library takes its process with it; in 2021
+that was the end of 18 hours. `Worker` is a process that has imported what it needs and waits for a job; it tells how
+the job goes, and how it ended. [Engines](01_local.ipynb) keep as many of them as there is room for, and make a record
+even of a death.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/engines/worker.html.md"""
 
