@@ -250,6 +250,7 @@ def report(
     import pandas as pd
     from fashion_bench.base.files import whole_file
     from fashion_bench.results.report import report_html
+    from fashion_bench.results.choosing import settled
     from fashion_bench.results.verdict import verdict
     from fashion_bench.results.records import load_runs, one_data
     if price is not None and price < 0: raise InputError(f"--price is at least 0, not {price:g}")
@@ -258,7 +259,7 @@ def report(
         raise InputNotFound(f"there is no {audit}; `fashion-bench audit` writes an audit.json")
     page = report_html(frame, title, audit, price)
     with whole_file(out) as part: part.write_text(page, encoding='utf-8')
-    print('\n'.join([*verdict(frame), f'Report: {out}']))
+    print('\n'.join([*verdict(settled(frame)), f'Report: {out}']))
 
 # %% ../../nbs/cli/02_main.ipynb #c114cc46
 def _print_2021(folder):

@@ -203,26 +203,39 @@ def _better_frozen(choice):
             "The recipe trains too little, or too hard, for these photos: try more epochs, or another learning rate.")
 
 # %% ../../nbs/results/10_choosing.ipynb #2e1a0df5
+def how_chosen(
+    choice:Choice # What came of it
+)->list: # Sentences
+    "Whether another recipe would do better, who is out, and what it took."
+    return [o for o in (_better_frozen(choice), _who_not(choice), _at_what_cost(choice)) if o]
+
 def choice_verdict(
     choice:Choice # What came of it
 )->list: # Sentences
-    "Who was chosen, how surely, who is out, and what it took."
-    return [o for o in (*_who(choice), _better_frozen(choice), _who_not(choice), _at_what_cost(choice)) if o]
+    "Who was chosen, how surely, and how."
+    return [*_who(choice), *how_chosen(choice)]
+
+# %% ../../nbs/results/10_choosing.ipynb #0bd2a556
+STAGES = dict(frozen='look at frozen features', short='short training', full='training in full')
+
+def _furthest(stages):
+    "The last row of each candidate, who came furthest on top"
+    reached = stages.stage.map(['prior', *STAGES].index)
+    last = stages.assign(reached=reached).drop_duplicates('candidate', keep='last')
+    return last.sort_values(['reached', 'score'], ascending=False, na_position='last', kind='stable')
 
 # %% ../../nbs/results/10_choosing.ipynb #10879c8e
 def last_stages(
     stages:pd.DataFrame # Of a `Choice`
-)->pd.DataFrame: # `model`, `stage`, `score`, `outcome`
+)->pd.DataFrame: # `model`, `stage`, `score`, `outcome`, who came furthest on top
     "How far each candidate came, and what became of it."
-    last = stages.drop_duplicates('candidate', keep='last')
+    last = _furthest(stages)
     names = short_names(list(last.candidate))
     score = [f'{s:.3f} ({a:.3f}-{b:.3f})' if s == s else '' for s,a,b in zip(last.score, last.low, last.high)]
     return pd.DataFrame(dict(model=last.candidate.map(names), stage=last.stage, score=score,
                              outcome=last.why.where(last.out, 'in'))).reset_index(drop=True)
 
 # %% ../../nbs/results/10_choosing.ipynb #1635d8d3
-STAGES = dict(frozen='look at frozen features', short='short training', full='training in full')
-
 def _draw_scores(ax, last):
     "A point with its interval for each candidate, in the colour of the stage it reached; a word where there is none"
     for y,r in enumerate(last.itertuples()):
@@ -249,9 +262,7 @@ def plot_choice(
 ): # Two axes
     "Who fell where, and what it cost: at the left the last score of each candidate, at the right its minutes."
     stages = choice.stages
-    reached = stages.stage.map(['prior', *STAGES].index)
-    last = (stages.assign(reached=reached).drop_duplicates('candidate', keep='last')
-            .sort_values(['reached', 'score'], na_position='first'))
+    last = _furthest(stages)[::-1] # axes begin at the bottom
     names = short_names(list(last.candidate))
     fig, axes = plt.subplots(1, 2, figsize=(8, .9 + .27*len(last)), sharey=True, layout='constrained')
     left, right = axes
@@ -278,8 +289,8 @@ def choices_of(
 def settled(
     frame:pd.DataFrame # As `records.as_frame` gives it
 )->pd.DataFrame: # All of it where nothing was chosen
-    "Runs without the looks and short trainings of a choice, whose recipes are not the one that was chosen for."
+    "Runs without the looks and short trainings of a choice; those that failed stay in the open."
     early = {str(o.folder/k) for o in choices_of(frame) for k in o.facts['runs']}
     recipes = {o.facts['recipe'] for o in choices_of(frame)}
-    kept = frame[~(frame.path.isin(early) & ~frame.recipe.isin(recipes))]
-    return kept if len(kept) else frame
+    kept = frame[~(frame.path.isin(early) & ~frame.recipe.isin(recipes) & (frame.status == 'finished'))]
+    return kept if (kept.status == 'finished').any() else frame

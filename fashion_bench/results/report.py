@@ -21,7 +21,7 @@ import pandas as pd
 from ..base.errors import InputError, reading
 from ..base.gridfile import rerun
 from .board import FEW_PRODUCTS, caveats, in_words, one_model, summarize
-from .choosing import choice_verdict, choices_of, last_stages, plot_choice, settled
+from .choosing import choices_of, how_chosen, last_stages, plot_choice, settled
 from .compare import compare_reference
 from .confidence import SEED_SD
 from .details import class_table, image_results, read_classes, read_histories
@@ -306,8 +306,8 @@ def _opening(runs, title):
     return f'<h1>{escape(title)}</h1><div class="verdict" role="note">{said}</div>{warnings}'
 
 def _choice_part(choice):
-    "How it was chosen: in sentences, as a picture, and as a table"
-    said = ''.join(f'<p>{escape(o)}</p>' for o in choice_verdict(choice))
+    "How it was chosen, besides what the verdict says: in sentences, as a picture, and as a table"
+    said = ''.join(f'<p>{escape(o)}</p>' for o in how_chosen(choice))
     picture = figure_html(lambda: plot_choice(choice), 'Each candidate: the score of the last stage that it reached, '
                           'with its 95 % interval (a cross: out), and what it was computed with, stage upon stage.')
     return f'<h2>How it was chosen</h2>{said}{picture}{html_table(last_stages(choice.stages))}'
