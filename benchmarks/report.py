@@ -29,10 +29,11 @@ def seconds(what:str, where:Path):
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--repeats', type=int, default=5)
-    n, home = p.parse_args().repeats, Path(tempfile.mkdtemp())
+    n, folder = p.parse_args().repeats, tempfile.TemporaryDirectory()
+    home = Path(folder.name)
     runs = make_runs(home/'runs', 15, 3, images=4000)
     run, left_out = next(runs.glob('timm-model0-*-seed0')), shutil.ignore_patterns('predictions.npz', 'history.csv')
     for i in range(1000): shutil.copytree(run, home/f'many/{i}', ignore=left_out)
     print(f"A report on 45 runs: {st.median(seconds('report_html', runs) for _ in range(n)):.1f} s")
     print(f"Reading 1,000 records: {st.median(seconds('load_runs', home/'many') for _ in range(n)):.2f} s")
-    shutil.rmtree(home)
+    folder.cleanup()

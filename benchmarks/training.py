@@ -107,11 +107,13 @@ def against_plain(table:pd.DataFrame, model:str, args):
 
 def recorded_learner(table:pd.DataFrame, model:str, args):
     "The learner of a run with its recorder and its checkpoints, after an epoch"
-    folder = Path(tempfile.mkdtemp())
+    home = tempfile.TemporaryDirectory()
+    folder = Path(home.name)
     cbs = [RunRecorder(folder, Recipe(999, 0, bs=args.bs)), Checkpoint(folder/'checkpoint.pt')]
     learn = ours(table, model, args.size, Recipe(1, 0, bs=args.bs), 0, cbs=cbs)
     learn.unfreeze()
     epoch(learn)
+    learn.home = home # there as long as the learner
     return learn
 
 def train_seconds(learn:Learner):
@@ -158,7 +160,8 @@ def bare_run(spec, table:pd.DataFrame, cache, recipe:Recipe):
 
 def isolation(table:pd.DataFrame, model:str, args):
     "What a process of its own, records and checkpoints add to a run"
-    recipe, engine, out = Recipe(3, 1, bs=args.bs), Processes(), Path(tempfile.mkdtemp())
+    recipe, engine, home = Recipe(3, 1, bs=args.bs), Processes(), tempfile.TemporaryDirectory()
+    out = Path(home.name)
     spec, cache = spec_and_cache(table, model, args.size, recipe, 1)
     def isolated(seed):
         record = engine.run(replace(spec, seed=seed), table, out, cache=cache, more=True, allow_scratch=True)
@@ -168,6 +171,7 @@ def isolation(table:pd.DataFrame, model:str, args):
     bare(1)
     pairs = [(quietly(isolated, i), quietly(bare, i)) for i in range(2, 2 + args.repeats)]
     engine.close()
+    home.cleanup()
     extra = [a - b for a,b in pairs]
     print(f'{model}: a run of {st.median(b for _,b in pairs):.0f} s takes {st.median(extra):+.1f} s more '
           f'in its own process with records and checkpoints ({min(extra):+.1f} to {max(extra):+.1f}): '

@@ -1,5 +1,5 @@
 "The rules of the house, held against the code: who may import whom, and what a notebook may carry."
-import ast, builtins, dis, importlib, json, re, shutil, subprocess, sys
+import ast, builtins, dis, importlib, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 from types import CodeType
 
@@ -231,3 +231,9 @@ def test_imports_stand_in_the_first_cells():
             python = re.sub(r'(?m)^[!%].*', '', o)
             kinds = {isinstance(d, (ast.Import, ast.ImportFrom)) for d in ast.parse(python).body}
             assert kinds != {True, False}, f'{path.name}: {o[:80]}'
+
+def test_notebooks_that_are_tested_leave_no_temporary_files(tmp_path):
+    notebook = str(ROOT/'nbs/base/01_files.ipynb') # makes a folder for its examples
+    assert 'mkdtemp' in Path(notebook).read_text(encoding='utf-8')
+    subprocess.run(['nbdev-test', notebook], env={**os.environ, 'TMPDIR': str(tmp_path)}, check=True, cwd=ROOT)
+    assert not list(tmp_path.iterdir())

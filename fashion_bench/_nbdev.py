@@ -1,7 +1,18 @@
-"What the builder of the site needs; nothing of it is used at run time."
+"What nbdev calls as it tests the notebooks and builds the site; nothing of it is used at run time."
 from functools import lru_cache
 from importlib import import_module
-import re
+import atexit, os, re, shutil, tempfile
+
+def own_temp_folder(
+    cells # Of the notebooks that are tested
+)->None:
+    "What notebooks leave among the temporary files, gigabytes of weights, goes with the process that tests them."
+    home, me = tempfile.mkdtemp(prefix='fashion_bench-'), os.getpid()
+    tempfile.tempdir = os.environ['TMPDIR'] = home
+
+    @atexit.register
+    def tidy():
+        if os.getpid() == me: shutil.rmtree(home, ignore_errors=True)
 
 def strip_export(
     cell # Of a notebook
