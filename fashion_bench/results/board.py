@@ -13,6 +13,7 @@ __all__ = ['summarize', 'leaderboard', 'board_text', 'write_board', 'caveats']
 
 # %% ../../nbs/results/03_board.ipynb #75e396d6
 from pathlib import Path
+import re
 
 import numpy as np
 import pandas as pd
@@ -343,9 +344,18 @@ def _untested(done):
     return ["There is no test split: the first is shown by the accuracy that it was chosen by, which flatters it, "
             "the more the more models there are (by 2 to 3 points among 15 equal ones). --split random sets one aside."]
 
+# %% ../../nbs/results/03_board.ipynb #cc0dcf8b
+TRAINS_NOTHING = r'knn\(\d+\)|linear_probe' # recipes that only look at frozen features
+
+def _looks(recipes):
+    "What it means that some recipes train nothing, as the end of a sentence"
+    looks = [o for o in recipes if re.fullmatch(TRAINS_NOTHING, o)]
+    if not looks: return ''
+    return f": {in_words(looks)} only look at frozen features, and who was out after a look was not trained"
+
 # %% ../../nbs/results/03_board.ipynb #267c44f1
 _MIXED = dict(
-    recipe="The runs follow {n} recipes, which differ in how long and how models are trained.",
+    recipe="The runs follow {n} recipes, which differ in how long and how models are trained{looks}.",
     precision="The runs are in {n} precisions: their minutes cannot be compared.",
     protocol="The runs are by {n} versions of what is done alike to every model "
              "(drop path, weight decay): train the older ones again to compare them.",
@@ -358,7 +368,8 @@ def _mixed(df, done):
     for k,text in _MIXED.items():
         found = (df if k in ('recipe', 'protocol') else done)[k] # which runs that failed were asked for, too
         names = sorted(set(found.dropna()) - {''})
-        if len(names) > 1: out.append(text.format(n=len(names), names='; '.join(map(str, names))))
+        looks = _looks(names) if k == 'recipe' else ''
+        if len(names) > 1: out.append(text.format(n=len(names), names='; '.join(map(str, names)), looks=looks))
     return out
 
 # %% ../../nbs/results/03_board.ipynb #595fd5b4

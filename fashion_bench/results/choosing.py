@@ -148,6 +148,15 @@ class Choice:
         df = as_frame(self.folder)
         return df[(df.recipe == (recipe or self.facts['recipe'])) & (df.fingerprint == self.facts['data'])]
 
+    @property
+    def best(self):
+        """Folder of the run to go on with: of the first of the winners, the seed that did best on the validation split.
+        Raises `InputNotFound` if none of them was trained in full."""
+        df = self.runs().query("status == 'finished'")
+        for name in self.winners:
+            if len(own := df[df.candidate == name]): return Path(own.path[own.valid_accuracy.idxmax()])
+        raise InputNotFound(f"none of {self.folder} was trained in full; `choose` with a larger budget goes on there")
+
     def __str__(self): return '\n'.join(choice_verdict(self))
     def _repr_markdown_(self): return '\n\n'.join([*choice_verdict(self), markdown_table(last_stages(self.stages))])
 

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError
-from .board import in_words, score_text, standing, summarize
+from .board import TRAINS_NOTHING, in_words, score_text, standing, summarize
 from .confidence import rank_models
 from .details import SERIES, best_epochs, run_series
 from .plots import CYCLE
@@ -29,14 +29,12 @@ def _named(where):
     return name_entries(runs[runs.status == 'finished'])
 
 # %% ../../nbs/results/08_schedules.ipynb #697f1bdc
-_NO_SCHEDULE = r'knn\(\d+\)|linear_probe' # recipes that train nothing
-
 def models_with_schedules(
     where='runs' # As `records.as_frame` takes it
 )->dict: # Their finished runs, by `library/name`, and the data where these differ
     "The models that were trained by several recipes on the same data."
     runs, found = as_frame(where), {}
-    finished = runs[(runs.status == 'finished') & ~runs.recipe.str.fullmatch(_NO_SCHEDULE)]
+    finished = runs[(runs.status == 'finished') & ~runs.recipe.str.fullmatch(TRAINS_NOTHING)]
     several = finished.fingerprint.nunique() > 1
     for (library, model, data), rows in finished.groupby(['library', 'model', 'fingerprint'], sort=False):
         if rows.recipe.nunique() < 2: continue
