@@ -118,25 +118,29 @@ def grid(args):
 # What follows reads records alone.
 
 def read_grid(folder:Path)->tuple:
-    "Correct answers by split, recipe and candidate, of shape (seeds, photos); products by split; multiply-adds"
+    """Correct answers by split, recipe and candidate, of shape (seeds, photos); products by split; multiply-adds; and
+    validation accuracy by candidate, of shape (seeds, epochs)"""
     df = load_runs(folder).query("status == 'finished'")
-    found, groups, work = {}, {}, {}
+    found, groups, work, epochs = {}, {}, {}, {}
     for r in df.sort_values('seed').itertuples():
         name, file = r.candidate.partition('@')[::2]
         key = Path(file).stem or name.partition('/')[2].partition('.')[0]
         work[key] = r.multiply_adds
+        if r.recipe == RECIPES[3]:
+            epochs.setdefault(key, []).append(pd.read_csv(Path(r.path)/'history.csv').valid_accuracy.to_numpy())
         for split in ('valid', 'test'):
             p = read_predictions(r.path, split)
             groups[split] = p.get('group')
             found.setdefault((split, r.recipe), {}).setdefault(key, []).append(p['probs'].argmax(1) == p['target'])
-    return {k: {c: np.array(o) for c,o in v.items()} for k,v in found.items()}, groups, work
+    by = {k: {c: np.array(o) for c,o in v.items()} for k,v in found.items()}
+    return by, groups, work, {k: np.array(v) for k,v in epochs.items()}
 
 def costs(work:dict, images:dict)->dict:
     "Multiply-adds of each stage by candidate; a step backward is two forward"
     n = sum(images.values())
-    passes = {'look': n}
-    for k, epochs in (('short', 1), ('full', 3)):
-        passes[k] = images['train']*(1 + 3*epochs) + images['valid']*(1 + epochs) + images['valid'] + images['test']
+    def trained(unfrozen): # for so many epochs, after one with the backbone frozen
+        return images['train']*(1 + 3*unfrozen) + images['valid']*(1 + unfrozen) + images['valid'] + images['test']
+    passes = dict(look=n, short=trained(1), full=trained(3)) | {f'{i + 1} epochs': trained(i) for i in range(4)}
     return {k: {c: v*w for c,w in work.items()} for k,v in passes.items()}
 
 def drawn(found:dict, rng, clusters)->tuple:
@@ -180,7 +184,13 @@ def stages(by, at, clusters, order, cost, margin=.02, few=FEW)->tuple:
 
 RECIPES = [str(parse_recipe(o)) for o in ('knn(20)', 'linear_probe', SHORT, FULL)]
 
-def replay_one(by, groups, cost, rng, prior)->dict:
+def stopped(epochs, cost, seed, spent)->tuple:
+    "Who is best when all are trained with one seed and stopped after an epoch, at most at a cost of `spent`; the cost"
+    prices = [sum(cost[f'{i} epochs'].values()) for i in range(1, 5)]
+    last = max([i for i,o in enumerate(prices) if o <= 1.05*spent], default=0)
+    return max(epochs, key=lambda k: epochs[k][seed][last]), prices[last]
+
+def replay_one(by, groups, cost, epochs, rng, published)->dict:
     "One replay on photos and seeds that are drawn: of `choose`, and of simpler ways"
     at, clusters = drawn(by['valid', RECIPES[3]], rng, groups['valid'])
     test_at, _ = drawn(by['test', RECIPES[3]], rng, groups['test'])
@@ -191,14 +201,18 @@ def replay_one(by, groups, cost, rng, prior)->dict:
     whole = 3*sum(cost['full'].values())
     winners, spent = stages(by, at, clusters, order, cost)
     def best(recipe, seeds): return max(grid, key=lambda k: by['valid', recipe][k][seeds][:, at].mean())
-    single = {'prior': max(grid, key=prior.get), 'knn': best(RECIPES[0], [0]), 'linear probe': best(RECIPES[1], [0]),
-              'short training': best(RECIPES[2], order[:1]), 'random': rng.choice(list(grid))}
-    price = {'prior': 0., 'knn': sum(cost['look'].values()), 'linear probe': sum(cost['look'].values()),
-             'short training': sum(cost['short'].values()), 'random': 0.}
+    look, short = (sum(cost[o].values()) for o in ('look', 'short'))
+    others = {'published figures': (max(grid, key=lambda k: published.score.get(k, -9.)), 0.),
+              'ImageNet top-1': (max(grid, key=lambda k: published.top1.get(k, 0.)), 0.),
+              'knn': (best(RECIPES[0], [0]), look),
+              'linear probe': (best(RECIPES[1], [0]), look),
+              'short training': (best(RECIPES[2], order[:1]), short),
+              'stopped early': stopped(epochs, cost, order[0], spent),
+              'random': (rng.choice(list(grid)), 0.)}
     rows = {'choose': (spent/whole, group[0] in winners, np.mean([o in winners for o in group]), len(winners),
                        test[group[0]] - test[winners[0]])}
-    for k,v in single.items():
-        rows[k] = price[k]/whole, v == group[0], (v in group)/len(group), 1, test[group[0]] - test[v]
+    for k, (chosen, price) in others.items():
+        rows[k] = price/whole, chosen == group[0], (chosen in group)/len(group), 1, test[group[0]] - test[chosen]
     return rows
 
 def agreement(by)->dict:
@@ -220,8 +234,10 @@ def without_paths(record:dict)->dict:
                          data=record['data'] | dict(root='', load={}, source=''),
                          environment=record['environment'] | dict(command='', platform=''))
 
+HISTORY = ['epoch', 'phase', 'train_loss', 'valid_loss', 'valid_accuracy']
+
 def pack(args):
-    "Put records and predictions of a grid into a file, probabilities in 16 bits"
+    "Put records, predictions and epochs of a grid into a file, probabilities in 16 bits"
     with ZipFile(args.out, 'w', ZIP_DEFLATED) as z:
         for file in sorted(Path(args.data[0]).glob('*/run.json')):
             record = read_json(file)
@@ -232,6 +248,8 @@ def pack(args):
             np.savez_compressed(buffer, **kept)
             z.writestr(f'{file.parent.name}/run.json', json.dumps(without_paths(record)))
             z.writestr(f'{file.parent.name}/predictions.npz', buffer.getvalue())
+            if not (history := file.parent/'history.csv').is_file(): continue
+            z.writestr(f'{file.parent.name}/history.csv', pd.read_csv(history)[HISTORY].to_csv(index=False))
 
 def unpacked(path:Path)->Path:
     "The folder of a grid, or what is in the file of one"
@@ -243,12 +261,12 @@ def unpacked(path:Path)->Path:
 def replay(args):
     "The table of what `choose` and simpler ways cost and find"
     for folder in map(unpacked, map(Path, args.data)):
-        by, groups, work = read_grid(folder)
+        by, groups, work, epochs = read_grid(folder)
         record = json.loads(next(folder.glob('*/run.json')).read_text(encoding='utf-8'))
         cost, rng = costs(work, record['data']['images']), np.random.default_rng(0)
-        scores = prior_scores(SOUND).set_index('model').score
-        prior = {k: scores.get(f'timm/{k}', -9.) for k in work} # nobody has published anything of damaged copies
-        rows = [replay_one(by, groups, cost, rng, prior) for _ in range(args.replays)]
+        published = prior_scores(SOUND).set_index('model') # of damaged copies nobody has published anything
+        published.index = published.index.str.removeprefix('timm/')
+        rows = [replay_one(by, groups, cost, epochs, rng, published) for _ in range(args.replays)]
         table = {k: np.mean([r[k] for r in rows], axis=0) for k in rows[0]}
         columns = ['share of the cost', "holds the grid's winner", "part of the grid's group", 'winners', 'regret']
         print(f"{folder.name}: {len(work)} candidates, {args.replays} replays")

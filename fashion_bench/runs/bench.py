@@ -104,7 +104,7 @@ class _Work:
         self.engine, self.caches, self.kwargs = engine, caches, kwargs
         self.progress, self.followers = progress, followers
         self.lock, self.stopped = threading.RLock(), False
-        self.left, self.elsewhere, self.records = list(specs), [], {}
+        self.left, self.elsewhere, self.records, self.at_work = list(specs), [], {}, set()
         self.budget, self.began, self.costs = budget, time.perf_counter(), {}
 
     def _told(self, what, *args):
@@ -197,9 +197,12 @@ class _Work:
 
     def work(self, nth):
         "What one worker does: run after run"
-        while spec := self._next():
-            before = read_record(self.out/spec.folder) or {}
-            if not self.do(spec, nth): self.elsewhere.append((spec, before))
+        self.at_work.add(nth)
+        try:
+            while spec := self._next():
+                before = read_record(self.out/spec.folder) or {}
+                if not self.do(spec, nth): self.elsewhere.append((spec, before))
+        finally: self.at_work.discard(nth)
 
     def share_out(self, workers):
         "So many workers at once; what goes wrong with one of them ends all"
@@ -208,7 +211,9 @@ class _Work:
                 for o in [pool.submit(self.work, i) for i in range(workers)]: o.result()
             except BaseException:
                 self.stopped = True
-                self.engine.close()
+                while self.at_work: # some may be just about to start a run
+                    self.engine.close()
+                    time.sleep(.05)
                 raise
 
     def wait(self):
