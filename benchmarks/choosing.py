@@ -10,6 +10,7 @@ each of them by the recipe of every stage, with several seeds, and may be starte
 `choose` through the records, on photos and seeds that are drawn with replacement. Costs are multiply-adds: of a look at
 each photo, and of steps forward and backward.
 """
+from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 import argparse, io, itertools, json, subprocess, sys, tempfile, time, warnings
@@ -251,27 +252,34 @@ def pack(args):
             if not (history := file.parent/'history.csv').is_file(): continue
             z.writestr(f'{file.parent.name}/history.csv', pd.read_csv(history)[HISTORY].to_csv(index=False))
 
-def unpacked(path:Path)->Path:
+@contextmanager
+def unpacked(path:Path):
     "The folder of a grid, or what is in the file of one"
-    if path.suffix != '.zip': return path
-    folder = Path(tempfile.mkdtemp())/path.stem
-    with ZipFile(path) as z: z.extractall(folder)
-    return folder
+    if path.suffix != '.zip':
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as home, ZipFile(path) as z:
+        z.extractall(folder := Path(home)/path.stem)
+        yield folder
+
+def replay_many(folder:Path, n:int):
+    "Print the table of what `choose` and simpler ways cost and find in the grid in `folder`, in so many replays"
+    by, groups, work, epochs = read_grid(folder)
+    record = json.loads(next(folder.glob('*/run.json')).read_text(encoding='utf-8'))
+    cost, rng = costs(work, record['data']['images']), np.random.default_rng(0)
+    published = prior_scores(SOUND).set_index('model') # of damaged copies nobody has published anything
+    published.index = published.index.str.removeprefix('timm/')
+    rows = [replay_one(by, groups, cost, epochs, rng, published) for _ in range(n)]
+    table = {k: np.mean([r[k] for r in rows], axis=0) for k in rows[0]}
+    columns = ['share of the cost', "holds the grid's winner", "part of the grid's group", 'winners', 'regret']
+    print(f"{folder.name}: {len(work)} candidates, {n} replays")
+    print(pd.DataFrame(table, columns).T.round(3).to_string())
+    print("weighted Kendall's tau with the grid:", {k: round(float(v), 2) for k,v in agreement(by).items()}, '\n')
 
 def replay(args):
-    "The table of what `choose` and simpler ways cost and find"
-    for folder in map(unpacked, map(Path, args.data)):
-        by, groups, work, epochs = read_grid(folder)
-        record = json.loads(next(folder.glob('*/run.json')).read_text(encoding='utf-8'))
-        cost, rng = costs(work, record['data']['images']), np.random.default_rng(0)
-        published = prior_scores(SOUND).set_index('model') # of damaged copies nobody has published anything
-        published.index = published.index.str.removeprefix('timm/')
-        rows = [replay_one(by, groups, cost, epochs, rng, published) for _ in range(args.replays)]
-        table = {k: np.mean([r[k] for r in rows], axis=0) for k in rows[0]}
-        columns = ['share of the cost', "holds the grid's winner", "part of the grid's group", 'winners', 'regret']
-        print(f"{folder.name}: {len(work)} candidates, {args.replays} replays")
-        print(pd.DataFrame(table, columns).T.round(3).to_string())
-        print("weighted Kendall's tau with the grid:", {k: round(float(v), 2) for k,v in agreement(by).items()}, '\n')
+    "Replay each grid"
+    for path in args.data:
+        with unpacked(Path(path)) as folder: replay_many(folder, args.replays)
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -4,9 +4,9 @@ from importlib import import_module
 import atexit, os, re, shutil, tempfile
 
 def own_temp_folder(
-    cells # Of the notebooks that are tested
+    cells=None # Of the notebooks that are tested
 )->None:
-    "What notebooks leave among the temporary files, gigabytes of weights, goes with the process that tests them."
+    "What tests leave among the temporary files, gigabytes of weights, goes with the process that starts them."
     home, me = tempfile.mkdtemp(prefix='fashion_bench-'), os.getpid()
     tempfile.tempdir = os.environ['TMPDIR'] = home
 

@@ -249,8 +249,17 @@ def _check_engine(engine, jobs, time_limit, isolate, cbs):
         raise InputError("callbacks cannot be sent to another process; run in this one (isolate=False)")
 
 # %% ../../nbs/runs/06_bench.ipynb #dc5c74a1
-def _engine(isolate, jobs, time_limit, cbs, bars):
-    "Where runs execute, unless the user says so"
+def engine_for(
+    engine=None, # One that is given
+    isolate:bool=True, # As `bench` takes it, and what follows
+    jobs:int|str='auto',
+    time_limit:float|str|None=None,
+    cbs=None,
+    bars:bool=False # Show fastai's bars, of runs in this process?
+): # An engine
+    "Where runs execute; raises `InputError` for options that exclude each other."
+    _check_engine(engine, jobs, time_limit, isolate, cbs)
+    if engine is not None: return engine
     if not isolate: return InProcess(cbs, bars)
     return Processes(jobs, parse_minutes(time_limit) if time_limit else None)
 
@@ -301,9 +310,8 @@ def bench(
     """Fine-tune every model on `table` alike.
 
     Raises before anything starts if the input is wrong; after that, what fails is a record."""
-    _check_engine(engine, jobs, time_limit, isolate, cbs)
     budget = parse_minutes(budget) if budget else None
-    engine = engine or _engine(isolate, jobs, time_limit, cbs, bars=progress is None and not isolate)
+    engine = engine_for(engine, isolate, jobs, time_limit, cbs, bars=progress is None and not isolate)
     specs = plan_bench(table, models, **kwargs)
     trackers, out, progress = as_trackers(track), check_out(out, table), progress or BenchProgress()
     progress.before_bench(specs, table, min(engine.workers, len(specs)))

@@ -14,6 +14,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs/choose.html.md"""
 __all__ = ['choose']
 
 # %% ../../nbs/runs/07_choose.ipynb #36fd9d4d
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import json, statistics, time
@@ -31,8 +32,7 @@ from ..training.recipes import FrozenRecipe, Recipe, parse_recipe
 from ..results.choosing import Choice, candidate_answers, judge, leaders, next_seeds, short_names
 from ..results.records import load_runs, runs_frame
 from ..follow.progress import BenchProgress, minutes_text
-from .bench import bench, estimate
-from .engines.in_process import InProcess
+from .bench import bench, engine_for, estimate
 from .grid import parse_minutes, plan_bench, seed_list
 from .record import read_record
 from .run import make_spec
@@ -60,6 +60,7 @@ def _shorter(recipe):
     return replace(recipe, epochs=1, freeze_epochs=min(recipe.freeze_epochs, 1), lr=rate)
 
 # %% ../../nbs/runs/07_choose.ipynb #0dc86270
+_WHERE = 'isolate', 'jobs', 'time_limit', 'cbs' # of `bench`: where runs execute
 _SPEC = ('weights', 'groups', 'head', 'precision', 'compile', 'deterministic') # what of a grid is the same for all runs
 
 class _Stages:
@@ -67,7 +68,8 @@ class _Stages:
     def __init__(self, table, names, out, recipe, seeds, margin, size, budget, progress, how):
         self.table, self.out, self.recipe, self.seeds, self.margin = table, out, recipe, seeds, margin
         self.progress, self.budget, self.began = progress, budget, time.perf_counter()
-        self.how = how | dict(size=size)
+        where = {k: how.pop(k) for k in _WHERE if k in how}
+        self.engine, self.how = engine_for(**where), how | dict(size=size)
         grid = {k: v for k,v in how.items() if k in _SPEC} | dict(size=size)
         self.short = _shorter(recipe)
         specs = plan_bench(table, names, [*LOOKS, self.short, recipe], seeds=seeds, **grid)
@@ -110,7 +112,7 @@ class _Stages:
     def bench(self, candidates, recipe, seeds, share=1.):
         "Run them; why those were not started that were not, by candidate"
         records = bench(self.table, [self.asked[o] for o in candidates], self.out, recipe=recipe, seeds=seeds,
-                        budget=self.left(share), progress=self.progress, **self.how)
+                        budget=self.left(share), progress=self.progress, engine=self.engine, **self.how)
         names = {o.id: candidate_name(o) for o in self.specs}
         return {names[r['id']]: r['failure']['message'] for r in records if r['status'] == 'skipped'}
 
@@ -136,14 +138,23 @@ class _Stages:
         scores = [f"{names[k]} {found.score[k]:.3f}" if found.score[k] == found.score[k] else names[k] for k in kept]
         self.progress.say(f"{len(kept)} of {n} still in: {', '.join(scores) or 'none'}")
 
+# %% ../../nbs/runs/07_choose.ipynb #4e4238d9
+@contextmanager
+def _lasting(engine):
+    "The processes of an engine serve one stage after the other, and end with the last"
+    engine.keep = True
+    try: yield
+    finally:
+        engine.keep = False
+        engine.close()
+
 # %% ../../nbs/runs/07_choose.ipynb #0201c288
 def _hold_looks(stages, specs):
     "Raises `InputError` if the budget does not hold a look at each photo by each candidate"
     if not stages.budget: return
     looks = [o for o in specs if o.recipe == LOOKS[-1] and o.folder not in stages.given]
     known = {k: stages.how[k] for k in ('num_workers', 'allow_scratch') if k in stages.how}
-    engine = None if stages.how.get('isolate', True) else InProcess()
-    needed = estimate(looks, stages.table, engine, **known).minutes.sum() if looks else 0.
+    needed = estimate(looks, stages.table, stages.engine, **known).minutes.sum() if looks else 0.
     if needed > stages.budget - stages.before:
         raise InputError(f"a budget of {minutes_text(stages.budget)} does not hold a look at each photo by "
                          f"{len(looks)} models, which takes about {minutes_text(needed)}, and something must be left "
@@ -241,12 +252,13 @@ def choose(
     progress, out = progress or BenchProgress(), check_out(out, table)
     kept, left_out = shortlist(names, most)
     stages = _Stages(table, kept, out, recipe, seed_list(seeds), margin, size,
-                     parse_minutes(budget) if budget else None, progress, kwargs)
-    _hold_looks(stages, stages.specs)
-    _prior(stages, left_out, len(names))
-    still_in = _looks(stages)
-    if len(still_in) > FEW: still_in = _short_trainings(stages, still_in)
-    if still_in: _full_trainings(stages, still_in)
+                     parse_minutes(budget) if budget else None, progress, dict(kwargs))
+    with _lasting(stages.engine):
+        _hold_looks(stages, stages.specs)
+        _prior(stages, left_out, len(names))
+        still_in = _looks(stages)
+        if len(still_in) > FEW: still_in = _short_trainings(stages, still_in)
+        if still_in: _full_trainings(stages, still_in)
     records = [r for o in stages.folders if (r := read_record(out/o))]
     stages.write(grid_minutes=_grid_minutes(stages, records), finished=True)
     return Choice(out)

@@ -72,6 +72,7 @@ class Processes:
     ):
         self.envs, self.time_limit = worker_envs(jobs), time_limit
         self.ready, self.working, self.closed = {}, {}, False
+        self.keep = False # Keep what is ready from one benchmark to the next?
 
     @property
     def workers(self): return len(self.envs)
@@ -138,7 +139,8 @@ class Processes:
                     environment=environment(jobs=self.jobs))
 
     def close(self)->None:
-        "End what is waiting for a job, and what is doing one"
+        "End what is doing a job, and what is waiting for one, unless `keep` says that there will be more"
         self.closed = bool(self.working)
+        if self.keep and not self.closed: return
         for o in [*self.ready.values(), *self.working.values()]: o.stop()
         self.ready = {}
