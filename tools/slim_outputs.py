@@ -1,5 +1,5 @@
 """Make the outputs stored in notebooks fit to be kept: pictures at most 720 pixels wide, on white, in 24 colours, or
-128 where there are photos; no warnings.
+64 where there are photos; no warnings.
 Usage: python tools/slim_outputs.py NOTEBOOK..."""
 import base64, io, json, sys
 from pathlib import Path
@@ -13,7 +13,7 @@ def slim(b64:str):
     if im.mode == 'RGBA': im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     im = im.convert('RGB')
     if im.width > 720: im = im.resize((720, round(im.height*720/im.width)), Image.LANCZOS)
-    colours = 128 if len(im.getcolors(1 << 24)) > 5000 else 24 # photos, or a drawing
+    colours = 64 if len(im.getcolors(1 << 24)) > 5000 else 24 # photos, or a drawing
     im = im.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
     im.save(out, 'PNG', optimize=True)
     return base64.b64encode(out.getvalue()).decode()

@@ -344,7 +344,7 @@ def _untested(done):
     return ["There is no test split: the first is shown by the accuracy that it was chosen by, which flatters it, "
             "the more the more models there are (by 2 to 3 points among 15 equal ones). --split random sets one aside."]
 
-# %% ../../nbs/results/03_board.ipynb #cc0dcf8b
+# %% ../../nbs/results/03_board.ipynb #267c44f1
 TRAINS_NOTHING = r'knn\(\d+\)|linear_probe' # recipes that only look at frozen features
 
 def _looks(recipes):
@@ -353,7 +353,6 @@ def _looks(recipes):
     if not looks: return ''
     return f": {in_words(looks)} only look at frozen features, and who was out after a look was not trained"
 
-# %% ../../nbs/results/03_board.ipynb #267c44f1
 _MIXED = dict(
     recipe="The runs follow {n} recipes, which differ in how long and how models are trained{looks}.",
     precision="The runs are in {n} precisions: their minutes cannot be compared.",
