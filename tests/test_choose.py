@@ -1,6 +1,7 @@
 """A choice that is killed, interrupted, computed two runs at a time and watched comes to what an undisturbed one does,
 and the pages and commands that read runs read its."""
 import json, os, signal, subprocess, sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -101,3 +102,12 @@ def test_ctrl_c_in_two_stages_two_runs_at_a_time_and_a_tracker(tmp_path):
     assert 'It took' in board and 'linear_probe' not in board and 'linear_probe' in everything
     said('report', out, '--out', tmp_path/'report.html')
     assert 'How it was chosen' in (tmp_path/'report.html').read_text(encoding='utf-8')
+
+def test_the_benchmark_replays_a_grid_that_is_kept():
+    root = Path(__file__).parent.parent/'benchmarks'
+    grid = root/'choosing_grids/clothing.zip'
+    command = [sys.executable, str(root/'choosing.py'), 'replay', str(grid), '--replays', '2']
+    r = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert r.returncode == 0, r.stderr[-2000:]
+    cost, holds, *_ = next(o for o in r.stdout.splitlines() if o.startswith('choose')).split()[1:]
+    assert float(cost) < .25 and float(holds) == 1
