@@ -1,14 +1,14 @@
 """Does `choose` find what the whole grid finds, and at which share of its cost?
 
-    python benchmarks/choosing.py grid DATA --out GRID [--size 96] [--jobs 1]
+    python benchmarks/choosing.py grid DATA --out GRID [--size 96] [--jobs 1] [--many]
     python benchmarks/choosing.py pack GRID --out FILE.zip
     python benchmarks/choosing.py replay GRID-OR-FILE.zip...
 
 Candidates of real, different worth: EfficientNet-lite0 to lite2 with their ImageNet weights, damaged copies of each
-(the last third or two thirds of the layers at random, noise on all weights), and xresnet18 from scratch. `grid` trains
-each of them by the recipe of every stage, with several seeds, and may be started again. `replay` takes the rules of
-`choose` through the records, on photos and seeds that are drawn with replacement. Costs are multiply-adds: of a look at
-each photo, and of steps forward and backward.
+(the last third or two thirds of the layers at random, noise on all weights), and xresnet18 from scratch: 16 of them,
+46 with `--many`. `grid` trains each of them by the recipe of every stage, with several seeds, and may be started again.
+`replay` takes the rules of `choose` through the records, on photos and seeds that are drawn with replacement. Costs are
+multiply-adds: of a look at each photo, and of steps forward and backward.
 """
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +36,7 @@ from fashion_bench.training.recipes import parse_recipe
 
 SOUND = [f'timm/tf_efficientnet_lite{i}' for i in range(3)]
 LOST, NOISE = (1/3, 2/3), (.1, .2) # shares of the layers; standard deviations of a tensor's own
+MORE_LOST, MORE_NOISE = (1/10, 1/6, 1/4, 1/2), (.05, .075, .125, .15, .25, .3)
 FULL, SHORT = 'fine_tune(3, freeze_epochs=1)', 'fine_tune(1, freeze_epochs=1)'
 STAGES = FULL, 'knn(20)', 'linear_probe', SHORT
 
@@ -58,15 +59,16 @@ def with_noise(name:str, sd:float)->dict:
     state = build_backbone(name).body.state_dict()
     return {k: v if 'running' in k else noisy(v) for k,v in state.items()} # batch norm's figures stay positive
 
-def damaged(folder:Path)->dict:
+def damaged(folder:Path, many:bool=False)->dict:
     "What makes each damaged copy, by its name with its file in `folder`"
-    how = [(without_last, o) for o in LOST] + [(with_noise, o) for o in NOISE]
+    lost, noise = (LOST + MORE_LOST, NOISE + MORE_NOISE) if many else (LOST, NOISE)
+    how = [(without_last, o) for o in lost] + [(with_noise, o) for o in noise]
     return {f"{name}@{folder}/{name.rpartition('_')[2]}-{f.__name__}-{much:.2g}.safetensors": (f, name, much)
             for name in SOUND for f,much in how}
 
-def make_files(folder:Path, nth:int, jobs:int):
+def make_files(folder:Path, many:bool, nth:int, jobs:int):
     "Make those files that fall to the `nth` of so many processes, and wait for the rest"
-    todo = damaged(folder)
+    todo = damaged(folder, many)
     for name, (f, *how) in list(todo.items())[nth::jobs]:
         file = Path(name.partition('@')[2])
         if file.is_file(): continue
@@ -78,7 +80,7 @@ def plan(data:str, out:Path, args, mine:bool):
     file = out/'specs.json'
     if mine and not file.is_file():
         table = load_table(data)
-        models = [*SOUND, 'fastai/xresnet18', *damaged(args.weights)]
+        models = [*SOUND, 'fastai/xresnet18', *damaged(args.weights, args.many)]
         specs = plan_bench(table, models, list(STAGES), args.size, args.seeds)
         for o in {(i['size'], i['interpolation']) for i in (model_inputs(o.model, o.size) for o in specs)}:
             build_cache(table, *o)
@@ -105,7 +107,7 @@ def grid(args):
         return [o.wait() for o in workers]
     nth, began = args.nth or 0, time.time()
     args.weights.mkdir(parents=True, exist_ok=True)
-    make_files(args.weights, nth, args.jobs)
+    make_files(args.weights, args.many, nth, args.jobs)
     outs = {o: args.out/Path(o).stem for o in args.data}
     for o in outs.values(): o.mkdir(parents=True, exist_ok=True)
     if nth: time.sleep(.5)
@@ -288,6 +290,7 @@ if __name__ == '__main__':
     p.add_argument('--out', type=Path, default=Path('grids'), help='Folder of grids, one for each set of photos.')
     p.add_argument('--weights', type=Path, default=Path('grids/weights'), help='Folder for damaged weights.')
     for k, v in dict(size=96, seeds=3, jobs=1, replays=200).items(): p.add_argument(f'--{k}', type=int, default=v)
+    p.add_argument('--many', action='store_true', help='46 candidates: more damaged copies.')
     p.add_argument('--nth', type=int, help=argparse.SUPPRESS) # of the processes
     args = p.parse_args()
     dict(grid=grid, pack=pack, replay=replay)[args.do](args)

@@ -12,6 +12,8 @@ Modules:
 - `fashion_bench.base.files`: Files that are whole or not there, whatever happens while they are written.
 - `fashion_bench.base.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
 - `fashion_bench.base.specs`: What a run is asked to be, as plain data, and when two runs are the same.
+- `fashion_bench.base.tally`: What was found, what of it is used, and what was left out, counted and named.
+- `fashion_bench.base.texts`: Text that other programs wrote: read as it was meant, or refused with file, line and what to do.
 - `fashion_bench.cli.main`: `fashion-bench`: thin commands over the library.
 - `fashion_bench.cli.options`: What a command line asks for, made into what the library takes.
 - `fashion_bench.cli.tools`: The commands besides the benchmark: about photos, models, weights, and what is kept on disk.

@@ -14,6 +14,7 @@ __all__ = ['whole_file', 'whole_folder', 'cache_dir']
 
 # %% ../../nbs/base/01_files.ipynb #3e85cf01
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
 import errno, json, os, re, shutil
@@ -99,6 +100,16 @@ def drop_parts(
     for o in Path(folder).glob(f'.*{_PART}*'):
         if o.is_dir(): shutil.rmtree(o)
         else: o.unlink(missing_ok=True)
+
+# %% ../../nbs/base/01_files.ipynb #f58f672d
+def file_digest(
+    path:Path|str # A file
+)->str: # 16 hexadecimal digits
+    "A hash of all bytes in `path`, read a piece at a time."
+    found = blake2b(digest_size=8)
+    with open(path, 'rb') as f:
+        while piece := f.read(2**20): found.update(piece)
+    return found.hexdigest()
 
 # %% ../../nbs/base/01_files.ipynb #663e1754
 def file_name(

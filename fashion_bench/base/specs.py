@@ -72,6 +72,8 @@ def data_options(
     split:str='official',
     valid:float=.2, # Share of each class to hold out for validation where the data has no validation split
     split_seed:int=42, # Decides which images are held out, and how `random` and `product` split
+    ignore_case:bool=False, # Make one class of those whose names differ in case alone?
+    class_level:int|None=None, # For folders: which one below the splits is the class, from 1, where it cannot be told
     # For DeepFashion: `category`, `kind` (upper, lower, full), a type of attributes such as `texture`, or names of
     # attributes with commas between
     label:str|list='category',

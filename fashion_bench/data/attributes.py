@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from ..base.errors import InputError, InputNotFound, reading
+from ..base.errors import InputError, InputNotFound
+from ..base.tally import Tally
+from ..base.texts import read_text
 from .deepfashion import (FINE_PARTS, deepfashion_table, find_fine, find_layout, list_lines,
                                             read_aligned, read_names)
 
@@ -86,7 +88,7 @@ def _coarse_values(file, columns, n_all):
 # %% ../../nbs/data/06_attributes.ipynb #4ea3436a
 def _fine_part(files, part, n_all):
     "The values of one part, as text, by image name"
-    with reading(files[part, ''], 'text in UTF-8'): images = Path(files[part, '']).read_text(encoding='utf-8').split()
+    images = read_text(files[part, '']).split()
     file = files[part, 'attr']
     if not file.is_file(): raise InputNotFound(f"there is no {file}, which attributes are read from")
     values = read_aligned(file, [f'attribute {i+1}' for i in range(n_all)], len(images))
@@ -110,6 +112,14 @@ def _values(root, columns, n_all, table, fine):
                          f"({len(has):,} and {len(table):,})")
     return has.loc[table.image].to_numpy()
 
+# %% ../../nbs/data/06_attributes.ipynb #ad26f4b9
+def _tally(table, kept):
+    "How many images were found, and how many are not used for want of a single attribute"
+    tally = Tally('listed images')
+    tally.found = len(table)
+    for o in sorted(set(table.image) - set(kept.image)): tally.leave_out('with none or several of the attributes', o)
+    return tally
+
 # %% ../../nbs/data/06_attributes.ipynb #0a21f4bd
 def attribute_table(
     root:str|Path, # The folder that holds a copy of DeepFashion
@@ -127,6 +137,7 @@ def attribute_table(
     what = attributes if isinstance(attributes, str) else ', '.join(attributes)
     note = '' if multi else f" (images with exactly one, {len(kept):,} of {len(table):,})"
     kept.attrs['source'] = f"{table.attrs['source']}, {what}{note}"
+    kept.attrs['files'] = _tally(table, kept).plain()
     return kept
 
 # %% ../../nbs/data/06_attributes.ipynb #ec49a578

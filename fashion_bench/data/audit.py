@@ -26,7 +26,10 @@ import pandas as pd
 import scipy.fftpack # imagehash imports it late, which would be in every worker anew
 from PIL import Image
 from fastcore.basics import chunked
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from ..base.errors import InputError
+from ..base.tally import also_left_out
 from .pixels import BadImage, fit_box, map_images, read_rgb
 from .splits import shared_products
 from .table import SPLITS, class_counts, image_names, image_paths, summary, table_problem
@@ -94,20 +97,36 @@ def _equal_pairs(values):
 
 # %% ../../nbs/data/11_audit.ipynb #9d6059b4
 NEAR_BITS = 4 # perceptual hashes that differ in at most so many of 64 bits count as the same picture
+# In the mean, of 255, over the colours at 8×8 pixels: two dresses on one hanger differ by more
+NEAR_COLOUR = 8
 
-def near_pairs(
-    hashes:list|np.ndarray, # 64-bit whole numbers
-    bits:int=NEAR_BITS # The most bits that may differ
-)->list: # Pairs of positions (i, j), i < j
-    "All pairs of `hashes` that differ in at most `bits` bits."
-    h, found = np.array(list(hashes), dtype=np.uint64), set()
+def _parts(hashes, bits):
+    "The hashes cut into so many parts that two which differ in `bits` bits agree in one of them"
     edges = np.linspace(0, 64, bits+2).astype(int)
-    for lo, hi in zip(edges, edges[1:]): # two hashes that differ in `bits` bits agree in at least one of `bits+1` parts
-        part = (h >> np.uint64(lo)) & np.uint64((1 << int(hi-lo)) - 1)
+    for lo, hi in zip(edges, edges[1:]): yield (hashes >> np.uint64(lo)) & np.uint64((1 << int(hi-lo)) - 1)
+
+def _joined(groups, i, j):
+    "`groups` with those of the pairs (i, j) made one"
+    edges = coo_array((np.ones(len(i)), (groups[i], groups[j])), shape=(len(groups),)*2)
+    return connected_components(edges, directed=False)[1][groups]
+
+def near_groups(
+    hashes:np.ndarray, # 64-bit whole numbers, one per picture
+    colours:np.ndarray, # Shape `(pictures, values)`, uint8
+    bits:int=NEAR_BITS, # The most bits that may differ
+    colour:float=NEAR_COLOUR # The most that colours may differ, in the mean
+)->np.ndarray: # The number of each picture's group
+    "Groups of pictures that look the same: each is like another one of its group, in its hash and in its colours."
+    h, groups = hashes.astype(np.uint64), np.arange(len(hashes))
+    for part in _parts(h, bits):
         for i, j in _equal_pairs(part):
+            apart = groups[i] != groups[j]
+            i, j = i[apart], j[apart]
             near = _popcount(h[i] ^ h[j]) <= bits
-            found |= set(zip(np.minimum(i, j)[near].tolist(), np.maximum(i, j)[near].tolist()))
-    return sorted(found)
+            i, j = i[near], j[near]
+            alike = np.abs(colours[i].astype(np.int16) - colours[j]).mean(1) <= colour
+            if alike.any(): groups = _joined(groups, i[alike], j[alike])
+    return groups
 
 # %% ../../nbs/data/11_audit.ipynb #891a3105
 KINDS = {
@@ -125,20 +144,10 @@ KINDS = {
 def _finding(kind, detail, image='', other=''): return dict(kind=kind, image=image, other=other, detail=detail)
 
 # %% ../../nbs/data/11_audit.ipynb #d0d60625
-def _exact_pairs(digests):
-    "Pairs of positions of equal digests: the first, and each that repeats it"
-    first = {d: i for i,d in reversed(list(enumerate(digests)))}
-    return sorted((first[d], i) for i,d in enumerate(digests) if first[d] != i)
-
-# %% ../../nbs/data/11_audit.ipynb #3bea2a6b
-# In the mean, of 255, over the colours at 8×8 pixels: two dresses on one hanger differ by more
-NEAR_COLOUR = 8
-
-def _alike_pairs(seen):
-    "Pairs of positions of pictures that look the same: near hashes, and colours that differ by at most `NEAR_COLOUR`"
-    colours = [np.frombuffer(o, np.uint8).astype(int) for o in seen.colours]
-    differ = lambda i, j: abs(colours[i] - colours[j]).mean()
-    return [(i, j) for i,j in near_pairs(seen.phash.to_numpy()) if differ(i, j) <= NEAR_COLOUR]
+def _repeats(groups):
+    "(first, other) positions of each member of a group but its first"
+    first = pd.Series(range(len(groups))).groupby(np.asarray(groups)).transform('min')
+    return [(f, i) for i,f in enumerate(first) if f != i]
 
 # %% ../../nbs/data/11_audit.ipynb #69a114d8
 def _same_picture(how, a, b):
@@ -149,16 +158,22 @@ def _same_picture(how, a, b):
     return _finding(kind, f'{how}: {a.label} in {a.split}, {b.label} in {b.split}', a.image, b.image)
 
 # %% ../../nbs/data/11_audit.ipynb #bee7c3cb
+def _train_first(table):
+    "Positions of rows, those in train first, then valid, then test"
+    place = table.split.map({o: i for i,o in enumerate(SPLITS)}).fillna(len(SPLITS))
+    return np.argsort(place.to_numpy(), kind='stable')
+
 def _duplicates(table, seen):
-    "Findings of pairs that are the same picture, exact ones first"
-    ok = np.flatnonzero(seen.reason == '')
+    "Findings of pictures that repeat another, exact copies first"
+    ok = [i for i in _train_first(table) if seen.reason.iloc[i] == '']
     table, seen = table.iloc[ok], seen.iloc[ok]
-    exact = _exact_pairs(seen.digest)
-    repeats = {j for _,j in exact}
-    distinct = [i for i in range(len(seen)) if i not in repeats] # near pairs among distinct files only
-    near = [(distinct[i], distinct[j]) for i,j in _alike_pairs(seen.iloc[distinct])]
-    pairs = [('exact', *o) for o in exact] + [('near', *o) for o in near]
-    return [_same_picture(how, table.iloc[i], table.iloc[j]) for how,i,j in pairs]
+    exact = _repeats(seen.digest)
+    distinct = np.setdiff1d(np.arange(len(seen)), [j for _,j in exact]) # near ones among distinct files only
+    colours = np.frombuffer(b''.join(seen.colours.iloc[distinct]), np.uint8).reshape(-1, 8*8*3)
+    near = _repeats(near_groups(seen.phash.iloc[distinct].to_numpy(np.uint64), colours))
+    pairs = [('exact', *o) for o in exact] + [('near', distinct[i], distinct[j]) for i,j in near]
+    rows = list(table.itertuples())
+    return [_same_picture(how, rows[i], rows[j]) for how,i,j in pairs]
 
 # %% ../../nbs/data/11_audit.ipynb #54f1ed89
 def _box_problem(box, size):
@@ -286,6 +301,7 @@ def leave_out(
     stays = [o not in reasons for o in image_names(table)]
     kept = table[stays].reset_index(drop=True)
     kept.attrs['left_out'] = table.attrs.get('left_out', {}) | reasons
+    if 'files' in table.attrs: kept.attrs['files'] = also_left_out(table.attrs['files'], reasons)
     return kept
 
 # %% ../../nbs/data/11_audit.ipynb #c99bb6aa

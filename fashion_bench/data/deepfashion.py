@@ -17,7 +17,8 @@ __all__ = ['is_deepfashion', 'deepfashion_table', 'is_inshop', 'inshop_table']
 from pathlib import Path
 
 import pandas as pd
-from ..base.errors import InputError, InputNotFound, reading
+from ..base.errors import InputError, InputNotFound
+from ..base.texts import read_text
 from .splits import hold_out
 from .table import check_images, image_table
 
@@ -27,7 +28,7 @@ def list_lines(
     check:callable=lambda i, line: None # Called with number in the file and text of every row; may raise
 )->list: # The rows, as text
     "The rows of a list file; raises `InputError` with file and line where line 1 is not their number."
-    with reading(path, 'text in UTF-8'): lines = Path(path).read_text(encoding='utf-8').rstrip().split('\n')
+    lines = read_text(path).rstrip().splitlines()
     count, rows = lines[0].strip(), lines[2:]
     if not count.isdecimal():
         raise InputError(f"{path}, line 1: expected the number of rows, found {count[:40]!r}; "
@@ -49,28 +50,14 @@ def _check_width(path, columns):
                          f"found {len(values)}: {' '.join(values)[:60]!r}")
     return check
 
-# %% ../../nbs/data/04_deepfashion.ipynb #cc881ade
-def _read_slowly(path, columns):
-    "What `read_list` gives, by a way that knows the line of what is wrong"
-    rows = list_lines(path, _check_width(path, columns))
-    return pd.DataFrame([o.split() for o in rows], columns=list(columns), dtype=object)
-
 # %% ../../nbs/data/04_deepfashion.ipynb #6dcbdfaf
 def read_list(
     path:Path, # One of DeepFashion's `list_*.txt` files
     columns:list # Names to give its columns
 )->pd.DataFrame: # A row per line, all values text
     "The rows of a list file; raises `InputError` with file, line, expected and found where it is damaged."
-    with open(path, encoding='utf-8') as f: first = f.readline().strip()
-    try:
-        with reading(path, 'a list in UTF-8'): Path(path).read_text(encoding='utf-8')
-        df = pd.read_csv(path, sep=r'\s+', skiprows=2, header=None, dtype=object, quoting=3, na_filter=False,
-                         encoding='utf-8')
-    except (pd.errors.ParserError, pd.errors.EmptyDataError): return _read_slowly(path, columns)
-    last = df.iloc[:, -1]
-    as_promised = first == str(len(df)) and df.shape[1] == len(columns)
-    if not as_promised or (last == '').any() or last.isna().any(): return _read_slowly(path, columns)
-    return df.set_axis(list(columns), axis=1)
+    rows = list_lines(path, _check_width(path, columns))
+    return pd.DataFrame([o.split() for o in rows], columns=list(columns), dtype=object)
 
 # %% ../../nbs/data/04_deepfashion.ipynb #592a0a21
 LISTS = dict(categories='list_category_cloth.txt', labels='list_category_img.txt',
@@ -151,7 +138,7 @@ def read_aligned(
     n:int # Rows that it must have
 )->pd.DataFrame: # All values text
     "The rows of one of `Anno_fine`'s files; raises `InputError` where their number or that of their values is wrong."
-    with reading(path, 'text in UTF-8'): lines = Path(path).read_text(encoding='utf-8').rstrip().split('\n')
+    lines = read_text(path).rstrip().splitlines()
     check = _check_width(path, columns)
     if len(lines) != n:
         raise InputError(f"{path}: expected {n} rows, as many as there are images, found {len(lines)}")
@@ -161,8 +148,7 @@ def read_aligned(
 # %% ../../nbs/data/04_deepfashion.ipynb #657027f3
 def _fine_part(files, part):
     "The rows of one part: names of images with their category and box"
-    file = files[part, '']
-    with reading(file, 'text in UTF-8'): names = Path(file).read_text(encoding='utf-8').split()
+    names = read_text(files[part, '']).split()
     category = read_aligned(files[part, 'cate'], ['category'], len(names))
     box = read_aligned(files[part, 'bbox'], ['x1', 'y1', 'x2', 'y2'], len(names))
     return pd.DataFrame(dict(image=names, split=part)).join(category).join(box)
@@ -265,8 +251,7 @@ def is_inshop(
     "Is `root` a copy of DeepFashion's In-shop Clothes Retrieval Benchmark?"
     file = _list_files(root)['partition']
     if file is None: return False
-    with open(file, encoding='utf-8') as f: head = [f.readline() for _ in range(2)]
-    return 'item_id' in head[1]
+    return 'item_id' in ''.join(read_text(file).splitlines()[1:2])
 
 # %% ../../nbs/data/04_deepfashion.ipynb #9c2b1174
 def _inshop_parts(names, root):

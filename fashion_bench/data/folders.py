@@ -2,7 +2,7 @@
 
 Most people who want to fine-tune a model have a folder of photos, and the folder's name is the class. `find_images`
 finds the photos among all else that lies there, `folder_table` makes an image table of a class-per-folder tree, under
-all the names that split folders have.
+all the names that split folders have. What can be understood in two ways is refused, with the tree and what to say.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/folders.html.md"""
 
@@ -11,73 +11,225 @@ Docs: https://fashion-bench.github.io/fashion_bench/data/folders.html.md"""
 # %% auto #0
 __all__ = ['find_images', 'folder_table']
 
-# %% ../../nbs/data/08_folders.ipynb #734302cb
+# %% ../../nbs/data/08_folders.ipynb #2e379c72
+from collections import deque
+from os.path import realpath
 from pathlib import Path
-import os, warnings
+from typing import NamedTuple
+import os, re, unicodedata
 
 import pandas as pd
 from ..base.errors import InputError
+from ..base.tally import Tally, shown, tally_text
+from .pixels import REMEDIES, image_suffixes
 from .splits import hold_out
 from .table import image_table
 
-# %% ../../nbs/data/08_folders.ipynb #9844a5be
-def _leads_back(folder):
-    "Is `folder` a link to a folder that it lies in?"
-    if not os.path.islink(folder): return False
-    return os.path.realpath(os.path.dirname(folder)).startswith(os.path.realpath(folder))
+# %% ../../nbs/data/08_folders.ipynb #e3929fd1
+_JUNK_FOLDERS = {'@eadir', '#recycle', '@recycle', '$recycle.bin', '__macosx', 'system volume information',
+                 'lost+found', '@recently-snapshot'}
+_JUNK_FILES = {'thumbs.db', 'ehthumbs.db', 'desktop.ini'}
 
-# %% ../../nbs/data/08_folders.ipynb #ce19990b
-IMAGE_SUFFIXES = '.jpg .jpeg .png .webp .bmp .gif .tif .tiff'.split()
+def _is_junk(name, known):
+    "Is it hidden, or one of the names that other programs leave behind?"
+    return name.startswith('.') or name.lower() in known
 
-# %% ../../nbs/data/08_folders.ipynb #2d7de71b
+# %% ../../nbs/data/08_folders.ipynb #9120411a
+def _enter(folder, tally, links):
+    "The folders and files in `folder`, sorted; links to folders are put off"
+    dirs, files = [], []
+    try: entries = sorted(os.scandir(folder), key=lambda o: o.name)
+    except PermissionError: return tally.leave_out('folders that may not be opened', str(folder), n=0) or ([], [])
+    for o in entries:
+        if not o.is_dir(): files.append(o)
+        elif _is_junk(o.name, _JUNK_FOLDERS): _count_all(o.path, tally)
+        elif o.is_symlink(): links.append(o.path)
+        else: dirs.append(o.path)
+    return dirs, files
+
+def _count_all(folder, tally):
+    "Count the files below a folder that is left out"
+    n = sum(len(files) for _,_,files in os.walk(folder))
+    tally.found += n
+    tally.leave_out('hidden or of other programs', folder, n)
+
+# %% ../../nbs/data/08_folders.ipynb #1d874b12
+def _walk(root, tally):
+    "Each file below `root`, as an entry of its folder"
+    todo, links, seen = deque([str(root)]), deque(), set()
+    while todo or links:
+        is_link = not todo
+        folder = links.popleft() if is_link else todo.popleft()
+        real = realpath(folder)
+        around = Path(realpath(os.path.dirname(folder)))
+        if real in seen or (is_link and Path(real) in (around, *around.parents)):
+            tally.leave_out('links to folders that are there already', folder, n=0)
+            continue
+        seen.add(real)
+        dirs, files = _enter(folder, tally, links)
+        todo += dirs
+        yield from files
+
+# %% ../../nbs/data/08_folders.ipynb #d302f300
+def _why_not(entry, path):
+    "Why the file at `path`, relative to the root, is no photo to be used; `None` if it is one"
+    try: path.encode()
+    except UnicodeEncodeError: return 'with names that are no UTF-8'
+    if _is_junk(entry.name, _JUNK_FILES): return 'hidden or of other programs'
+    if not entry.is_file(): return 'links to what is not there'
+    suffix = os.path.splitext(entry.name)[1].lower()
+    if suffix in image_suffixes(): return None
+    remedy = REMEDIES.get(suffix)
+    return f"{suffix or 'without a suffix'}{f' ({remedy})' if remedy else ''}"
+
+# %% ../../nbs/data/08_folders.ipynb #bbddf807
+def scan_images(
+    root:Path|str # A folder
+)->tuple: # Paths relative to `root`, with forward slashes, sorted; and a `Tally` of all files
+    "All photos below `root`, and what else is there."
+    found, tally = [], Tally()
+    for o in _walk(root, tally):
+        tally.found += 1
+        path = Path(os.path.relpath(o.path, root)).as_posix()
+        why = _why_not(o, path)
+        if why: tally.leave_out(why, path)
+        else: found.append(path)
+    return sorted(found), tally
+
+# %% ../../nbs/data/08_folders.ipynb #e0f95cd0
 def find_images(
     root:Path|str # A folder
 )->list: # Paths relative to `root`, with forward slashes, sorted
-    "All image files below `root`, by suffix in any case; hidden files and folders are left out, links are followed."
-    found = []
-    for d, dirs, files in os.walk(root, followlinks=True):
-        dirs[:] = [o for o in dirs if not o.startswith('.') and not _leads_back(os.path.join(d, o))]
-        images = [o for o in files if not o.startswith('.') and Path(o).suffix.lower() in IMAGE_SUFFIXES]
-        found += [os.path.relpath(os.path.join(d, o), root) for o in images]
-    return sorted(Path(o).as_posix() for o in found)
+    "All photos below `root`, by suffix in any case; hidden files and folders are left out, links are followed once."
+    return scan_images(root)[0]
 
-# %% ../../nbs/data/08_folders.ipynb #99d85584
+# %% ../../nbs/data/08_folders.ipynb #95cd7982
 SPLIT_FOLDERS = dict(
     train='train', training='train',
     valid='valid', val='valid', validation='valid', dev='valid',
     test='test', testing='test')
 
-def _split_parts(parts):
-    "(split, class) of each path, by its first folder"
-    unknown = sorted({p[0] for p in parts if p[0].lower() not in SPLIT_FOLDERS})
-    if unknown: raise InputError(f"beside the train folder there is {', '.join(unknown[:5])}, which holds images too; "
-                                 f"split folders are called {', '.join(SPLIT_FOLDERS)}: rename it or move it away")
-    return [SPLIT_FOLDERS[p[0].lower()] for p in parts], [p[1] for p in parts]
+def split_of(
+    folder:str # The name of a folder
+)->str|None: # `train`, `valid`, `test`, or `None` if it says none of them, or several
+    "The split that is named in `folder`, also with other words before and behind."
+    if folder.lower() in SPLIT_FOLDERS: return SPLIT_FOLDERS[folder.lower()]
+    words = re.findall('[a-z]+', re.sub('([a-z])([A-Z])', r'\1 \2', folder).lower())
+    named = {SPLIT_FOLDERS[o] for o in words if o in SPLIT_FOLDERS}
+    return named.pop() if len(named) == 1 else None
 
-# %% ../../nbs/data/08_folders.ipynb #5e410814
-def _in_class_folders(root, files, depth):
-    "Those of `files` whose paths have at least `depth` parts, and so lie in a class's folder; warns of the others"
-    kept = [o for o in files if o.count('/') >= depth-1]
-    if not kept: raise InputError(f"the {len(files)} images in {root} lie in no class's folder; "
-                                  f"expected {root.name}/<class>/<image>")
-    lost = set(files) - set(kept)
-    if lost: warnings.warn(f"{len(lost)} image(s) in {root} lie in no class's folder and are left out, "
-                           f"such as {min(lost)}")
+# %% ../../nbs/data/08_folders.ipynb #fd82d638
+class _Photo(NamedTuple):
+    "A photo, its split, and the folders above it in which its class is to be found"
+    path:str
+    split:str
+    above:tuple
+
+def _start(files): return [_Photo(o, 'train', tuple(unicodedata.normalize('NFC', o).split('/')[:-1])) for o in files]
+
+def _tops(photos): return sorted({o.above[0] for o in photos if o.above})
+
+# %% ../../nbs/data/08_folders.ipynb #cf560944
+def _inside(photos, top):
+    "The photos in the folder `top`, as seen from there"
+    return [o._replace(above=o.above[1:]) for o in photos if o.above and o.above[0] == top]
+
+def _unwrapped(photos, known=()):
+    "The photos as seen from inside the single folders that lie around them all, but for those that are `known`"
+    tops = _tops(photos)
+    if len(tops) != 1 or tops[0].lower() in known or any(len(o.above) < 2 for o in photos): return photos
+    return _unwrapped(_inside(photos, tops[0]), known)
+
+# %% ../../nbs/data/08_folders.ipynb #0511d402
+def _split_folders(photos):
+    "Split by top folder, if those are splits: called just so, or, with words around it, with the same folders in two"
+    below = {o: set(_tops(_unwrapped(_inside(photos, o)))) for o in _tops(photos)}
+    named = {o: split_of(o) for o,folders in below.items() if folders and split_of(o)}
+    exact = [o for o in named if o.lower() in SPLIT_FOLDERS]
+    shared = any(below[a] & below[b] for a in named for b in named if named[a] != named[b])
+    return named if shared or len(exact) > 1 or any(named[o] == 'train' for o in exact) else {}
+
+# %% ../../nbs/data/08_folders.ipynb #2cf4b7e6
+def _listed(names):
+    "Up to five of `names`"
+    names = sorted(names)
+    return ', '.join(names[:5]) + (', …' if len(names) > 5 else '')
+
+def _check_splits(photos, splits):
+    "Raises `InputError` where folders beside the splits hold photos, too, or two folders are one split"
+    others = [o for o in _tops(photos) if o not in splits and _tops(_inside(photos, o))]
+    if others:
+        raise InputError(f"beside the folders {_listed(splits)} there is {_listed(others)}, which holds images too; "
+                         f"split folders are called {', '.join(SPLIT_FOLDERS)}: rename it or move it away")
+    for split in set(splits.values()):
+        same = [o for o,s in splits.items() if s == split]
+        if len(same) > 1:
+            raise InputError(f"the folders {_listed(same)} are both called {split}; rename one, or move it away")
+
+# %% ../../nbs/data/08_folders.ipynb #fcc7e1a4
+def _below_classes(photos):
+    "Is there in every top folder, and as the next one of every photo, a folder that is called as a split is?"
+    return bool(photos) and all(len(o.above) > 1 and o.above[1].lower() in SPLIT_FOLDERS for o in photos)
+
+def _with_splits(photos):
+    "The photos with their splits, and with what is left of the folders above them"
+    if splits := _split_folders(photos):
+        _check_splits(photos, splits)
+        return [o._replace(split=split) for top, split in splits.items() for o in _unwrapped(_inside(photos, top))]
+    if not _below_classes(photos): return photos
+    return [o._replace(split=SPLIT_FOLDERS[o.above[1].lower()], above=(o.above[0], *o.above[2:])) for o in photos]
+
+# %% ../../nbs/data/08_folders.ipynb #e70122ba
+def _tree(name, photos):
+    "The folders in three lines"
+    tops, lines = _tops(photos), [f'{name}/']
+    for top in tops[:2]:
+        inside = _inside(photos, top)
+        lines.append(f"  {top}/  {_listed(_tops(inside))}  ({len(inside):,} photos)")
+    if len(tops) > 2: lines[-1] += f'  and {len(tops) - 2} more such folders'
+    return '\n'.join(lines)
+
+def _levels(photos):
+    "What the classes would be, by level"
+    depth = max(len(o.above) for o in photos)
+    return {k + 1: sorted({o.above[k] for o in photos if len(o.above) > k}) for k in range(depth)}
+
+# %% ../../nbs/data/08_folders.ipynb #1bd77bd8
+def _class_level(name, photos):
+    "At which level the classes are; raises `InputError`, with the tree, if that cannot be told"
+    direct = {o.above[0] for o in photos if len(o.above) == 1}
+    if direct == set(_tops(photos)): return 1
+    said = '; '.join(f"--class-level {k} makes {len(v)} classes ({_listed(v)})" for k,v in _levels(photos).items())
+    raise InputError(f"it cannot be told which folders are the classes:\n{_tree(name, photos)}\n{said}")
+
+# %% ../../nbs/data/08_folders.ipynb #e1dc8583
+def _in_classes(name, files, class_level):
+    "The photos that lie in a class's folder, with its name; raises `InputError` if there are none"
+    inside = [o for o in _start(files) if o.above]
+    found = [o for o in _with_splits(_unwrapped(inside, SPLIT_FOLDERS)) if o.above]
+    if not found: raise InputError(f"the {len(files)} images in {name} lie in no class's folder; "
+                                   f"expected {name}/<class>/<image>")
+    level = class_level or _class_level(name, found)
+    kept = [(o, o.above[level-1]) for o in found if len(o.above) >= level]
+    if not kept: raise InputError(f"no image in {name} lies {level} folders deep; --class-level is smaller")
     return kept
 
-# %% ../../nbs/data/08_folders.ipynb #1c7848c9
+# %% ../../nbs/data/08_folders.ipynb #ba040291
 def folder_table(
     root:Path|str, # A folder with a folder per class, or with `train`, `valid` and `test` that have a folder per class
     valid:float=0.2, # Share of each class to hold out for validation where there is no validation folder
-    split_seed:int=42 # Decides which are held out
+    split_seed:int=42, # Decides which are held out
+    class_level:int|None=None # Which folder below the splits is the class, from 1, where it cannot be told
 )->pd.DataFrame: # An image table
-    "The photos of a class-per-folder tree. Raises `InputError` if no image is there, or none in a class's folder."
-    root, files = Path(root), find_images(root)
-    if not files: raise InputError(f"{root} holds no images (files ending in {' '.join(IMAGE_SUFFIXES)})")
-    paths = [o.split('/') for o in files]
-    has_splits = any(SPLIT_FOLDERS.get(p[0].lower()) == 'train' and len(p) > 2 for p in paths)
-    kept = _in_class_folders(root, files, depth=3 if has_splits else 2)
-    parts = [o.split('/') for o in kept]
-    splits, labels = _split_parts(parts) if has_splits else ('train', [p[0] for p in parts])
-    table = image_table(kept, labels, splits, root=root, source=f'class folders in {root.resolve().name}')
+    """The photos of a class-per-folder tree.
+
+    Raises `InputError` if no image is there, none in a class's folder, or the tree can be understood in two ways."""
+    root, (files, tally) = Path(root), scan_images(root)
+    name = shown(root.resolve().name)
+    if not files: raise InputError(f"{root} holds no images that can be read here ({tally_text(tally.plain())})")
+    kept = _in_classes(name, files, class_level)
+    for o in sorted(set(files) - {o.path for o,_ in kept}): tally.leave_out("in no class's folder", o)
+    table = image_table([o.path for o,_ in kept], [label for _,label in kept], [o.split for o,_ in kept], root=root,
+                        source=f'class folders in {name}')
+    table.attrs['files'] = tally.plain()
     return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, split_seed)

@@ -12,22 +12,26 @@ Docs: https://fashion-bench.github.io/fashion_bench/data/frames.html.md"""
 __all__ = ['find_columns', 'frame_table', 'csv_table', 'metadata_table']
 
 # %% ../../nbs/data/09_frames.ipynb #7cc2278f
+from collections import defaultdict
 from pathlib import Path
+import unicodedata
 
 import pandas as pd
 from fastcore.meta import delegates
 from ..base.columns import as_it_was
 from ..base.errors import InputError, InputNotFound, reading
-from .folders import SPLIT_FOLDERS, find_images
+from ..base.tally import Tally
+from ..base.texts import read_csv, read_jsonl
+from .folders import SPLIT_FOLDERS, scan_images, split_of
 from .splits import hold_out
-from .table import check_images, image_table
+from .table import as_label, check_images, image_table
 
 # %% ../../nbs/data/09_frames.ipynb #24f76124
 COLUMNS = dict( # names that columns have in the wild, most telling first; case does not matter
     image='image image_name image_path file_name filename file path img image_id id'.split(),
     label='label labels category category_name category_label '
           'class class_name articletype article_type target y'.split(),
-    split='split subset partition evaluation_status set fold_name'.split(),
+    split='split subset partition evaluation_status set fold_name is_valid is_test'.split(),
     group='group product product_id item_id item'.split())
 
 # %% ../../nbs/data/09_frames.ipynb #a3ec70ac
@@ -51,39 +55,87 @@ def find_columns(
     return found
 
 # %% ../../nbs/data/09_frames.ipynb #c2324044
-def _find_files(names, root):
-    "The paths of `names` below `root`, by path or file name, with or without extension; '' where there is none"
-    files = find_images(root)
-    by_path = {o: o for o in files}
-    by_path_without_suffix = {Path(o).with_suffix('').as_posix(): o for o in files}
-    by_name = {Path(o).name: o for o in files[::-1]} # of several files of one name the first
-    by_stem = {Path(o).stem: o for o in files[::-1]}
-    known = by_name | by_stem | by_path_without_suffix | by_path # what stands last is asked first
-    home = f'{Path(root).as_posix()}/'
-    plain = [str(o).replace('\\', '/').removeprefix('./').removeprefix(home) for o in names]
-    return [known.get(o, '') for o in plain]
+_NFC = 'NFC' # the one of several spellings of an accent that names are compared in
+
+def _ways(files):
+    "The files that each way of naming one stands for: its path, its path without suffix, its name, its stem"
+    ways = [defaultdict(list) for _ in range(4)]
+    for o in files:
+        path = Path(unicodedata.normalize(_NFC, o))
+        keys = path.as_posix(), path.with_suffix('').as_posix(), path.name, path.stem
+        for way, key in zip(ways, keys): way[key].append(o)
+    return ways
+
+def _find_file(name, ways, home):
+    "The files that `name` stands for, in the first of the `ways` that has any"
+    plain = unicodedata.normalize(_NFC, str(name)).replace('\\', '/').removeprefix('./').removeprefix(home)
+    return next((way[o] for o in (plain, plain.strip()) for way in ways if o in way), [])
+
+def _find_files(names, files, root):
+    "The path below `root` of each of `names`, '' where there is none; raises `InputError` where there are several"
+    ways, home = _ways(files), f'{Path(root).as_posix()}/'
+    found = [_find_file(o, ways, home) for o in names]
+    several = [(name, o) for name,o in zip(names, found) if len(o) > 1]
+    if not several: return [o[0] if o else '' for o in found]
+    name, paths = several[0]
+    raise InputError(f"{len(several)} of {len(found)} names stand for several images, such as {str(name)!r} for "
+                     f"{', '.join(paths[:3])}; name the folder of the right ones as root (--root), or give their paths")
 
 # %% ../../nbs/data/09_frames.ipynb #2d4fce83
+_TRUE, _FALSE = {'true', '1', 'yes', '1.0'}, {'false', '0', 'no', '0.0'}
+
 def _named_splits(values, where):
-    "Split names as they are used here"
-    known = values.astype(str).str.strip().str.lower().map(SPLIT_FOLDERS)
+    "Split names as they are used here; of a column that is called after a split, truth values"
+    said = values.astype(str).str.strip().str.lower()
+    held = split_of(str(values.name or ''))
+    if held in ('valid', 'test') and set(said) <= _TRUE | _FALSE:
+        return said.isin(_TRUE).map({True: held, False: 'train'})
+    known = said.map(SPLIT_FOLDERS)
     unknown = sorted(set(values[known.isna()].astype(str)))
     if unknown: raise InputError(f"{where}: split {unknown[0]!r} is not known; "
-                                 f"splits are called {', '.join(SPLIT_FOLDERS)}")
+                                 f"splits are called {', '.join(SPLIT_FOLDERS)}, and a column is_valid or is_test "
+                                 "holds true or false")
     return known
+
+# %% ../../nbs/data/09_frames.ipynb #294d5e29
+def _both_splits(df, cols, source):
+    "The split of each row; of columns `is_valid` and `is_test` what both say"
+    names = {str(o).lower(): o for o in df.columns}
+    if cols.get('split') is None: return 'train'
+    valid = _named_splits(df[cols['split']], source)
+    if cols['split'] != names.get('is_valid') or 'is_test' not in names: return valid
+    test = _named_splits(df[names['is_test']], source)
+    both = ((valid == 'valid') & (test == 'test')).to_numpy()
+    if both.any(): raise InputError(f"{source}: row {both.argmax() + 1} is_valid and is_test")
+    return valid.mask(test == 'test', 'test')
 
 # %% ../../nbs/data/09_frames.ipynb #e4bdb91c
 def _several(labels, delim):
     "Tuples of the classes in each label; an empty label is an image without any"
-    split = lambda label: tuple(v.strip() for v in label.split(delim) if v.strip())
-    return [split(o) if isinstance(o, str) else () for o in labels]
+    return [tuple(o.split(delim)) if isinstance(o, str) else () for o in labels]
 
 # %% ../../nbs/data/09_frames.ipynb #84e06a54
 def _groups(values, images):
     "Products as text; a photo of none is one of its own"
-    return [image if pd.isna(v) or not str(v).strip() else str(v) for v,image in zip(values, images)]
+    return [image if pd.isna(v) or not str(v).strip() else str(v).strip() for v,image in zip(values, images)]
 
 # %% ../../nbs/data/09_frames.ipynb #adf8a803
+def _taken(cols):
+    "Which columns were taken, in words, where their names do not say it"
+    said = [f'{k} from {v}' for k,v in cols.items() if k != str(v).lower()]
+    return f" ({', '.join(said)})" if said else ''
+
+def _tally(df, images, files):
+    "What was found, used and left out: rows without a value, and photos that no row names"
+    tally = Tally('rows')
+    empty = df.attrs.get('empty_rows', [])
+    tally.found = len(df) + len(empty)
+    for line in empty: tally.leave_out('empty', f'line {line}')
+    plain, listed = tally.plain(), set(images)
+    rest = [o for o in files if o not in listed]
+    return plain | (dict(unlisted=dict(count=len(rest), first=rest[0])) if rest else {})
+
+# %% ../../nbs/data/09_frames.ipynb #d3789b4a
 def frame_table(
     df:pd.DataFrame, # A row per image, columns of any names
     root:Path|str, # Folder that the images lie in, at any depth
@@ -98,14 +150,15 @@ def frame_table(
 )->pd.DataFrame: # An image table
     """An image table from a frame.
 
-    Raises `InputError` for columns or splits that are not known, `InputNotFound` if none of the images is there."""
+    Raises `InputError` for columns or splits that are not known and for names that stand for several images,
+    `InputNotFound` if none of the images is there."""
     cols = find_columns(df, dict(image=image_col, label=label_col, split=split_col, group=group_col))
-    names, labels = df[cols['image']], df[cols['label']]
-    images = [f or str(o) for f,o in zip(_find_files(names, root), names)]
-    splits = _named_splits(df[cols['split']], source) if 'split' in cols else 'train'
+    names, labels, (files, _) = df[cols['image']], df[cols['label']], scan_images(root)
+    images = [f or str(o) for f,o in zip(_find_files(names, files, root), names)]
     more = dict(group=_groups(df[cols['group']], images)) if 'group' in cols else {}
     if label_delim is not None: labels = _several(labels, label_delim)
-    table = image_table(images, labels, splits, root=root, source=source, **more)
+    table = image_table(images, labels, _both_splits(df, cols, source), root=root, source=source + _taken(cols), **more)
+    table.attrs.update(listed=True, files=_tally(df, images, files))
     table = check_images(table, hint='Name their folder as root (--root)', partly=True)
     return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, split_seed)
 
@@ -125,12 +178,6 @@ def _is_written(df):
     "Was `df` an image table when it was written?"
     return {'image', 'label', 'root'} <= set(df)
 
-def _read_text(path, sep):
-    "The table in a text file, all values as text; of an image table only what is empty is missing, not `NA`"
-    how = dict(sep=sep, dtype=str, encoding='utf-8-sig')
-    if _is_written(pd.read_csv(path, nrows=0, **how)): how.update(keep_default_na=False, na_values=[''])
-    return pd.read_csv(path, **how)
-
 # %% ../../nbs/data/09_frames.ipynb #bd8899c3
 def _roots_here(df, source):
     "`df` if the folders of its column `root` are there; raises `InputNotFound` if not"
@@ -146,11 +193,11 @@ def _written_table(df, root, source, valid=.2, split_seed=42, label_delim=None, 
     find_columns(df, given)
     table = df.assign(**{k: df[v] for k,v in given.items()})
     table = table.assign(**{o: as_it_was(table[o], o in _TEXTS) for o in table})
-    table = table.assign(image=table.image.fillna(''))
-    if label_delim is not None: table['label'] = _several(table.label, label_delim)
+    labels = _several(table.label, label_delim) if label_delim is not None else table.label
+    table = table.assign(image=table.image.fillna(''), label=[as_label(o) for o in labels])
     table['split'] = _named_splits(table.split, source) if 'split' in table else 'train'
     table = _roots_here(table, source) if root is None else table.assign(root=str(root))
-    table.attrs = dict(source=source)
+    table.attrs = dict(source=source, listed=True, files=_tally(df, [], []))
     table = check_images(table, hint='Name the folder that they are relative to as root (--root)', partly=True)
     return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, split_seed)
 
@@ -164,10 +211,7 @@ def csv_table(
 )->pd.DataFrame: # An image table
     "An image table from a CSV or Parquet file. Values are read as text, so that a class `007` stays one."
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix == '.parquet': df = _read_parquet(path)
-    else:
-        with reading(path, 'a CSV table in UTF-8'): df = _read_text(path, '\t' if suffix == '.tsv' else ',')
+    df = _read_parquet(path) if path.suffix.lower() == '.parquet' else read_csv(path)
     if root is not None and not Path(root).is_dir():
         raise InputNotFound(f"there is no folder {root} to find {path.name}'s images in")
     if _is_written(df): return _written_table(df, root, path.name, **kwargs)
@@ -175,19 +219,19 @@ def csv_table(
 
 # %% ../../nbs/data/09_frames.ipynb #5600cd45
 _METADATA = { # how each kind of file is read, in the order in which they are looked for
-    'metadata.csv': lambda f: pd.read_csv(f, dtype=str),
-    'metadata.parquet': pd.read_parquet,
-    'metadata.jsonl': lambda f: pd.read_json(f, lines=True, dtype=False)}
+    'metadata.csv': read_csv,
+    'metadata.parquet': _read_parquet,
+    'metadata.jsonl': read_jsonl}
 
 def _metadata_files(root):
     "The metadata in `root` and in its split folders"
-    folders = [root, *sorted(o for o in root.iterdir() if o.is_dir() and o.name.lower() in SPLIT_FOLDERS)]
+    folders = [root, *sorted(o for o in root.iterdir() if o.is_dir() and split_of(o.name))]
     return [d/name for d in folders for name in _METADATA if (d/name).is_file()]
 
 # %% ../../nbs/data/09_frames.ipynb #9d0452ba
 def _read_metadata(file, root):
     "The rows of `file`, with names relative to `root`, and with the split whose folder it lies in"
-    with reading(file): df = _METADATA[file.name](file)
+    df = _METADATA[file.name](file)
     if 'file_name' not in df:
         raise InputError(f"{file} has no column file_name; it has {', '.join(map(str, df.columns))}")
     is_text = [isinstance(o, str) for o in df.file_name]
@@ -195,7 +239,7 @@ def _read_metadata(file, root):
         raise InputError(f"{file}: file_name is empty, or no text, in row {is_text.index(False) + 1}")
     folder = file.parent.relative_to(root).as_posix()
     df['file_name'] = [o if folder == '.' else f'{folder}/{o}' for o in df.file_name]
-    part = SPLIT_FOLDERS.get(folder.lower())
+    part = split_of(folder)
     return df.assign(split=part) if part else df
 
 # %% ../../nbs/data/09_frames.ipynb #4dd24e2e
@@ -208,7 +252,7 @@ def metadata_table(
     root = Path(folder)
     df = pd.concat([_read_metadata(o, root) for o in _metadata_files(root)], ignore_index=True)
     folders = [o.split('/')[0] for o in df.file_name]
-    if 'split' not in df and any(SPLIT_FOLDERS.get(o.lower()) for o in folders): df['split'] = folders
+    if 'split' not in df and any(map(split_of, folders)): df['split'] = [split_of(o) or o for o in folders]
     return frame_table(df, root, source=f'image folder {root.resolve().name}', **kwargs)
 
 # %% ../../nbs/data/09_frames.ipynb #e605ceee

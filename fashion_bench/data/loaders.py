@@ -46,8 +46,7 @@ class PixelReader:
         "Pixels as uint8; raises `BadImage` for a file that cannot be read"
         name = None if isinstance(file, Image.Image) else self.known.get((str(file), crop))
         if name is not None: return self.cache[name]
-        im = file.convert('RGB') if isinstance(file, Image.Image) else read_rgb(file, crop)
-        return planes(shrink(im, self.size, self.interpolation))
+        return planes(shrink(read_rgb(file, crop), self.size, self.interpolation))
 
     def square(self,
         a:np.ndarray, # Pixels as this gives them

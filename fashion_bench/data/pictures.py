@@ -129,5 +129,5 @@ def plot_dataset(
     above, below = right.subplots(2, 1, height_ratios=(2.6, 1))
     plot_class_counts(table, top, ax=above)
     plot_long_tail(table, ax=below)
-    fig.suptitle(summary(table), fontsize='medium')
+    fig.suptitle(summary(table, files=False), fontsize='medium')
     return fig

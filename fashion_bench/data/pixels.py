@@ -2,7 +2,8 @@
 
 Photos come lying on their side, transparent, in 16 bits, in CMYK, animated, or cut off in the middle, and every library
 has its own accidents with them. `read_rgb` is the one place where a file becomes pixels: what can be shown is shown as
-a viewer would show it, and what cannot is a `BadImage` that names the file and the reason.
+a viewer would show it, and what cannot is a `BadImage` that names the file and the reason. `image_suffixes` tells which
+files are photos that can be read here.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/pixels.html.md"""
 
@@ -13,12 +14,36 @@ __all__ = ['BadImage', 'read_rgb']
 
 # %% ../../nbs/data/01_pixels.ipynb #c6b7c2ee
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 import io, multiprocessing, os
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from ..base.errors import InputError
+
+# %% ../../nbs/data/01_pixels.ipynb #03d7192e
+try: import pillow_heif
+except ImportError: pillow_heif = None
+else: pillow_heif.register_heif_opener()
+
+NO_PHOTOS = set( # drawings, icons, films and measurements that Pillow knows
+    '.blp .bufr .cur .dds .emf .eps .fit .fits .flc .fli .ftc .ftu .gbr .grib .h5 .hdf .icns .ico .iim .mpeg .mpg .ps '
+    '.wmf'.split())
+
+@cache
+def image_suffixes()->list: # In lower case, sorted, such as `.jpg`
+    "How the names of photos end that can be read here."
+    known = Image.registered_extensions()
+    return sorted(k for k,kind in known.items() if kind in Image.OPEN and k not in NO_PHOTOS)
+
+# %% ../../nbs/data/01_pixels.ipynb #c7b34587
+_RAW, _HEIF = '.arw .cr2 .cr3 .dng .nef .orf .raf .rw2'.split(), '.heic .heif .hif'.split()
+REMEDIES = dict.fromkeys(_HEIF, 'pip install pillow-heif reads them') | {
+    '.avif': 'Pillow 11.3 and later reads them',
+    '.jxl': 'save them as JPEG',
+    '.svg': 'drawings, which have no pixels',
+    **dict.fromkeys(_RAW, 'raw files of a camera: save them as JPEG')}
 
 # %% ../../nbs/data/01_pixels.ipynb #e0fc9ba9
 def _white(im, a):
@@ -47,6 +72,40 @@ def to_rgb(
         im = Image.alpha_composite(Image.new('RGBA', im.size, (*BACKGROUND, 255)), im)
     return im if im.mode == 'RGB' else im.convert('RGB')
 
+# %% ../../nbs/data/01_pixels.ipynb #802f23f1
+_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+          8: Image.Transpose.ROTATE_90} # what stands a photo of each EXIF orientation up
+
+def _upright(im):
+    "`im` with the side up that its EXIF orientation says, if that can be read"
+    try: turn = _TURNS.get(im.getexif().get(ExifTags.Base.Orientation))
+    except Exception: return im # notes never decide whether pixels are read
+    return im if turn is None else im.transpose(turn)
+
+# %% ../../nbs/data/01_pixels.ipynb #5e0fc99a
+_REMARKS = b'tEXt', b'zTXt', b'iTXt', b'eXIf'
+
+def _without_remarks(data):
+    "The bytes of a PNG file, without its texts"
+    kept, at = [data[:8]], 8
+    while at + 8 <= len(data): # a chunk is its length, its name, so many bytes, and four to check them by
+        end = at + 12 + int.from_bytes(data[at:at+4], 'big')
+        if data[at+4:at+8] not in _REMARKS: kept.append(data[at:end])
+        at = end
+    return b''.join(kept)
+
+# %% ../../nbs/data/01_pixels.ipynb #08f4193c
+def _open(path, data):
+    "The file at `path`, or what was read of it, with its pixels in memory"
+    try: im = Image.open(path if data is None else io.BytesIO(data))
+    except ValueError: # as for remarks that are too large
+        data = path.read_bytes() if data is None else data
+        if data[:4] != b'\x89PNG': raise
+        im = Image.open(io.BytesIO(_without_remarks(data)))
+    with im: im.load()
+    return im
+
 # %% ../../nbs/data/01_pixels.ipynb #3372fe5f
 class BadImage(InputError):
     "A file that cannot be read as an image: `path`, `reason` (a word or two) and `detail`."
@@ -68,27 +127,24 @@ def _reason(path, e):
     return 'truncated' if cut_off else 'unreadable'
 
 # %% ../../nbs/data/01_pixels.ipynb #f704b0ae
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError,
-               Image.DecompressionBombError) # what Pillow raises for damaged files
-
 def read_rgb(
-    path:str|Path, # An image file; of an animation the first frame is taken
+    image:str|Path|Image.Image, # A file, of an animation the first frame; or a PIL image
     box:tuple|None=None, # Crop to this box (x1, y1, x2, y2) in pixels of the upright image
     margin:float=0., # Share of the box's longer side to add around it before cropping
     data:bytes|None=None # The file's bytes, if they have been read already
 )->Image.Image: # In mode RGB, upright; `info['mode']` is the file's own
-    "The pixels of `path`, turned as its EXIF orientation says; raises `BadImage` for whatever cannot be read."
-    path = Path(path)
+    "The pixels of `image`, turned as its EXIF orientation says; raises `BadImage` for whatever cannot be read."
+    is_open = isinstance(image, Image.Image)
+    path = Path(getattr(image, 'filename', '') or 'an image in memory') if is_open else Path(image)
     try:
-        with Image.open(path if data is None else io.BytesIO(data)) as raw:
-            raw.load()
-            mode = raw.mode
-            ImageOps.exif_transpose(raw, in_place=True)
-            im = to_rgb(raw)
-    except _UNREADABLE as e:
+        raw = image if is_open else _open(path, data)
+        im = to_rgb(_upright(raw))
+    except MemoryError: raise
+    except Exception as e: # Pillow raises whatever its pieces do
         detail = '' if isinstance(e, UnidentifiedImageError) else str(e)[:120]
         raise BadImage(path, _reason(path, e), detail) from e
-    im.info['mode'] = mode
+    im = im.copy() if im is image else im
+    im.info['mode'] = raw.mode
     return im if box is None else im.crop(fit_box(box, im.size, margin))
 
 # %% ../../nbs/data/01_pixels.ipynb #2c792a9c

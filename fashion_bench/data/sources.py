@@ -16,21 +16,23 @@ from hashlib import blake2b
 from inspect import signature
 from pathlib import Path
 from typing import Callable, NamedTuple
+import warnings
 
 import pandas as pd
 from fastcore.meta import delegates
 from ..base.errors import InputError, InputNotFound
 from ..base.files import cache_dir
 from ..base.specs import data_options
+from ..base.tally import Tally
 from . import wardrobe
 from .attributes import attribute_table
 from .deepfashion import deepfashion_table, inshop_table, is_deepfashion, is_inshop
 from .fashion_mnist import idx_table, is_fashion_mnist
-from .folders import find_images, folder_table
-from .frames import csv_table, has_labels, metadata_table
+from .folders import SPLIT_FOLDERS, find_images, folder_table
+from .frames import csv_table, frame_table, has_labels, metadata_table
 from .splits import RESPLITS, hold_out, resplit
 from .subsets import parse_subset, subset_table
-from .table import SPLITS, check_images, check_table, image_table, note_load
+from .table import SPLITS, as_label, check_images, check_table, class_counts, image_table, note_load
 
 # %% ../../nbs/data/10_sources.ipynb #69a8c9d4
 class Source(NamedTuple):
@@ -97,7 +99,7 @@ def _not_default(asked):
     return {k: str(v) if isinstance(v, Path) else v for k,v in said.items()}
 
 # %% ../../nbs/data/10_sources.ipynb #be93d951
-_FOR_ALL = 'subset', 'split', 'valid', 'split_seed' # which make sense for every kind of data
+_FOR_ALL = 'subset', 'split', 'valid', 'split_seed', 'ignore_case' # which make sense for every kind of data
 
 def _check_taken(name, what, own, asked):
     "Raises `InputError` for what is asked of data that does not take it"
@@ -125,7 +127,48 @@ def _table_at(where, asked):
     _check_taken(where, kind.what, _options(kind.read), asked)
     table = _call(kind.read, path, asked)
     if embedded: table.attrs['source'] = 'the embedded wardrobe'
+    tally = Tally('listed images')
+    tally.found = len(table)
+    table.attrs.setdefault('files', tally.plain()) # of what names its images
     return table
+
+# %% ../../nbs/data/10_sources.ipynb #7333705a
+def _frame_at(df, asked):
+    "The image table that the data frame `df` is, or is the rows of"
+    if not {'image', 'label', 'split'} <= set(df):
+        own = list(signature(frame_table).parameters)[3:]
+        _check_taken('this', 'a data frame', ['root', *own], asked)
+        return frame_table(df, asked['root'] or '.', 'the data frame', **{k: asked[k] for k in own})
+    _check_taken('this', 'an image table', [], asked)
+    images = [o.as_posix() if isinstance(o, Path) else o for o in df.image]
+    table = df.assign(image=images, label=[as_label(o) for o in df.label], split=_as_splits(df.split))
+    table.attrs = dict(df.attrs, listed=df.attrs.get('listed', 'files' not in df.attrs))
+    return table
+
+def _as_splits(values):
+    "Names of splits as they are used here; what is none stays, and is refused later"
+    return [SPLIT_FOLDERS.get(o.strip().lower(), o) if isinstance(o, str) else o for o in values]
+
+# %% ../../nbs/data/10_sources.ipynb #18c84d7c
+def _twins(table):
+    "The spellings of classes that differ in case alone, the commonest first, by the class in lower case"
+    spellings = {}
+    for name, n in class_counts(table).total.items(): spellings.setdefault(name.casefold(), {})[name] = int(n)
+    return {k: v for k,v in spellings.items() if len(v) > 1}
+
+def _one_case(table, join):
+    "`table`, perhaps with one spelling for classes that differ in case alone; says if it leaves them apart"
+    twins = _twins(table)
+    if not twins: return table
+    if not join:
+        said = '; '.join(', '.join(f'{o} ({n})' for o,n in v.items()) for v in list(twins.values())[:5])
+        warnings.warn(f"{len(twins)} class(es) are spelled in several ways that differ in case alone: {said}. "
+                      "They are taken for different classes; ignore_case (--ignore-case) makes one of each")
+        return table
+    as_one = {name: next(iter(v)) for v in twins.values() for name in v}
+    names = [tuple(sorted({as_one.get(o, o) for o in label})) if isinstance(label, tuple) else as_one.get(label, label)
+             for label in table.label]
+    return table.assign(label=names)
 
 # %% ../../nbs/data/10_sources.ipynb #0542b76e
 def _notes(table, recipe, subset, split):
@@ -138,7 +181,7 @@ def _notes(table, recipe, subset, split):
 # %% ../../nbs/data/10_sources.ipynb #56151d15
 @delegates(data_options)
 def load_table(
-    # A folder of photos, a DeepFashion copy, a CSV or Parquet file, an image table, or `wardrobe` for the embedded one
+    # A folder of photos, a DeepFashion copy, a CSV or Parquet file, a data frame, or `wardrobe` for the embedded one
     where:Path|str|pd.DataFrame='wardrobe',
     check:bool=True, # Refuse a table that cannot be trained on, or lacks images? An audit wants to see it
     **options
@@ -146,13 +189,13 @@ def load_table(
     """The image table of whatever `where` is. Raises `InputError` or `InputNotFound` that says what is wrong with it,
     or with an option that such data does not take."""
     asked = data_options(**options)
-    subset, split = asked['subset'], asked['split']
+    subset, split, is_frame = asked['subset'], asked['split'], isinstance(where, pd.DataFrame)
     recipe = subset if isinstance(subset, dict) else parse_subset(subset)
     if split not in RESPLITS: raise InputError(f"unknown split {split!r}; there are {', '.join(RESPLITS)}")
-    if isinstance(where, pd.DataFrame): _check_taken('this', 'an image table', [], asked)
-    table = where if isinstance(where, pd.DataFrame) else _table_at(where, asked)
-    table = resplit(subset_table(table, **recipe), split, asked['split_seed'])
-    if not isinstance(where, pd.DataFrame): note_load(table, data=str(where), **_not_default(asked))
+    table = _one_case((_frame_at if is_frame else _table_at)(where, asked), asked['ignore_case'])
+    shares = {k: v for k,v in _not_default(asked).items() if k == 'valid'}
+    table = resplit(subset_table(table, **recipe), split, asked['split_seed'], **shares)
+    if not is_frame: note_load(table, data=str(where), **_not_default(asked))
     notes = _notes(table, recipe, subset, split)
     if notes: table.attrs['source'] = ', '.join([table.attrs.get('source') or 'table', *notes])
     return check_images(check_table(table)) if check else table

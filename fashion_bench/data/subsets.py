@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from ..base.errors import InputError, reading
+from ..base.errors import InputError
+from ..base.texts import read_csv
 from .splits import seeded_order, strata
 from .table import classes, is_multilabel
 
@@ -91,7 +92,7 @@ def _rename_table(file):
     if not path.is_file():
         raise InputError(f"there is no file {path}; "
                          "rename takes a CSV file with two columns, old and new names of classes")
-    with reading(path, 'a CSV table in UTF-8'): df = pd.read_csv(path, dtype=str, encoding='utf-8-sig')
+    df = read_csv(path)
     if df.shape[1] < 2:
         raise InputError(f"{path} has {df.shape[1]} column; rename takes two, old and new names of classes")
     return dict(zip(df.iloc[:, 0], df.iloc[:, 1]))

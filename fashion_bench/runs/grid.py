@@ -1,7 +1,7 @@
 """Models by sizes by recipes by seeds, checked before anything starts.
 
 `plan_bench` makes the list of runs and finds whatever is wrong with the input before the first of them starts: an
-unknown name after three hours helps nobody. [gridfile](../base/03_gridfile.ipynb) has grids as files.
+unknown name after three hours helps nobody. [gridfile](../base/06_gridfile.ipynb) has grids as files.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/grid.html.md"""
 

@@ -14,20 +14,22 @@ __all__ = ['save_model', 'Predictor', 'load_predictor', 'export_onnx']
 
 # %% ../../nbs/runs/01_predictor.ipynb #1fb33c3c
 from pathlib import Path
-import glob, json
+import glob, json, os
 
 import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import chunked
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from ..base.errors import InputError, InputNotFound, reading
-from ..base.files import whole_file, write_json
+from ..base.errors import InputError, InputNotFound
+from ..base.files import file_digest, whole_file, write_json
+from ..base.tally import shown
+from ..base.texts import read_text
 from ..data.loaders import PixelReader
-from ..data.pixels import BadImage
-from ..data.folders import IMAGE_SUFFIXES, find_images
+from ..data.pixels import BadImage, image_suffixes
+from ..data.folders import find_images
 from ..models.backbones import build_backbone
 from ..models.learner import HEADS
 from ..models.registry import in_a_line
@@ -46,19 +48,19 @@ def save_model(
     tensors = {k: v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
     texts = {k: json.dumps(v) for k,v in facts.items()}
     with whole_file(folder/'model.safetensors') as part: save_file(tensors, part, metadata=texts)
-    write_json(folder/'model.json', facts)
+    write_json(folder/'model.json', facts | dict(digest=file_digest(folder/'model.safetensors')))
     return folder
 
 # %% ../../nbs/runs/01_predictor.ipynb #5b2cc6f2
 def _matches(pattern):
     "The images that a pattern stands for, sorted"
     found = map(Path, glob.glob(pattern, recursive=True))
-    return sorted(o for o in found if o.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(o for o in found if o.suffix.lower() in image_suffixes() and o.is_file())
 
 # %% ../../nbs/runs/01_predictor.ipynb #3a4118e4
 def image_files(
     *where:Path|str # Files, folders, or patterns with `*`
-)->list: # Paths
+)->list: # Paths, each photo once
     "The images that `where` stands for; raises `InputNotFound` for what is not there."
     found = []
     for o in map(str, where):
@@ -66,9 +68,11 @@ def image_files(
         if path.is_dir(): found += [path/p for p in find_images(path)]
         elif path.is_file(): found.append(path)
         elif matches := _matches(str(path)): found += matches
-        else: raise InputNotFound(f"there is no file, folder or image that matches {o}")
-    if not found: raise InputNotFound(f"there are no images in {', '.join(map(str, where))}")
-    return found
+        else: raise InputNotFound(f"there is no file, folder or image that matches {shown(o)}")
+    if not found: raise InputNotFound(f"there are no images in {', '.join(map(shown, map(str, where)))}")
+    once = {}
+    for o in found: once.setdefault(os.path.realpath(o), o)
+    return list(once.values())
 
 # %% ../../nbs/runs/01_predictor.ipynb #6f51f3e7
 class Predictor:
@@ -110,7 +114,7 @@ class Predictor:
             except BadImage as e: bad[f] = e.reason
         probs = dict(zip(squares, self._forward(list(squares.values())))) if squares else {}
         for f in files:
-            name = f.as_posix()
+            name = shown(f.as_posix())
             if f in bad: rows.append((name, None, None, None, bad[f]))
             else:
                 best = np.argsort(-probs[f], kind='stable')[:top]
@@ -129,27 +133,58 @@ class Predictor:
         return pd.DataFrame(rows, columns=['image', 'rank', 'class', 'probability', 'problem'])
 
 # %% ../../nbs/runs/01_predictor.ipynb #0698dcd0
+_FACTS = dict(model=str, network=str, head=str, size=int, interpolation=str, mean=list, std=list, classes=list,
+              multilabel=bool) # what a model.json must hold
+
+def _check_facts(file, facts):
+    "Raises `InputError` for what `save_model` would not have written"
+    if not isinstance(facts, dict): raise InputError(f"{file} holds no facts of a model, but a {type(facts).__name__}")
+    wrong = [k for k,kind in _FACTS.items() if not isinstance(facts.get(k), kind)]
+    wrong += [k for k in ('mean', 'std') if k not in wrong and len(facts[k]) != 3]
+    wrong += [k for k in ('head',) if k not in wrong and facts[k] not in HEADS]
+    if 'classes' not in wrong and not all(isinstance(o, str) for o in facts['classes']): wrong.append('classes')
+    if not wrong: return facts
+    said = ', '.join(f'{k} is {facts.get(k)!r:.40}' for k in wrong[:3])
+    raise InputError(f"{file} does not describe a model ({said}); copy it again from where the model was trained")
+
+# %% ../../nbs/runs/01_predictor.ipynb #6111f842
 def _network(facts):
     "The network of a `model.json`, with random weights"
     bb = build_backbone(facts['network'], 'scratch', facts['size'])
     return nn.Sequential(bb, HEADS[facts['head']](bb.nf, len(facts['classes']), bb.spatial))
 
 # %% ../../nbs/runs/01_predictor.ipynb #543d961f
+def _read_facts(file):
+    "What `model.json` holds"
+    try: return _check_facts(file, json.loads(read_text(file)))
+    except json.JSONDecodeError as e: raise InputError(f"{file} cannot be read: {e}; copy it again") from e
+
+def _check_tensors(file, facts):
+    "Raises `InputError` where `file` is not the one that `facts` are of"
+    if 'digest' not in facts: return # of an earlier version
+    if file_digest(file) != facts['digest']:
+        raise InputError(f"{file} is damaged, or of another model: it is not the file that model.json was written with")
+    with safe_open(file, 'pt') as f: said = {k: json.loads(v) for k,v in f.metadata().items()}
+    changed = [k for k,v in said.items() if facts.get(k) != v]
+    if changed: raise InputError(f"{file.parent}/model.json says another {changed[0]} than {file.name} was saved with; "
+                                 "copy both again")
+
 def load_predictor(
     folder:Path|str # With `model.safetensors` and `model.json`: a finished run's, or one that was exported
 )->Predictor: # On the CPU
     "A model that `save_model` kept; raises `InputNotFound` or `InputError` for what is no model."
     folder = Path(folder)
-    lost = [o for o in ('model.json', 'model.safetensors') if not (folder/o).is_file()]
+    file = folder/'model.safetensors'
+    lost = [o for o in ('model.json', file.name) if not (folder/o).is_file()]
     if lost:
         raise InputNotFound(f"{folder} has no {' and no '.join(lost)}; "
                             "expected the folder of a finished run that kept its model, or an exported one")
-    with reading(folder/'model.json', 'what `save_model` writes'):
-        facts = json.loads((folder/'model.json').read_text(encoding='utf-8'))
-        predictor = Predictor(_network(facts), facts)
-    try: predictor.model.load_state_dict(load_file(folder/'model.safetensors'))
+    facts = _read_facts(folder/'model.json')
+    _check_tensors(file, facts)
+    predictor = Predictor(_network(facts), facts)
+    try: predictor.model.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError, OSError) as e:
-        raise InputError(f"{folder}/model.safetensors is damaged, or of another model: {in_a_line(e)}") from e
+        raise InputError(f"{file} is damaged, or of another model: {in_a_line(e)}") from e
     return predictor
 
 # %% ../../nbs/runs/01_predictor.ipynb #a2a93093

@@ -42,7 +42,7 @@ def describe_table(
                  images={o: int(n) for o,n in table.split.value_counts().items()},
                  products=int(table.group.nunique()) if 'group' in table else None,
                  shared_products=len(shared_products(table)),
-                 left_out=dict(count=len(left_out), images=left_out))
+                 left_out=dict(count=len(left_out), images=left_out), files=table.attrs.get('files', {}))
     if 'kind' in table and not multi: found['kinds'] = dict(sorted(set(zip(table.label, table.kind))))
     return found
 
