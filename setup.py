@@ -14,7 +14,7 @@ def lines(key): return [o.strip() for o in cfg[key].splitlines() if o.strip()]
 def read(path): return (HERE/path).read_text(encoding='utf-8')
 
 lib = cfg['lib_path']
-extras = 'demo', 'energy', 'wandb', 'tensorboard', 'onnx', 'dev'
+extras = 'demo', 'heif', 'energy', 'wandb', 'tensorboard', 'onnx', 'dev'
 pythons = [f'Programming Language :: Python :: 3.{o}' for o in range(10, 14)]
 
 setup(

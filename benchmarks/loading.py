@@ -13,7 +13,7 @@ from fashion_bench.data.audit import audit
 from fashion_bench.data.cache import build_cache
 from fashion_bench.data.deepfashion import deepfashion_table
 from fashion_bench.data.loaders import fashion_dls
-from fashion_bench.data.pixels import read_rgb
+from fashion_bench.base.pixels import read_rgb
 from fashion_bench.data.sources import load_table
 from fashion_bench.data.table import image_paths, summary
 from fashion_bench.models.learner import fashion_learner

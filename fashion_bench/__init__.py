@@ -11,6 +11,9 @@ Modules:
 - `fashion_bench.base.errors`: What a user can mend, told apart from what only we can.
 - `fashion_bench.base.files`: Files that are whole or not there, whatever happens while they are written.
 - `fashion_bench.base.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
+- `fashion_bench.base.markup`: Pages, pictures and tables in which text stays text, whoever wrote it.
+- `fashion_bench.base.pixels`: From a file to RGB pixels by one rule, the same in training, in prediction and in the audit.
+- `fashion_bench.base.record`: A run's record, as it is written and as it is believed.
 - `fashion_bench.base.specs`: What a run is asked to be, as plain data, and when two runs are the same.
 - `fashion_bench.base.tally`: What was found, what of it is used, and what was left out, counted and named.
 - `fashion_bench.base.texts`: Text that other programs wrote: read as it was meant, or refused with file, line and what to do.
@@ -27,7 +30,6 @@ Modules:
 - `fashion_bench.data.frames`: Photos that a table tells of: a data frame, a CSV or Parquet file, a Hugging Face image folder.
 - `fashion_bench.data.loaders`: From an image table to batches, sized and normalized as a model wants them.
 - `fashion_bench.data.pictures`: Look at the data before a model does.
-- `fashion_bench.data.pixels`: From a file to RGB pixels by one rule, the same in training, in prediction and in the audit.
 - `fashion_bench.data.sources`: Point at photos, however they are kept, and get an image table.
 - `fashion_bench.data.splits`: Train, validation and test: the same on every machine, by class and by product.
 - `fashion_bench.data.subsets`: Fewer classes, fewer images, other names, crops: by a recipe that can be written down.

@@ -11,7 +11,7 @@ from PIL import Image
 from fashion_bench.data.audit import audit, handle_bad, look_at_images
 from fashion_bench.data.cache import PixelCache, build_cache, planes, shrink
 from fashion_bench.data.loaders import PixelReader, fashion_dls
-from fashion_bench.data.pixels import BACKGROUND, read_rgb
+from fashion_bench.base.pixels import BACKGROUND, read_rgb
 from fashion_bench.data.sources import load_table
 from fashion_bench.data.splits import split_hash
 from fashion_bench.data.subsets import crop_to_boxes

@@ -13,7 +13,7 @@ __all__ = ['InputError', 'InputNotFound', 'DiskError']
 
 # %% ../../nbs/base/00_errors.ipynb #8a4ce71f
 from contextlib import contextmanager
-import zlib
+import errno, zlib
 
 # %% ../../nbs/base/00_errors.ipynb #0c1e1993
 class InputError(ValueError):
@@ -26,6 +26,19 @@ class InputNotFound(InputError, FileNotFoundError):
 # %% ../../nbs/base/00_errors.ipynb #c2102cf0
 class DiskError(OSError):
     "The disk will not be written to any more; what was finished before is whole."
+
+# %% ../../nbs/base/00_errors.ipynb #fd3925b7
+_SAYS = ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO')
+_DISK = [getattr(errno, o) for o in _SAYS if hasattr(errno, o)] # what a disk says when it will not be written to
+
+def is_disk_problem(
+    e:BaseException # An exception
+)->bool: # Also where it was only the cause
+    "Is `e` of a disk that will not be written to?"
+    while e is not None:
+        if isinstance(e, OSError) and e.errno in _DISK: return True
+        e = e.__cause__ or e.__context__
+    return False
 
 # %% ../../nbs/base/00_errors.ipynb #fa73fcea
 # What pandas, json, codecs, gzip and the system raise for a file that they cannot take

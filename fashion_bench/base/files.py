@@ -14,10 +14,12 @@ __all__ = ['whole_file', 'whole_folder', 'cache_dir']
 
 # %% ../../nbs/base/01_files.ipynb #3e85cf01
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
-import errno, json, os, re, shutil
+from zlib import crc32
+import errno, json, os, re, shutil, warnings
 
 from fastcore.xdg import xdg_cache_home
 from filelock import FileLock, Timeout
@@ -32,6 +34,11 @@ def _sync_folder(folder):
     except OSError as e:
         if e.errno not in (errno.EINVAL, errno.ENOTSUP): raise # some network disks have no such call
     finally: os.close(fd)
+
+# %% ../../nbs/base/01_files.ipynb #75b8ea8e
+def _is_full(folder):
+    "Is there hardly any room left on the disk of `folder`?"
+    return shutil.disk_usage(folder).free < 2**20
 
 # %% ../../nbs/base/01_files.ipynb #3e1a78fb
 _PART = '.part-'
@@ -52,8 +59,10 @@ def whole_file(
         part.chmod(mode)
         with open(part, 'rb+') as f: os.fsync(f.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException as e:
+        full = not isinstance(e, OSError) and _is_full(path.parent)
         part.unlink(missing_ok=True)
+        if full: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from e
         raise
     _sync_folder(path.parent)
 
@@ -91,6 +100,49 @@ def whole_folder(
             if not path.is_dir(): raise
     finally: shutil.rmtree(part, ignore_errors=True)
     _sync_folder(path.parent)
+
+# %% ../../nbs/base/01_files.ipynb #a5d8d55d
+_SUMS = 'sums.json'
+
+def _sum(file):
+    "Size and check sum of a file"
+    found = 0
+    with open(file, 'rb') as f:
+        while piece := f.read(2**20): found = crc32(piece, found)
+    return [file.stat().st_size, found]
+
+def _files(folder): return {o.relative_to(folder).as_posix(): o for o in folder.rglob('*') if o.is_file()}
+
+@lru_cache(maxsize=256)
+def _fits(folder, stamps):
+    "Are the files in `folder`, whose sizes and times are `stamps`, those that its sums are of?"
+    sums = read_json(Path(folder)/_SUMS)
+    if not isinstance(sums, dict) or {*sums, _SUMS} != {o for o,_,_ in stamps}: return False
+    return all(_sum(Path(folder)/name) == known for name, known in sums.items())
+
+# %% ../../nbs/base/01_files.ipynb #2a0eb0a7
+def is_whole(
+    folder:Path|str # That `made_folder` made
+)->bool: # In one process its bytes are read only once, as long as sizes and times stay
+    "Is everything in `folder` as it was made?"
+    stats = {name: o.stat() for name,o in _files(Path(folder)).items()}
+    return _fits(str(folder), tuple(sorted((k, o.st_size, o.st_mtime_ns) for k,o in stats.items())))
+
+def made_folder(
+    path:Path|str, # A folder, perhaps there already
+    make:callable # Writes what belongs in it into the folder that it is called with
+)->Path: # `path`
+    "The folder that `make` makes; it is made only if it is not there, or no longer as it was made, which is said."
+    path = Path(path)
+    if path.is_dir():
+        if is_whole(path): return path
+        warnings.warn(f"{path} is damaged, or of an earlier version, and is made anew")
+        shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(path) as part:
+        make(part)
+        write_json(part/_SUMS, {name: _sum(o) for name,o in _files(part).items()})
+    return path
 
 # %% ../../nbs/base/01_files.ipynb #e77b8802
 def drop_parts(

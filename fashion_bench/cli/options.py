@@ -243,16 +243,19 @@ def print_plan(
     **grid # As `grid_asked` gives it
 )->None:
     "Print what would run, and what it will cost."
-    from fashion_bench.runs.bench import estimate
+    from fashion_bench.base.record import read_record
+    from fashion_bench.runs.bench import estimate, room_left, room_needed
     from fashion_bench.runs.grid import plan_bench
-    from fashion_bench.runs.record import read_record
     specs = plan_bench(table, **grid)
     left = [o for o in specs if (read_record(Path(out)/o.folder) or {}).get('status') != 'finished']
     done = len(specs) - len(left)
     runs = f"{len(specs)} run{'s' if len(specs) > 1 else ''}"
     on_disk = f', {done} of them on disk already' if done else ''
     print(f'{runs}{on_disk} ({specs[0].precision}). Trying two batches of each model ...', flush=True)
-    if left: _print_costs(estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch))
+    if not left: return
+    _print_costs(estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch))
+    needed, free = room_needed(left)/1e9, room_left(out)/1e9
+    print(f'They will write about {needed:.2g} GB into {out}, where {free:.2g} GB are free.')
 
 # %% ../../nbs/cli/00_options.ipynb #a1ea4f97
 def _print_choice_costs(look, full, models, seeds):

@@ -3,7 +3,7 @@
 People hold photos of clothes in a dozen ways: DeepFashion's text files, a folder per class, a spreadsheet. Whatever it
 was, it becomes one table here, and everything after works on the table alone. `image_table` makes one, `check_table`
 refuses what would fail in the middle of a training run, and `fingerprint` tells whether two people trained on the same
-data. [Splits](02_splits.ipynb) and [subsets](03_subsets.ipynb) have pages of their own.
+data. [Splits](01_splits.ipynb) and [subsets](02_subsets.ipynb) have pages of their own.
 
 Docs: https://fashion-bench.github.io/fashion_bench/data/table.html.md"""
 

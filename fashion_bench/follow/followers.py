@@ -17,7 +17,7 @@ from pathlib import Path
 import json, os, pickle, subprocess, sys, threading, traceback, warnings
 
 from ..base.errors import InputError, InputNotFound
-from ..base.files import read_json
+from ..base.record import read_record
 from ..results.details import run_series
 
 # %% ../../nbs/follow/01_followers.ipynb #14bfb309
@@ -102,8 +102,8 @@ class _Sync:
 
     def update(self, folder):
         "Tell what is new in `folder`"
-        record = read_json(folder/'run.json')
-        if not isinstance(record, dict) or 'spec' not in record or 'id' not in record: return
+        record = read_record(folder)
+        if record is None or 'id' not in record: return
         run = self.runs.setdefault(folder, _Told(record))
         if run.over: return
         try: series = run_series(folder)

@@ -192,7 +192,8 @@ class BarProgress(BenchProgress):
 
     def before_bench(self, specs:list, table:pd.DataFrame, workers:int=1):
         super().before_bench(specs, table, workers)
-        self.bar = Progress(TextColumn('{task.description}'), BarColumn(), TextColumn('{task.fields[left]}'),
+        self.bar = Progress(TextColumn('{task.description}', markup=False), BarColumn(),
+                            TextColumn('{task.fields[left]}'),
                             console=self.console, transient=True, disable=not self.console.is_terminal)
         self.grid = self.bar.add_task('', total=sum(self.forecast.steps.values()), left='')
         self.tasks, self.accs, self.epochs = {}, {}, {}

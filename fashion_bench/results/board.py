@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from ..base.errors import InputError
 from ..base.files import whole_file
+from ..base.markup import markdown
 from ..base.specs import BUSY
 from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
 from .records import (correct_answers, as_frame, distinct_runs, entry_columns, metric_names,
@@ -255,8 +256,8 @@ def markdown_table(
     board:pd.DataFrame # Any frame
 )->str: # Lines
     "A table in Markdown."
-    rows = [[o.replace('|', r'\|') for o in r] for r in _cells(board)]
-    return ''.join(f"| {' | '.join(o)} |\n" for o in [list(board), ['---']*board.shape[1], *rows])
+    names, *rows = [list(map(markdown, o)) for o in [map(str, board), *_cells(board)]]
+    return ''.join(f"| {' | '.join(o)} |\n" for o in [names, ['---']*board.shape[1], *rows])
 
 # %% ../../nbs/results/03_board.ipynb #4953ce06
 def _write_tex(board, file):

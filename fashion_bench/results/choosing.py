@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 from ..base.errors import InputNotFound
-from ..base.files import read_json
+from ..base.markup import as_written
+from ..base.record import read_sealed
 from .board import in_words, markdown_table, percent
 from .confidence import accuracy_interval, compare_models, rank_models, seeds_needed
 from .plots import CYCLE
@@ -123,7 +124,7 @@ class Choice:
         folder:Path|str # Of run folders, with a `choice.json`
     ):
         "Raises `InputNotFound` for a folder in which nothing was chosen"
-        self.folder, self.facts = Path(folder), read_json(Path(folder)/'choice.json')
+        self.folder, self.facts = Path(folder), read_sealed(Path(folder)/'choice.json')
         if not isinstance(self.facts, dict) or 'rows' not in self.facts:
             raise InputNotFound(f"nothing was chosen in {folder}; `fashion-bench choose PHOTOS --out {folder}` does")
 
@@ -266,6 +267,7 @@ def _draw_minutes(ax, stages, order):
         left += part
 
 # %% ../../nbs/results/10_choosing.ipynb #bfc6a0c9
+@as_written
 def plot_choice(
     choice:Choice # What came of it
 ): # Two axes
@@ -291,7 +293,7 @@ def choices_of(
 )->list: # `Choice`s
     "What was chosen in the folders of these runs, on the same data, and not interrupted."
     folders = dict.fromkeys(Path(o).parent for o in frame.path if o)
-    found = [Choice(o) for o in folders if 'rows' in (read_json(o/'choice.json') or {})]
+    found = [Choice(o) for o in folders if 'rows' in (read_sealed(o/'choice.json') or {})]
     return [o for o in found if o.facts.get('finished') and o.facts['data'] in set(frame.fingerprint)]
 
 # %% ../../nbs/results/10_choosing.ipynb #2d17b42f

@@ -12,13 +12,26 @@ __all__ = ['read_histories', 'best_epochs', 'read_classes', 'class_table', 'imag
 
 # %% ../../nbs/results/06_details.ipynb #31aeaad6
 from pathlib import Path
-import json
+import warnings
 
 import numpy as np
 import pandas as pd
-from ..base.errors import InputError, InputNotFound, reading
+from ..base.errors import InputError, InputNotFound
+from ..base.record import examine_record, is_kept, read_record
 from .records import as_frame, distinct_runs, name_entries, read_predictions
 from .scores import class_scores, less_is_better
+
+# %% ../../nbs/results/06_details.ipynb #2d241c5f
+def _read_kept(path, name):
+    "The table that a run wrote as `name`; `None` if there is none, or another one, which is said"
+    file = Path(path)/name
+    if not file.is_file(): return None
+    if not is_kept(path, read_record(path) or {}, name):
+        return warnings.warn(f"{file} is not the file that the run wrote, and is left out")
+    try: found = pd.read_csv(file)
+    except (OSError, ValueError): found = pd.DataFrame()
+    if {'epoch', 'phase'} <= set(found): return found if len(found) else None
+    warnings.warn(f"{file} is damaged, and is left out")
 
 # %% ../../nbs/results/06_details.ipynb #85d1bdf4
 def read_histories(
@@ -27,8 +40,8 @@ def read_histories(
     "The epochs of all runs."
     found = []
     for r in name_entries(distinct_runs(as_frame(where))).itertuples():
-        try: found.append(pd.read_csv(Path(r.path)/'history.csv').assign(entry=r.entry, seed=r.seed))
-        except (OSError, ValueError): continue
+        if (history := _read_kept(r.path, 'history.csv')) is not None:
+            found.append(history.assign(entry=r.entry, seed=r.seed))
     if found: return pd.concat(found, ignore_index=True)
     return pd.DataFrame(columns=['epoch', 'phase', 'train_loss', 'valid_loss', 'valid_accuracy', 'entry', 'seed'])
 
@@ -71,13 +84,10 @@ def best_epochs(
 # %% ../../nbs/results/06_details.ipynb #7f119c63
 def _read_curves(path):
     "The steps and the epochs of a run's folder"
-    folder = Path(path)
-    for o in ('steps.csv', 'history.csv'):
-        if not (folder/o).is_file(): raise InputNotFound(f"{path} has no {o}: no epoch of it was finished")
-    with reading(f'{path}/steps.csv and history.csv', 'what a run writes'):
-        steps, history = pd.read_csv(folder/'steps.csv'), pd.read_csv(folder/'history.csv').set_index('epoch')
-        if len(history) == 0 or len(steps) == 0: raise ValueError('there are no rows')
-    return steps, history
+    found = {o: _read_kept(path, o) for o in ('steps.csv', 'history.csv')}
+    lost = [o for o,df in found.items() if df is None]
+    if lost: raise InputNotFound(f"{path} has no {' and no '.join(lost)} that can be read: no epoch of it was finished")
+    return found['steps.csv'], found['history.csv'].set_index('epoch')
 
 # %% ../../nbs/results/06_details.ipynb #1a571834
 SERIES = ('learning_rate', 'train_loss', 'valid_loss', 'accuracy')
@@ -103,8 +113,11 @@ def run_series(
 def read_classes(
     path:Path|str # A run's folder
 )->list: # Class names in the order of the outputs
-    "The classes of a run."
-    return json.loads((Path(path)/'run.json').read_text(encoding='utf-8'))['data']['classes']
+    "The classes of a run; raises `InputError` if its record does not say them, or cannot be believed."
+    record, why = examine_record(path)
+    found = record and record.get('data', {}).get('classes')
+    if found: return found
+    raise InputError(f"{path}: {why or 'its record does not say the classes'}")
 
 # %% ../../nbs/results/06_details.ipynb #8ee1780a
 def _predictions(runs, split):

@@ -1,7 +1,8 @@
 """A page that needs no network: tables that sort, pictures for light and dark, and nothing else.
 
 A report is sent by mail, opened on a phone and printed. `html_page` makes a file that needs nothing but a browser;
-`html_table` and `figure_html` make what stands in it.
+`html_table` and `figure_html` make what stands in it. Whatever is put in is text and stays text: names of models,
+classes and files come from users, and records from strangers.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/page.html.md"""
 
@@ -12,13 +13,14 @@ __all__ = ['html_page']
 
 # %% ../../nbs/results/11_page.ipynb #ca0f380c
 from base64 import b64encode
-from html import escape
 from io import BytesIO
 import math
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from fastcore.xml import Button, Div, Figcaption, Figure, Img, Safe, Source, Table, Tbody, Td, Th, Thead, Tr, ft
 from ..base.errors import InputError
+from ..base.markup import html, page
 from .plots import look
 
 # %% ../../nbs/results/11_page.ipynb #bd600b2c
@@ -100,17 +102,15 @@ _SCRIPT = _SORT + _FILTER
 # %% ../../nbs/results/11_page.ipynb #c16ddfcf
 def _cell(v, digits=3):
     "A table's cell, with what it is sorted by"
-    if isinstance(v, int): return f'<td class="n" data-v="{v}">{v:,}</td>'
-    if not isinstance(v, float): return f'<td>{escape(str(v))}</td>'
-    return '<td class="n" data-v=""></td>' if math.isnan(v) else f'<td class="n" data-v="{v}">{v:.{digits}f}</td>'
+    if isinstance(v, int): return Td(f'{v:,}', cls='n', data_v=str(v))
+    if not isinstance(v, float): return Td(str(v))
+    return Td('', cls='n', data_v='') if math.isnan(v) else Td(f'{v:.{digits}f}', cls='n', data_v=str(v))
 
 # %% ../../nbs/results/11_page.ipynb #a220433f
 def _head(name, sortable, most_first):
     "A column's heading, a button if one can sort by it"
-    text = escape(str(name))
-    if not sortable: return f'<th scope="col">{text}</th>'
-    first = ' data-first="descending"' if most_first else ''
-    return f'<th scope="col"{first}><button type="button">{text}</button></th>'
+    if not sortable: return Th(str(name), scope='col')
+    return Th(Button(str(name), type='button'), scope='col', data_first='descending' if most_first else None)
 
 # %% ../../nbs/results/11_page.ipynb #bef61496
 def _number(v):
@@ -127,12 +127,10 @@ def html_table(
     most_first:list=() # Columns of which more is better: they are sorted from the most down
 )->str: # HTML
     "A frame as a table."
-    heads = ''.join(_head(o, sortable, o in most_first) for o in df)
-    cells = [''.join(_cell(_number(v)) for v in r) for r in df.itertuples(index=False)]
-    rows = ''.join(f'<tr>{o}</tr>' for o in cells)
-    attributes = (f' id={id!r}' if id else '') + (' class=sortable' if sortable else '')
-    return (f'<div class="wide"><table{attributes}><thead><tr>{heads}</tr></thead>'
-            f'<tbody>{rows}</tbody></table></div>')
+    heads = Tr(*[_head(o, sortable, o in most_first) for o in df])
+    rows = [Tr(*[_cell(_number(v)) for v in r]) for r in df.itertuples(index=False)]
+    table = Table(Thead(heads), Tbody(*rows), id=id or None, cls='sortable' if sortable else None)
+    return html(Div(table, cls='wide'))
 
 # %% ../../nbs/results/11_page.ipynb #b12376a0
 def _png(draw, dark):
@@ -154,18 +152,14 @@ def figure_html(
 )->str: # HTML; empty if there is nothing to draw
     "A picture within the page."
     light, png = _png(draw, False), 'data:image/png;base64,'
-    if not light: return ''
-    dark = f'<source media="(prefers-color-scheme: dark)" srcset="{png}{_png(draw, True)}">' if both else ''
-    image, caption = f'<img alt="{escape(caption)}" src="{png}{light}">', escape(caption)
-    return f'<figure><picture>{dark}{image}</picture><figcaption>{caption}</figcaption></figure>'
+    if not light: return Safe('')
+    dark = Source(media='(prefers-color-scheme: dark)', srcset=png + _png(draw, True)) if both else None
+    return html(Figure(ft('picture', dark, Img(alt=caption, src=png + light)), Figcaption(caption)))
 
 # %% ../../nbs/results/11_page.ipynb #0fa7f21f
 def html_page(
     title:str, # In the browser's tab
-    body:str # HTML
+    *body # HTML, and elements of `fastcore.xml`
 )->str: # HTML
     "A page that needs no other file."
-    head = ('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<title>{escape(title)}</title><link rel="icon" href="data:,"><style>{_STYLE}</style>')
-    return (f'<!DOCTYPE html><html lang="en"><head>{head}</head>'
-            f'<body><main>{body}</main><script>{_SCRIPT}</script></body></html>')
+    return page(title, *body, style=_STYLE, script=_SCRIPT)

@@ -20,8 +20,9 @@ from textwrap import shorten, wrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from PIL import Image
 from ..base.errors import InputError
+from ..base.markup import as_written
+from ..base.pixels import BadImage, read_rgb
 from .board import summarize
 from .records import as_frame, name_entries
 from .reference import efficiency, z_scores
@@ -83,6 +84,7 @@ def _titles(names, width):
     return [_wrapped(o, width) for o in (extras if one_model else names)]
 
 # %% ../../nbs/results/07_plots.ipynb #dd5b6817
+@as_written
 def plot_efficiency(
     where:Path|str|list|pd.DataFrame, # As `results.summarize` takes it, or `model`, `accuracy`, `minutes_per_epoch`
     ax:plt.Axes|None=None, # Axes to draw into; new ones by default
@@ -108,6 +110,7 @@ def _accuracy_line(ax, y, row, colour):
     ax.annotate(f'{row.accuracy:.3f}', (row.accuracy, y), (0, 5), textcoords='offset points', ha='center', fontsize=8)
 
 # %% ../../nbs/results/07_plots.ipynb #970dc681
+@as_written
 def plot_accuracy(
     where:Path|str|list|pd.DataFrame, # As `results.summarize` takes it, or the frame that it gives
     ax:plt.Axes|None=None # Axes to draw into; new ones by default
@@ -172,6 +175,7 @@ def _label_points(ax, xs, ys, names):
         ax.annotate(name, (x, y), (10, up), textcoords='offset points', va='center', fontsize=8, arrowprops=line)
 
 # %% ../../nbs/results/07_plots.ipynb #e98706b3
+@as_written
 def plot_pareto(
     where:Path|str|list|pd.DataFrame, # As `results.summarize` takes it, or the frame that it gives
     cost:str='minutes_per_epoch', # A key of `COSTS`
@@ -193,6 +197,7 @@ def plot_pareto(
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #db631edb
+@as_written
 def plot_weights(
     where:Path|str|list|pd.DataFrame, # As `results.summarize` takes it, or the frame that it gives
     cost:str='minutes_per_epoch', # A key of `COSTS`
@@ -224,6 +229,7 @@ def _plot_history(ax, rows, value):
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 # %% ../../nbs/results/07_plots.ipynb #b19d70d9
+@as_written
 def plot_histories(
     histories:pd.DataFrame, # As `details.read_histories` gives it
     value:str='valid_accuracy', # A column of it
@@ -249,6 +255,7 @@ def _write_figure(ax, x, y, text, value, fontsize):
     ax.text(x, y, text, ha='center', va='center', fontsize=fontsize, color='black' if value > .6 else 'white')
 
 # %% ../../nbs/results/07_plots.ipynb #16199dbb
+@as_written
 def plot_classes(
     table:pd.DataFrame, # As `details.class_table` gives it
     value:str='recall', # Or `precision`, `f1`
@@ -281,6 +288,7 @@ def worst_pairs(
     return wrong.sort_values('images', ascending=False, kind='stable', ignore_index=True).head(n)
 
 # %% ../../nbs/results/07_plots.ipynb #b7ee2886
+@as_written
 def plot_confusion(
     table:pd.DataFrame, # As `scores.confusion` gives it
     ax:plt.Axes|None=None, # Axes to draw into; new ones by default
@@ -316,15 +324,14 @@ def _image_title(row):
 
 # %% ../../nbs/results/07_plots.ipynb #f5120027
 def _show_photo(ax, path):
-    "A photo, small, or a word that it is not there"
-    try:
-        with Image.open(path) as im:
-            im.thumbnail((256, 256))
-            ax.imshow(im.convert('RGB'))
-    except (OSError, ValueError):
-        ax.text(.5, .5, 'not there', ha='center', va='center', transform=ax.transAxes, fontsize=8)
+    "A photo, small, or a word why it cannot be shown"
+    try: im = read_rgb(path)
+    except BadImage as e: return ax.text(.5, .5, e.reason, ha='center', va='center', transform=ax.transAxes, fontsize=8)
+    im.thumbnail((256, 256))
+    ax.imshow(im)
 
 # %% ../../nbs/results/07_plots.ipynb #3364c6b9
+@as_written
 def plot_images(
     frame:pd.DataFrame, # Rows of `details.image_results`
     root:Path|str|None=None, # Folder that its images lie in; by default that of each row, in the column `root`

@@ -23,6 +23,7 @@ import json
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError, InputNotFound
+from ..base.record import examine_record
 from ..base.specs import RunSpec, entry_hash, machine_of
 from .scores import METRICS, figures
 
@@ -147,14 +148,6 @@ def _filled(r):
         if p: more |= {f'{split}_{k}': v for k,v in figures(p['probs'], p['target'], names).items()}
     return r | dict(figures=r['figures'] | more)
 
-# %% ../../nbs/results/02_records.ipynb #50ec9d50
-_PARTS = ('spec', 'source', 'figures', 'environment', 'data', 'batch')
-
-def _is_record(r):
-    "Has it the shape of a record?"
-    if not isinstance(r, dict) or not all(isinstance(r.get(k, {}), dict) for k in _PARTS): return False
-    return isinstance(r.get('spec', {}).get('model'), str) and 'data' in r['spec'] and 'status' in r
-
 # %% ../../nbs/results/02_records.ipynb #2c585658
 def _damaged(file, why):
     "A row that says that `file` is damaged"
@@ -162,13 +155,21 @@ def _damaged(file, why):
     return _row(dict(folder=file.parent.name, status='damaged', path=str(file.parent), spec=spec,
                      failure=dict(type='damaged record', phase='run.json', message=why)))
 
+# %% ../../nbs/results/02_records.ipynb #662edac2
+def believed(
+    path:str|Path # A run's folder
+)->tuple: # Its record, or `None`; and why there is none, in words
+    "What the record of a run says, without what is `null` in it."
+    record, why = examine_record(path)
+    if why: return None, why
+    said = lambda part: {k: v for k,v in part.items() if v is not None}
+    return {k: said(v) if isinstance(v, dict) else v for k,v in said(record).items()}, None
+
 # %% ../../nbs/results/02_records.ipynb #b0a12908
 def _read(file):
     "The row of the record in `file`, or one that says that it is damaged"
-    try: r = json.loads(file.read_text(encoding='utf-8'))
-    except (ValueError, OSError) as e: return _damaged(file, str(e))
-    if not _is_record(r): return _damaged(file, 'it is no record of a run')
-    return _row(_filled(r | dict(path=str(file.parent))))
+    record, why = believed(file.parent)
+    return _damaged(file, why) if why else _row(_filled(record | dict(path=str(file.parent))))
 
 # %% ../../nbs/results/02_records.ipynb #73b9589b
 def load_runs(

@@ -12,14 +12,16 @@ Docs: https://fashion-bench.github.io/fashion_bench/results/report.html.md"""
 __all__ = ['report_html']
 
 # %% ../../nbs/results/12_report.ipynb #a2b1194e
-from html import escape
 from pathlib import Path
 import json
 
 import numpy as np
 import pandas as pd
-from ..base.errors import InputError, reading
+from fastcore.xml import B, Code, Details, Div, H1, H2, H3, Input, Label, Li, P, Pre, Safe, Summary, Ul
+from ..base.errors import InputError, InputNotFound, reading
 from ..base.gridfile import rerun
+from ..base.markup import html
+from ..base.texts import read_text
 from .board import FEW_PRODUCTS, caveats, in_words, one_model, summarize
 from .choosing import choices_of, how_chosen, last_stages, plot_choice, settled
 from .compare import compare_reference
@@ -28,19 +30,17 @@ from .details import class_table, image_results, read_classes, read_histories
 from .page import figure_html, html_page, html_table
 from .plots import (COSTS, disagreements, plot_accuracy, plot_classes, plot_confusion,
                                          plot_efficiency, plot_histories, plot_images, plot_pareto, plot_weights)
-from .records import as_frame, distinct_runs, metric_names, name_entries, read_predictions
+from .records import (as_frame, believed, distinct_runs, metric_names, name_entries,
+                                           read_predictions)
 from .schedules import budgets, models_with_schedules, plot_schedules, schedule_verdict
 from .scores import confusion, kind_scores, less_is_better
 from .verdict import verdict
 
 # %% ../../nbs/results/12_report.ipynb #1376cf3c
 def _records(runs):
-    "The records of a frame's runs, as far as they can be read"
-    found = []
-    for p in runs.path[runs.path != '']:
-        try: found.append(json.loads((Path(p)/'run.json').read_text(encoding='utf-8')))
-        except (OSError, ValueError): continue
-    return [o for o in found if isinstance(o, dict) and 'spec' in o]
+    "The records of a frame's runs, as far as they can be believed"
+    found = [believed(o)[0] for o in runs.path[runs.path != '']]
+    return [o for o in found if o]
 
 # %% ../../nbs/results/12_report.ipynb #3afd2615
 def _about_data(records):
@@ -48,22 +48,22 @@ def _about_data(records):
     data = next((o['data'] for o in records if o.get('data', {}).get('images')), {})
     if not data: return ['The records say nothing of the data.']
     images = ', '.join(f'{k} {n:,}' for k,n in data['images'].items())
-    facts = [f"{escape(data.get('source') or 'images')}: {len(data.get('classes', []))} classes; {images}"]
+    facts = [f"{data.get('source') or 'images'}: {len(data.get('classes', []))} classes; {images}"]
     shared = data.get('shared_products')
     return facts + ([f"{shared:,} products have photos in several splits"] if shared else [])
 
 # %% ../../nbs/results/12_report.ipynb #2514be53
 def _about_audit(audit):
     "What an audit found, if there was one"
-    if not audit: return 'No audit was given (<code>fashion-bench audit</code> looks at every image).'
+    if not audit: return html('No audit was given (', Code('fashion-bench audit'), ' looks at every image).')
     with reading(audit, 'the audit.json of an audit'):
-        found = json.loads(Path(audit).read_text(encoding='utf-8'))['counts']
-        return 'Audit: ' + (', '.join(f'{n:,} {escape(k)}' for k,n in found.items()) or 'nothing found')
+        found = json.loads(read_text(audit))['counts']
+        return 'Audit: ' + (', '.join(f'{n:,} {k}' for k,n in found.items()) or 'nothing found')
 
 # %% ../../nbs/results/12_report.ipynb #c1bb03df
 def _data_part(records, audit):
     "What is known of the data"
-    return '<ul>' + ''.join(f'<li>{o}</li>' for o in [*_about_data(records), _about_audit(audit)]) + '</ul>'
+    return html(Ul(*map(Li, [*_about_data(records), _about_audit(audit)])))
 
 # %% ../../nbs/results/12_report.ipynb #9191b1a0
 def _about_board(df):
@@ -107,9 +107,8 @@ def _board_part(df, price):
     heads = {k: _HEADS.get(k, k).replace('_', ' ') for k in out}
     most_first = [heads[k] for k in out if less_is_better(k) is False]
     table = html_table(out.rename(columns=heads), 'board', most_first=most_first)
-    box = '<input type="search" data-filters="board" aria-label="Filter the leaderboard">'
-    about = escape(' '.join(_about_board(df)))
-    return f"<label>Filter: {box}</label>{table}<p>{about}</p>"
+    box = Input(type='search', data_filters='board', aria_label='Filter the leaderboard')
+    return html(Label('Filter: ', box), table, P(' '.join(_about_board(df))))
 
 # %% ../../nbs/results/12_report.ipynb #5fbf04fc
 def _cost_pictures(done):
@@ -140,7 +139,7 @@ def _picture_part(runs, done, split):
     histories = figure_html(
         lambda: plot_histories(read_histories(runs)),
         'Validation accuracy after each epoch; shaded: the backbone is frozen.')
-    return '<h2>Pictures</h2>' + accuracy + ''.join(figure_html(*o) for o in costs) + histories
+    return html(H2('Pictures'), accuracy, *[figure_html(*o) for o in costs], histories)
 
 # %% ../../nbs/results/12_report.ipynb #b3574da6
 def _leading_runs(runs, entry, split):
@@ -153,18 +152,18 @@ def _leading_runs(runs, entry, split):
 # %% ../../nbs/results/12_report.ipynb #34507030
 def _kind_part(entry, path, answers, classes):
     "Figures by larger class, if the run in `path` knows several"
-    kinds = json.loads((Path(path)/'run.json').read_text(encoding='utf-8'))['data'].get('kinds', {})
-    if len(set(kinds.values())) < 2: return ''
+    kinds = (believed(path)[0] or {}).get('data', {}).get('kinds', {})
+    if len(set(kinds.values())) < 2: return Safe('')
     probs, targets = (np.concatenate([p[o] for p in answers]) for o in ('probs', 'target'))
     table = html_table(kind_scores(probs, targets, [kinds.get(c, '?') for c in classes]))
-    return f'<h3>By larger class, {escape(entry)}, all seeds together</h3>{table}'
+    return html(H3(f'By larger class, {entry}, all seeds together'), table)
 
 # %% ../../nbs/results/12_report.ipynb #f281f76b
 def _class_part(runs, df, split):
     "Figures by class and by larger class, and the leader's confusion"
     leader = df.entry.iloc[0]
     kept = _leading_runs(runs, leader, split)
-    if not kept: return ''
+    if not kept: return Safe('')
     path, answers = kept[0][0], [p for _,p in kept]
     classes = read_classes(path)
     table = sum(confusion(p['probs'], p['target'], classes) for p in answers)
@@ -173,38 +172,43 @@ def _class_part(runs, df, split):
     told = figure_html(lambda: plot_classes(by_class),
                        f'Share of each class that is told, on the {split} split; hardest classes on top.')
     taken = figure_html(lambda: plot_confusion(table), f'What {leader} takes each class for, all seeds together.')
-    return told + taken + _kind_part(leader, path, answers, classes)
+    return html(told, taken, _kind_part(leader, path, answers, classes))
 
 # %% ../../nbs/results/12_report.ipynb #79aaad5e
-def _image_part(runs, records, split):
+def _shown_below(names, photos):
+    "Which of `names` are files below the folder `photos`, links followed: a record may name anything"
+    home = Path(photos).resolve()
+    files = [(home/o).resolve() for o in names]
+    return [o.is_relative_to(home) and o.is_file() for o in files]
+
+def _image_part(runs, split, photos):
     "The images that all get wrong, and those on which models disagree"
     hard = image_results(runs, split)
-    root = next((o['data']['root'] for o in records if o.get('data', {}).get('root')), None)
-    if 'root' not in hard: hard = hard.assign(root=root)
-    if not len(hard) or not hard.root[0] or not (Path(hard.root[0])/hard.image[0]).is_file(): return ''
-    wrong, out = hard[hard.correct == 0], ''
-    if len(wrong):
-        out = figure_html(
-            lambda: plot_images(wrong),
-            f'{len(wrong):,} of {len(hard):,} images are taken wrongly by every model and seed; '
-            'look here for wrong labels. Above each its label, and what most take it for.', False)
-    return out + figure_html(lambda: plot_images(disagreements(hard)),
-                             'The images on which models and seeds disagree most.', False)
+    if not len(hard): return Safe('')
+    if photos is None: return html(P('Photos are shown where their folder is named (', Code('--photos FOLDER'), ').'))
+    there = hard[_shown_below(hard.image, photos)].assign(root=str(photos))
+    if not len(there):
+        raise InputNotFound(f"none of the {len(hard)} images is below {photos}, such as {hard.image[0]}; "
+                            "name the folder that their names start from")
+    wrong = there[there.correct == 0]
+    caption = (f'{len(wrong):,} of {len(hard):,} images are taken wrongly by every model and seed; '
+               'look here for wrong labels. Above each its label, and what most take it for.')
+    return html(figure_html(lambda: plot_images(wrong), caption, False),
+                figure_html(lambda: plot_images(disagreements(there)),
+                            'The images on which models and seeds disagree most.', False))
 
 # %% ../../nbs/results/12_report.ipynb #48e3c0c6
 def _failure(record):
     "What failed, why, and the end of its log if there is one"
     spec, failure = record['spec'], record['failure']
-    kind, phase, message = (escape(failure[o]) for o in ('type', 'phase', 'message'))
-    log = f"<pre>{escape(chr(10).join(failure['log']))}</pre>" if failure.get('log') else ''
-    return f"<li><b>{escape(spec['model'])}</b>, seed {spec['seed']}: {kind} ({phase}): {message}{log}</li>"
+    said = f", seed {spec['seed']}: {failure['type']} ({failure['phase']}): {failure['message']}"
+    return html(Li(B(spec['model']), said, Pre('\n'.join(failure['log'])) if failure.get('log') else None))
 
 # %% ../../nbs/results/12_report.ipynb #a92eb09b
 def _failure_part(records):
     "What failed, and why"
     lost = [o for o in records if o.get('status') == 'failed']
-    if not lost: return '<p>No run failed.</p>'
-    return '<ul>' + ''.join(map(_failure, lost)) + '</ul>'
+    return html(Ul(*map(_failure, lost))) if lost else html(P('No run failed.'))
 
 # %% ../../nbs/results/12_report.ipynb #3953412b
 def _plain(v):
@@ -216,7 +220,7 @@ def _plain(v):
 def _facts(records, part, keys):
     "A table of what records say of their models in `part`, a row for each that differs"
     rows = {json.dumps([o['spec']['model'], *(o[part].get(k) for k in keys)]) for o in records if o.get(part)}
-    if not rows: return ''
+    if not rows: return Safe('')
     cells = [[_plain(v) for v in json.loads(o)] for o in sorted(rows)]
     frame = pd.DataFrame(cells, columns=['model', *(k.replace('_', ' ') for k in keys)])
     return html_table(frame.rename(columns=dict(data='trained on', source='from')))
@@ -231,16 +235,16 @@ def _undigested(record):
 def _crops(records):
     "How photos were cropped, a paragraph for each way that differs"
     pairs = {json.dumps([o['inputs']['train_crop'], o['inputs']['valid_crop']]) for o in records if o.get('inputs')}
-    return ''.join(f'<p>Crop: {escape(train)} in training, {escape(valid)} otherwise.</p>'
-                   for train,valid in map(json.loads, sorted(pairs)))
+    return html(*[P(f'Crop: {train} in training, {valid} otherwise.')
+                  for train,valid in map(json.loads, sorted(pairs))])
 
 # %% ../../nbs/results/12_report.ipynb #0aab1251
 def _places(records):
     "On what it ran, as details to open, one for each machine that differs"
     places = [{k: v for k,v in o['environment'].items() if k != 'command'} for o in records if o.get('environment')]
     distinct = sorted({json.dumps(o, sort_keys=True) for o in places})
-    shown = [escape(json.dumps(json.loads(o), indent=1, ensure_ascii=False)) for o in distinct]
-    return ''.join(f'<details><summary>Environment</summary><pre>{o}</pre></details>' for o in shown)
+    shown = [json.dumps(json.loads(o), indent=1, ensure_ascii=False) for o in distinct]
+    return html(*[Details(Summary('Environment'), Pre(o)) for o in shown])
 
 # %% ../../nbs/results/12_report.ipynb #eada65cd
 _SOURCE, _INPUTS = ('weights', 'data', 'licence', 'source', 'digest'), ('size', 'mean', 'std', 'interpolation')
@@ -248,48 +252,46 @@ _NETWORK = ('pooling', 'drop_path', 'head_dropout', 'decayed', 'batch_norms', 'b
 
 def _provenance_part(records):
     "Where weights came from, what models were fed and held back by, and on what it ran"
-    return (_facts([_undigested(o) for o in records], 'source', _SOURCE) + _facts(records, 'inputs', _INPUTS)
-            + _crops(records) + _facts(records, 'network', _NETWORK) + _places(records))
+    return html(_facts([_undigested(o) for o in records], 'source', _SOURCE), _facts(records, 'inputs', _INPUTS),
+                _crops(records), _facts(records, 'network', _NETWORK), _places(records))
 
 # %% ../../nbs/results/12_report.ipynb #ddf3c2c6
 def _schedules_of(model, rows):
     "What is to be said of one model's schedules; nothing if the folders are not there"
     try: said, table = schedule_verdict(rows), budgets(rows)
-    except InputError: return ''
-    sentences = ''.join(f'<p>{escape(o)}</p>' for o in said)
+    except InputError: return Safe('')
     curves = figure_html(
         lambda: plot_schedules(rows),
         'Learning rate, training loss, validation loss and accuracy at each step: means over seeds, '
         'in the band of all seeds. Hollow points: the backbone is frozen.')
     table = html_table(table.rename(columns=lambda o: o.replace('_', ' ')))
-    note = '<p>Places are within schedules of the same number of epochs.</p>'
-    return f"<h2>Schedules of {escape(model)}</h2>{sentences}{curves}{table}{note}"
+    note = P('Places are within schedules of the same number of epochs.')
+    return html(H2(f'Schedules of {model}'), *map(P, said), curves, table, note)
 
 # %% ../../nbs/results/12_report.ipynb #99d9f94f
 def _reference_part(runs):
     "The 2021 table, if two models are in it"
     try: df = compare_reference(runs)
-    except InputError: return ''
-    return (f"<h2>Beside 2021</h2><p>Kendall's rank correlation with the post's table is {df.attrs['kendall']:.2f} "
-            f"over {df.attrs['models']} models.</p>{html_table(df)}")
+    except InputError: return Safe('')
+    tau, n = df.attrs['kendall'], df.attrs['models']
+    return html(H2('Beside 2021'), P(f"Kendall's rank correlation with the post's table is {tau:.2f} over {n} models."),
+                html_table(df))
 
 # %% ../../nbs/results/12_report.ipynb #b1ec965b
 def _not_again(records, why):
     "Why there is no one command, and what was typed, if that is known"
     asked = sorted({o['environment']['command'] for o in records if o.get('environment', {}).get('command')})
-    typed = ''.join(f'<pre>{escape(o)}</pre>' for o in asked)
-    end = f' What was typed:</p>{typed}' if typed else '</p>'
-    return f'<p>One command for all of it cannot be given: {escape(str(why))}.{end}'
+    end = ' What was typed:' if asked else ''
+    return html(P(f'One command for all of it cannot be given: {why}.{end}'), *map(Pre, asked))
 
 # %% ../../nbs/results/12_report.ipynb #d0565179
 def _again_part(records):
     "The command that runs the same, with the grid file that it takes, or why there is none"
     try: line, text = rerun(records)
     except InputError as e: return _not_again(records, e)
-    command = f'<pre>{escape(line)}</pre>'
-    if not text: return command
-    return ('<p>A command line cannot say all of it; with this in the file <code>grid.toml</code></p>'
-            f'<pre>{escape(text)}</pre><p>it is</p>{command}')
+    if not text: return html(Pre(line))
+    return html(P('A command line cannot say all of it; with this in the file ', Code('grid.toml')), Pre(text),
+                P('it is'), Pre(line))
 
 # %% ../../nbs/results/12_report.ipynb #53faa0d3
 def _title(runs, done):
@@ -301,23 +303,22 @@ def _title(runs, done):
 # %% ../../nbs/results/12_report.ipynb #090bc53c
 def _opening(runs, title):
     "The title, the verdict, and what to beware of"
-    said = ''.join(f'<p>{escape(o)}</p>' for o in verdict(runs))
-    warnings = ''.join(f'<p><b>Note:</b> {escape(o)}</p>' for o in caveats(runs))
-    return f'<h1>{escape(title)}</h1><div class="verdict" role="note">{said}</div>{warnings}'
+    warnings = [P(B('Note:'), f' {o}') for o in caveats(runs)]
+    return html(H1(title), Div(*map(P, verdict(runs)), cls='verdict', role='note'), *warnings)
 
 def _choice_part(choice):
     "How it was chosen, besides what the verdict says: in sentences, as a picture, and as a table"
-    said = ''.join(f'<p>{escape(o)}</p>' for o in how_chosen(choice))
     picture = figure_html(lambda: plot_choice(choice), 'Each candidate: the score of the last stage that it reached, '
                           'with its 95 % interval (a cross: out), and what it was computed with, stage upon stage.')
-    return f'<h2>How it was chosen</h2>{said}{picture}{html_table(last_stages(choice.stages))}'
+    return html(H2('How it was chosen'), *map(P, how_chosen(choice)), picture, html_table(last_stages(choice.stages)))
 
 # %% ../../nbs/results/12_report.ipynb #8e563231
 def report_html(
     where:Path|str|list|pd.DataFrame='runs', # As `records.as_frame` takes it; some pictures need the runs' folders
     title:str|None=None, # By default, what the runs are on
     audit:Path|str|None=None, # The `audit.json` of an audit of the data
-    price:float|None=None # Of an hour of the machine, in any currency
+    price:float|None=None, # Of an hour of the machine, in any currency
+    photos:Path|str|None=None # The folder that the images lie in, to show those that are taken wrongly
 )->str: # A page that needs no other file
     "The report on a benchmark."
     runs = as_frame(where)
@@ -326,12 +327,12 @@ def report_html(
     done = df[df.finished]
     split = done.split.iloc[0] if len(done) else 'valid'
     title = title or _title(runs, done)
-    parts = [_opening(runs, title), '<h2>Data</h2>', _data_part(records, audit),
-             '<h2>Leaderboard</h2>', _board_part(df, price), *map(_choice_part, choices)]
+    parts = [_opening(runs, title), H2('Data'), _data_part(records, audit),
+             H2('Leaderboard'), _board_part(df, price), *map(_choice_part, choices)]
     if len(done): parts.append(_picture_part(runs, done, split))
     parts += [_schedules_of(*o) for o in models_with_schedules(runs).items()]
     if len(done):
-        parts += ['<h2>Classes and images</h2>', _class_part(runs, done, split), _image_part(runs, records, split)]
-    parts += [_reference_part(runs), '<h2>Failures</h2>', _failure_part(records),
-              '<h2>Provenance</h2>', _provenance_part(records), '<h2>To run it again</h2>', _again_part(records)]
-    return html_page(title, ''.join(parts))
+        parts += [H2('Classes and images'), _class_part(runs, done, split), _image_part(runs, split, photos)]
+    parts += [_reference_part(runs), H2('Failures'), _failure_part(records),
+              H2('Provenance'), _provenance_part(records), H2('To run it again'), _again_part(records)]
+    return html_page(title, *parts)

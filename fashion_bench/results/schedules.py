@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError
+from ..base.markup import as_written
 from .board import TRAINS_NOTHING, in_words, score_text, standing, summarize
 from .confidence import rank_models
 from .details import SERIES, best_epochs, run_series
@@ -186,6 +187,7 @@ def _label_curves(axs):
     rates.figure.legend(*rates.get_legend_handles_labels(), loc='outside lower center', ncols=2, fontsize=8)
 
 # %% ../../nbs/results/08_schedules.ipynb #547a01a7
+@as_written
 def plot_schedules(
     where='runs', # As `records.as_frame` takes it; the runs' folders must be there
     axs:np.ndarray|None=None # Four axes to draw into, a 2 by 2 array; new ones by default
@@ -210,6 +212,7 @@ def _group_name(i, n):
     return 'head' if i == n - 1 else f'group {i+1}'
 
 # %% ../../nbs/results/08_schedules.ipynb #533c77d2
+@as_written
 def plot_rates(
     rates:pd.DataFrame, # As `recipes.schedule_rates` gives it
     ax:plt.Axes|None=None # Axes to draw into; new ones by default

@@ -14,21 +14,24 @@ __all__ = ['estimate', 'bench']
 
 # %% ../../nbs/runs/06_bench.ipynb #ed50e9f2
 from concurrent.futures import ThreadPoolExecutor
-import errno, json, threading, time
+from pathlib import Path
+import errno, json, shutil, threading, time
 
 from fastcore.meta import delegates
 import pandas as pd
-from ..base.errors import DiskError, InputError
-from ..base.files import claim, write_json
+from ..base.errors import DiskError, InputError, is_disk_problem
+from ..base.files import claim
+from ..base.pixels import BadImage
+from ..base.record import examine_record, read_record, write_record
 from ..base.specs import is_busy
 from ..data.cache import build_cache
-from ..data.pixels import BadImage
 from ..data.table import check_out
+from ..models.catalogue import model_facts
 from ..models.registry import model_inputs
 from ..follow.progress import BenchProgress, minutes_text
 from ..follow.tracking import as_trackers
 from .grid import parse_minutes, plan_bench
-from .record import describe_table, read_record
+from .record import describe_table
 from .run import tidy
 from .engines.local import Processes
 from .engines.in_process import InProcess
@@ -139,6 +142,8 @@ class _Work:
 
     def _settle(self, spec, record, known=False):
         self.records[spec.id] = record
+        if record.get('failure', {}).get('type') == 'DiskError' and not known: # the next one would fail so, too
+            raise DiskError(errno.ENOSPC, record['failure']['message'])
         if record['status'] == 'finished': self._learn_cost(spec, record)
         self._told('after_run', spec, record, known)
 
@@ -160,13 +165,13 @@ class _Work:
         if 'data' not in whole: whole['data'] = describe_table(self.table, spec.data)
         if 'failure' in whole: whole['failure'] = dict(places=[], epochs=0) | whole['failure']
         whole = json.loads(json.dumps(whole, default=str))
-        if read_record(self.out/spec.folder) != whole: write_json(self.out/spec.folder/'run.json', whole)
+        if read_record(self.out/spec.folder) != whole: write_record(self.out/spec.folder, whole)
         return whole
 
     def _found(self, spec):
         "The record that is on disk"
-        record, file = read_record(self.out/spec.folder), self.out/spec.folder/'run.json'
-        if record is None and file.exists(): self._told('say', f"{file} is damaged, and is made anew")
+        (record, why), file = examine_record(self.out/spec.folder), self.out/spec.folder/'run.json'
+        if record is None and file.exists(): self._told('say', f"{file} cannot be believed ({why}), and is made anew")
         return record
 
     def _skipped(self, spec, why):
@@ -264,9 +269,6 @@ def engine_for(
     return Processes(jobs, parse_minutes(time_limit) if time_limit else None)
 
 # %% ../../nbs/runs/06_bench.ipynb #844c1923
-_SAYS = ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO')
-_DISK = [getattr(errno, o) for o in _SAYS if hasattr(errno, o)] # what a disk says when it will not be written to
-
 def _bench(specs, table, out, engine, progress, trackers, cache, **kwargs):
     "The records of `specs`; when it ends, however it ends, nothing is left running"
     followers = []
@@ -276,13 +278,38 @@ def _bench(specs, table, out, engine, progress, trackers, cache, **kwargs):
         caches = _caches(table, todo, progress) if cache else {}
         return _Work(specs, table, out, engine, progress, caches=caches, followers=followers, **kwargs).all()
     except OSError as e:
-        if e.errno not in _DISK: raise
+        if not is_disk_problem(e): raise
         raise DiskError(f"cannot write to {out} ({e.strerror or e}). What is finished there is whole; "
                         "put it right and start again, it goes on from there") from e
     finally:
         engine.close()
         progress.after_bench()
         for o in followers: o.stop()
+
+# %% ../../nbs/runs/06_bench.ipynb #914c9127
+def room_needed(
+    specs:list, # As `grid.plan_bench` gives them
+    keep_model:bool=True, # Are trained models kept?
+    at_once:int=1 # Runs at once
+)->int: # Bytes; models whose size is not known count nothing
+    "What these runs will write."
+    facts = model_facts()
+    known = facts.parameters.groupby(facts.name.str.partition('.')[0]).max().fillna(0)
+    sizes = [4*int(known.get(o.model.partition('.')[0], 0)) for o in specs]
+    return sum(sizes)*keep_model + 3*sum(sorted(sizes)[-at_once:])
+
+def room_left(
+    out:'Path|str', # A folder, perhaps not made yet
+)->int: # Bytes
+    "What is free on its disk."
+    there = next(o for o in (Path(out).absolute(), *Path(out).absolute().parents) if o.exists())
+    return shutil.disk_usage(there).free
+
+def _check_room(out, needed):
+    "Raises `InputError` if the disk of `out` has no room for what runs will write"
+    if needed <= (free := room_left(out)): return
+    raise InputError(f"these runs will write about {needed/1e9:.2g} GB into {out}, where {free/1e9:.2g} GB are free; "
+                     "make room, name another disk (--out), or keep no models (keep_model=False, --drop-models)")
 
 # %% ../../nbs/runs/06_bench.ipynb #cff55400
 @delegates(plan_bench)
@@ -314,6 +341,8 @@ def bench(
     engine = engine_for(engine, isolate, jobs, time_limit, cbs, bars=progress is None and not isolate)
     specs = plan_bench(table, models, **kwargs)
     trackers, out, progress = as_trackers(track), check_out(out, table), progress or BenchProgress()
+    todo = [o for o in specs if (read_record(out/o.folder) or {}).get('status') != 'finished']
+    _check_room(out, room_needed(todo, keep_model, min(engine.workers, len(specs))))
     progress.before_bench(specs, table, min(engine.workers, len(specs)))
     return _bench(specs, table, out, engine, progress, trackers, cache, budget=budget,
                   allow_scratch=allow_scratch, keep_model=keep_model, num_workers=num_workers)

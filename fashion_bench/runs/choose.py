@@ -22,7 +22,8 @@ import json, statistics, time
 from fastcore.meta import delegates
 import pandas as pd
 from ..base.errors import InputError
-from ..base.files import read_json, write_json
+from ..base.files import write_json
+from ..base.record import read_record, read_sealed, seal
 from ..base.gridfile import candidate_name
 from ..base.specs import RunSpec
 from ..data.table import check_out, check_table, is_multilabel
@@ -34,7 +35,6 @@ from ..results.records import load_runs, runs_frame
 from ..follow.progress import BenchProgress, minutes_text
 from .bench import bench, engine_for, estimate
 from .grid import parse_minutes, plan_bench, seed_list
-from .record import read_record
 from .run import make_spec
 
 # %% ../../nbs/runs/07_choose.ipynb #98454426
@@ -84,7 +84,7 @@ class _Stages:
 
     def _take_up(self):
         "Which runs are given, and what was spent before, if the same was asked before"
-        old = read_json(self.out/'choice.json')
+        old = read_sealed(self.out/'choice.json')
         done = {o: r for o in self.folders if (r := read_record(self.out/o)) and r['status'] == 'finished'}
         same = isinstance(old, dict) and all(old.get(k) == v for k,v in self._question().items())
         self.given = set(old['given']) if same else set(done)
@@ -96,7 +96,7 @@ class _Stages:
         df = self.frame() if self.rows else None
         spent = 0. if df is None else float(df[~df.folder.isin(self.given)].seconds.sum()/60)
         facts = self._question() | dict(given=sorted(self.given), rows=self.rows, winners=self.winners, minutes=spent)
-        write_json(self.out/'choice.json', facts | more)
+        write_json(self.out/'choice.json', seal(facts | more))
 
     def left(self, share=1.):
         "Minutes of the budget that are left, or a share of them; nothing if there is no budget"

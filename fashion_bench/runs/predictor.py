@@ -28,7 +28,7 @@ from ..base.files import file_digest, whole_file, write_json
 from ..base.tally import shown
 from ..base.texts import read_text
 from ..data.loaders import PixelReader
-from ..data.pixels import BadImage, image_suffixes
+from ..base.pixels import BadImage, image_suffixes
 from ..data.folders import find_images
 from ..models.backbones import build_backbone
 from ..models.learner import HEADS

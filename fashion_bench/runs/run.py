@@ -14,13 +14,14 @@ __all__ = ['make_spec', 'read_spec', 'run_model']
 # %% ../../nbs/runs/03_run.ipynb #2e5d40c7
 from dataclasses import asdict, replace
 from hashlib import blake2b
-import gc, time
+import gc, time, warnings
 
 from fastai.vision.all import *
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.training import GradientAccumulation
-from ..base.errors import InputError, InputNotFound
-from ..base.files import drop_parts, whole_file, write_json
+from ..base.errors import InputError, InputNotFound, is_disk_problem
+from ..base.files import drop_parts, whole_file
+from ..base.record import kept_files, read_record, write_record
 from ..base.specs import RunSpec, machine_of
 from ..data.loaders import fashion_dls, split_dl
 from ..data.table import is_multilabel
@@ -40,7 +41,7 @@ from ..training.recorder import RunRecorder
 from .environment import environment, only_deterministic
 from .predictor import save_model
 from .record import (describe_failure, describe_table, epoch_costs, is_out_of_memory,
-                                       keep_predictions, look_costs, read_record)
+                                       keep_predictions, look_costs)
 
 # %% ../../nbs/runs/03_run.ipynb #19dffbe4
 def make_spec(
@@ -182,7 +183,7 @@ class _Attempt:
 
     def facts(self):
         "What a checkpoint keeps of the run"
-        return dict(history=self.recorder.history, steps=self.recorder.steps, micro_bs=self.micro_bs,
+        return dict(run=self.spec.id, history=self.recorder.history, steps=self.recorder.steps, micro_bs=self.micro_bs,
                     seconds=self.seconds, resumed=self.resumed, machines=self.machines, joules=self.joules, lr=self.lr)
 
     def train(self, learn):
@@ -297,12 +298,19 @@ def _free_memory():
     gc.collect()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
 
+# %% ../../nbs/runs/03_run.ipynb #33343cb8
+def _own_checkpoint(file, spec):
+    "What a checkpoint holds, if it is one of this run"
+    state = read_checkpoint(file)
+    if not state or state.get('run', spec.id) == spec.id: return state
+    warnings.warn(f"{file} is of another run, and this one starts over")
+
 # %% ../../nbs/runs/03_run.ipynb #546667a3
 def _run(spec, table, folder, old, jobs, **kwargs):
     "The record of `spec`, in ever smaller parts until memory does; `old` is that of an earlier start"
-    state, recipe = read_checkpoint(folder/'checkpoint.pt'), spec.recipe
+    state, recipe = _own_checkpoint(folder/'checkpoint.pt', spec), spec.recipe
     record = _begun(spec, table, old, state, jobs)
-    write_json(folder/'run.json', record)
+    write_record(folder, record)
     sizes, machine = micro_batches(recipe), machine_of(record['environment'])
     too_large = sizes[:sizes.index(state['micro_bs'])] if state else []
     for micro_bs in sizes[len(too_large):]:
@@ -313,7 +321,8 @@ def _run(spec, table, folder, old, jobs, **kwargs):
         if not memory: break
         too_large, state = [*too_large, micro_bs], None
     bs = recipe.bs
-    return record | outcome | dict(batch=dict(asked=bs, at_once=micro_bs or bs, too_large=[o or bs for o in too_large]))
+    batch = dict(asked=bs, at_once=micro_bs or bs, too_large=[o or bs for o in too_large])
+    return record | outcome | dict(batch=batch, files=kept_files(folder))
 
 # %% ../../nbs/runs/03_run.ipynb #45c1f459
 def run_model(
@@ -337,5 +346,5 @@ def run_model(
     folder.mkdir(parents=True, exist_ok=True)
     record = _run(spec, table, folder, old, jobs, keep_model=keep_model, cbs=cbs, bars=bars, cache=cache,
                   num_workers=num_workers, allow_scratch=allow_scratch)
-    write_json(folder/'run.json', record)
+    write_record(folder, record)
     return tidy(folder, record)

@@ -12,6 +12,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/training/checkpoint.html.md"
 __all__ = ['read_checkpoint', 'Checkpoint']
 
 # %% ../../nbs/training/04_checkpoint.ipynb #7ceb2e4f
+from zipfile import ZipFile
 import random, warnings
 
 import numpy as np
@@ -90,7 +91,10 @@ def read_checkpoint(
     file # As `Checkpoint` writes it
 )->dict|None: # What it holds; `None` if it is not there, and with a warning if it cannot be read
     "The checkpoint in `file`; nothing in it is executed."
-    try: return torch.load(file, map_location='cpu', weights_only=True)
+    try:
+        with ZipFile(file) as z:
+            if damaged := z.testzip(): raise OSError(f'{damaged} is damaged') # torch does not look at check sums
+        return torch.load(file, map_location='cpu', weights_only=True)
     except FileNotFoundError: return None
     except Exception as e: # torch raises what it likes for a damaged file
         problem = str(e).splitlines()[0]

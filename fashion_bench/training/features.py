@@ -16,13 +16,13 @@ __all__ = ['frozen_features']
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-import json, shutil, warnings
+import json
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
-from ..base.files import cache_dir, read_json, whole_folder, write_json
+from ..base.files import cache_dir, made_folder, read_json, write_json
 from ..data.loaders import split_dl
 from ..data.table import SPLITS
 from ..models.backbones import weights_digest
@@ -74,18 +74,6 @@ class Features:
         start = sum(n for o,n in images.items() if SPLITS.index(o) < SPLITS.index(split))
         return self.x[start:start + images.get(split, 0)]
 
-    def _is_whole(self):
-        "Is what is there what was written?"
-        try: return self.facts['digest'] == _digest(self.x)
-        except (KeyError, OSError, ValueError, EOFError): return False
-
-# %% ../../nbs/training/06_features.ipynb #b06e780c
-def _digest(x):
-    "A hash of an array's shape and values, block by block"
-    h = blake2b(str(x.shape).encode(), digest_size=8)
-    for start in range(0, len(x), 4096): h.update(np.ascontiguousarray(x[start:start+4096]))
-    return h.hexdigest()
-
 # %% ../../nbs/training/06_features.ipynb #4566be1b
 def _batches(learn, table, split, precision, clock, on_batch):
     "Features of a split, batch by batch"
@@ -115,7 +103,7 @@ def _write(folder, learn, table, precision, on_batch):
     odd = sum(int((~np.isfinite(x[i:i+4096])).any(1).sum()) for i in range(0, len(x), 4096))
     if odd: raise FloatingPointError(f"the frozen backbone gives no numbers for {odd} of {len(x)} images")
     x.flush()
-    write_json(folder/'facts.json', facts | dict(digest=_digest(x)))
+    write_json(folder/'facts.json', facts)
 
 # %% ../../nbs/training/06_features.ipynb #beb748e9
 def frozen_features(
@@ -128,11 +116,4 @@ def frozen_features(
     """What the frozen backbone of `learn` sees in each photo: once, from the middle, without augmentation.
     Raises `FloatingPointError` if that is no number."""
     folder = cache_dir()/f'features-{features_key(learn, data, precision)}'
-    found = Features(folder)
-    if folder.exists():
-        if found._is_whole(): return found
-        warnings.warn(f"{folder} is damaged, and is made anew")
-        shutil.rmtree(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with whole_folder(folder) as part: _write(part, learn, table, precision, on_batch)
-    return Features(folder)
+    return Features(made_folder(folder, lambda part: _write(part, learn, table, precision, on_batch)))

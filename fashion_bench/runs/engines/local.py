@@ -19,11 +19,11 @@ import os, sys, time
 import pandas as pd
 import torch
 from ...base.errors import InputError
-from ...base.files import write_json
+from ...base.record import read_record, write_record
 from ...base.specs import RunSpec
 from ...data.cache import PixelCache
 from ..environment import environment
-from ..record import describe_table, read_record
+from ..record import describe_table
 from ..run import read_spec
 from .worker import Worker
 
@@ -129,7 +129,7 @@ class Processes:
         record = self._begun(spec, table, folder)
         record.update(status='failed', seconds=time.perf_counter() - start,
                       failure=_death(how, events, _tail(folder/'log.txt')))
-        write_json(folder/'run.json', record)
+        write_record(folder, record)
         return record
 
     def _begun(self, spec, table, folder):
