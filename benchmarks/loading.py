@@ -147,7 +147,7 @@ def empty_copy(root:Path, n:int):
     write('Eval/list_eval_partition.txt', 'image_name evaluation_status', rng.choice(['train', 'val', 'test'], n))
     write('Anno/list_bbox.txt', 'image_name x_1 y_1 x_2 y_2', ['072 079 232 273']*n)
 
-def lists(repeats:int, n:int=289_222):
+def lists(repeats:int, n:int):
     "Seconds to read a copy of DeepFashion of the real size, its files empty"
     with tempfile.TemporaryDirectory() as d:
         empty_copy(Path(d), n)
@@ -163,6 +163,7 @@ if __name__ == '__main__':
     p.add_argument('--bs', type=int, default=32)
     p.add_argument('--batches', type=int, default=16)
     p.add_argument('--repeats', type=int, default=5)
+    p.add_argument('--rows', type=int, default=289_222, help='Of the lists that are read.')
     p.add_argument('--model', default='timm/tf_efficientnet_lite0')
     p.add_argument('--parts', default='delivered,epochs,audits,lists')
     o = p.parse_args()
@@ -171,4 +172,4 @@ if __name__ == '__main__':
     if 'delivered' in o.parts: delivered(table, o.size, o.bs, o.batches, o.repeats)
     if 'epochs' in o.parts: epochs(table, o.model, o.size, o.bs, o.batches, o.repeats)
     if 'audits' in o.parts: audits(table, o.repeats)
-    if 'lists' in o.parts: lists(o.repeats)
+    if 'lists' in o.parts: lists(o.repeats, o.rows)

@@ -49,5 +49,5 @@ if __name__ == '__main__':
         ratio = st.median(y/x for x,y in pairs)
         print(f'{name:<30} vision_learner {st.median(a):.3f}, fashion_learner {st.median(b):.3f}, ratio {ratio:.2f}')
     ask = [sys.executable, '-m', 'fashion_bench', 'models', 'resnet', '--max-params', '30M']
-    answers = [clock(lambda: subprocess.run(ask, capture_output=True)) for _ in range(5)]
+    answers = [clock(lambda: subprocess.run(ask, capture_output=True)) for _ in range(min(5, o.repeats))]
     print(f'Seconds for `fashion-bench models`: {st.median(answers):.2f}')

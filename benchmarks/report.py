@@ -1,8 +1,8 @@
 """How long reading runs and writing a report takes.
 
-    python benchmarks/report.py [--repeats 5]
+    python benchmarks/report.py [--repeats 5] [--models 15] [--images 4000] [--records 1000]
 
-Makes a folder of 45 runs (15 models with 3 seeds, 4,000 images each) and one of 1,000 records, and prints the median
+Makes a folder of runs (15 models with 3 seeds, 4,000 images each) and one of 1,000 records, and prints the median
 seconds of building the report and of `load_runs`, each in a fresh process, the import left out.
 """
 import argparse, shutil, statistics as st, subprocess, sys, tempfile
@@ -28,12 +28,14 @@ def seconds(what:str, where:Path):
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--repeats', type=int, default=5)
-    n, folder = p.parse_args().repeats, tempfile.TemporaryDirectory()
+    for k, v in dict(repeats=5, models=15, images=4000, records=1000).items():
+        p.add_argument(f'--{k}', type=int, default=v)
+    args, folder = p.parse_args(), tempfile.TemporaryDirectory()
     home = Path(folder.name)
-    runs = make_runs(home/'runs', 15, 3, images=4000)
+    runs = make_runs(home/'runs', args.models, 3, images=args.images)
     run, left_out = next(runs.glob('timm-model0-*-seed0')), shutil.ignore_patterns('predictions.npz', 'history.csv')
-    for i in range(1000): shutil.copytree(run, home/f'many/{i}', ignore=left_out)
-    print(f"A report on 45 runs: {st.median(seconds('report_html', runs) for _ in range(n)):.1f} s")
-    print(f"Reading 1,000 records: {st.median(seconds('load_runs', home/'many') for _ in range(n)):.2f} s")
+    for i in range(args.records): shutil.copytree(run, home/f'many/{i}', ignore=left_out)
+    def median(what, where): return st.median(seconds(what, where) for _ in range(args.repeats))
+    print(f"A report on {3*args.models} runs: {median('report_html', runs):.1f} s")
+    print(f"Reading {args.records:,} records: {median('load_runs', home/'many'):.2f} s")
     folder.cleanup()

@@ -184,10 +184,10 @@ def fine_tuned(learn:Learner, recipe:Recipe):
     return float(learn.recorder.values[-1][-1])
 
 def accuracies(table:pd.DataFrame, model:str, args):
-    "Validation accuracy over three seeds, each side by the same recipe"
+    "Validation accuracy over some seeds, each side by the same recipe"
     recipe = Recipe(bs=args.bs)
     got = dict(plain=[], ours=[])
-    for seed in (1, 2, 3):
+    for seed in range(1, args.seeds + 1):
         # both are made before either is trained
         sides = dict(plain=plain_learner(table, model, args.size, args.bs, seed),
                      ours=ours(table, model, args.size, recipe, seed))
@@ -205,6 +205,7 @@ if __name__ == '__main__':
     p.add_argument('--bs', type=int, default=32)
     p.add_argument('--per-class', type=int, default=60)
     p.add_argument('--repeats', type=int, default=5)
+    p.add_argument('--seeds', type=int, default=3, help='Of the accuracies.')
     p.add_argument('--parts', default=','.join(PARTS))
     args = p.parse_args()
     table = load_table(args.folder, subset=f'per_class={args.per_class}')

@@ -1,0 +1,24 @@
+"Each benchmark runs, with the least of everything; what it prints then means nothing."
+import subprocess, sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent/'benchmarks'
+SMALL = '--size 32 --bs 8 --repeats 1'
+LEAST = dict(
+    loading=[f'wardrobe {SMALL} --batches 1 --rows 60'],
+    frozen=[f'speed {SMALL}', 'memory --photos 500 --features 8'],
+    machine_luck=['wardrobe --size 32 --bs 8 --per-class 3 --seeds 2 --epochs 1'],
+    models=['--size 64 --repeats 1'],
+    report=['--repeats 1 --models 2 --images 40 --records 3'],
+    training=[f'wardrobe {SMALL} --seeds 1 --per-class 3 --models timm/tf_efficientnet_lite0'])
+ELSEWHERE = 'choosing', # tests/test_choose.py
+
+@pytest.mark.parametrize('name,args', [(k, o) for k,v in LEAST.items() for o in v])
+def test_a_benchmark_runs(name, args):
+    command = [sys.executable, str(BENCHMARKS/f'{name}.py'), *args.split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr[-2000:]
+
+def test_all_are_here(): assert {o.stem for o in BENCHMARKS.glob('*.py')} == {*LEAST, *ELSEWHERE}
