@@ -67,6 +67,13 @@ def test_kinds_above_classes_are_asked_about(tmp_path):
     assert classes(load_table(root, class_level=2)) == ['coat', 'jeans', 'tee']
     assert classes(load_table(root, class_level=1)) == ['lower', 'upper']
 
+def test_splits_without_classes_are_no_classes(tmp_path):
+    refused(photos(tmp_path/'shop', *some('images/train', 'images/val')), 'in folders for splits (train, val)')
+
+def test_which_column_was_taken_is_said(tmp_path):
+    file = listed(tmp_path, ['coat', 'tee']*5, category=['upper']*10)
+    assert 'label from label, not category' in summary(load_table(file))
+
 def test_two_folders_of_one_split_are_refused(tmp_path):
     refused(photos(tmp_path, *some('train/a', 'train/b', 'val/a', 'valid/b')), 'are both called valid')
 
@@ -150,6 +157,15 @@ def test_every_photo_that_pillow_reads_is_found_and_the_rest_is_counted(tmp_path
     assert '1 without a suffix (notes)' in summary(table)
     if pillow_heif is None: assert '.heic (pip install pillow-heif reads them) (tee/x.heic)' in summary(table)
 
+def test_a_class_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    from fashion_bench.data import folders
+    monkeypatch.setattr(folders, 'image_suffixes', lambda: ['.jpg']) # as without pillow-heif
+    root = photos(tmp_path/'shop', *some('coat', 'tee'))
+    (root/'hat').mkdir()
+    for i in range(3): (root/f'hat/{i}.HEIC').write_bytes(b'')
+    said = summary(load_table(root))
+    assert '3 .heic (pip install pillow-heif reads them) (hat/0.HEIC); no photo can be read in hat' in said
+
 @pytest.mark.skipif(pillow_heif is None, reason='pillow-heif is not installed')
 def test_photos_of_phones_are_read(tmp_path):
     assert read_rgb(photo(tmp_path/'x.heic')).size == (72, 72)
@@ -212,11 +228,11 @@ def test_a_table_that_cannot_be_read_is_refused_with_its_line(tmp_path, kind):
 @pytest.mark.parametrize('sep', [',', ';', '\t'])
 def test_what_excel_writes_is_read(tmp_path, encoding, sep):
     photos(tmp_path, *some('p', n=8))
-    rows = [sep.join(o) for o in [('image', 'label', '', ''), *zip(some('p', n=8), ['été', 'tee']*4, ['']*8, ['']*8),
-                                  ('', '', '', '')]]
+    named = zip(some('p', n=8), ['été', 'tee']*4, ['']*8, ['']*8)
+    rows = [f'sep={sep}', *map(sep.join, [('image', 'label', '', ''), *named, ('', '', '', '')])]
     (tmp_path/'t.csv').write_text('\r\n'.join(rows), encoding=encoding)
     table = load_table(tmp_path/'t.csv')
-    assert classes(table) == ['tee', 'été'] and '1 empty (line 10)' in summary(table)
+    assert classes(table) == ['tee', 'été'] and '1 empty (line 11)' in summary(table)
 
 def test_a_grid_file_may_begin_with_a_mark(tmp_path):
     (tmp_path/'g.toml').write_text('data = "photos"\nmodels = ["timm/resnet18"]\n', encoding='utf-8-sig')
@@ -405,6 +421,22 @@ def test_a_strangers_record_shows_none_of_your_pictures(tmp_path):
     assert '--photos FOLDER' in report_html(tmp_path/'runs')
     from fashion_bench.results.report import _shown_below
     assert _shown_below(arrays['image'][:3], own/'photos') == [False, False, True]
+
+def test_no_name_commands_the_terminal(tmp_path):
+    a_run(tmp_path, 'timm/clear\x1b[2J')
+    text = board_text(leaderboard(tmp_path))
+    assert '\x1b' not in text and 'clear\\x1b[2J' in text
+
+ODD_FACTS = [[], None, dict(size='x'), dict(classes=[1]), dict(mean=[1]), dict(head='none'), dict(multilabel='no')]
+
+@pytest.mark.parametrize('odd', ODD_FACTS)
+def test_an_odd_model_is_refused(tmp_path, odd):
+    from fashion_bench.runs.predictor import load_predictor
+    facts = dict(model='timm/x', network='timm/x', head='fastai', size=32, interpolation='bilinear', mean=[0]*3,
+                 std=[1]*3, classes=['a', 'b'], multilabel=False)
+    (tmp_path/'model.json').write_text(json.dumps(facts | odd if isinstance(odd, dict) else odd), encoding='utf-8-sig')
+    (tmp_path/'model.safetensors').write_bytes(b'')
+    with pytest.raises(InputError, match='model.json'): load_predictor(tmp_path)
 
 def test_evil_names_come_through_every_table(tmp_path):
     board = pd.DataFrame(dict(model=EVIL, accuracy=np.linspace(0, 1, len(EVIL))))

@@ -12,21 +12,24 @@ Docs: https://fashion-bench.github.io/fashion_bench/base/tally.html.md"""
 __all__ = ['Tally']
 
 # %% ../../nbs/base/05_tally.ipynb #a75115f6
-import os
+import os, re
 
 # %% ../../nbs/base/05_tally.ipynb #bb131002
-def shown(
-    name:str # Of a file, as the system gave it
-)->str: # Bytes that are no UTF-8 as `\\xe9`
-    "`name` as text that can be printed and written anywhere."
-    return os.fsencode(name).decode('utf-8', 'backslashreplace')
+def printable(
+    name:str # Of a file, a class or a model, as it came
+)->str: # Bytes that are no UTF-8, and control characters, as `\\xe9`
+    "`name` as text in a line that can be printed and written anywhere."
+    text = os.fsencode(name).decode('utf-8', 'backslashreplace')
+    return re.sub(r'[\x00-\x1f\x7f-\x9f]', lambda m: f'\\x{ord(m[0]):02x}', text)
 
 # %% ../../nbs/base/05_tally.ipynb #4705ce9e
 class Tally:
     "How many files, or rows, were found, and why which were left out."
     def __init__(self,
         what:str='files' # Or `rows`
-    ): self.what, self.found, self.reasons = what, 0, {}
+    ):
+        self.what, self.found, self.reasons = what, 0, {}
+        self.folders = set() # in which files were found
 
     def leave_out(self,
         why:str, # The reason, as it is said of several
@@ -34,7 +37,7 @@ class Tally:
         n:int=1 # How many
     )->None:
         "Count `name` among what is not used."
-        kept = self.reasons.setdefault(why, dict(why=why, count=0, first=shown(name)))
+        kept = self.reasons.setdefault(why, dict(why=why, count=0, first=printable(name)))
         kept['count'] += n
 
     def plain(self)->dict: # As a record keeps it
@@ -47,7 +50,8 @@ class Tally:
 REASONS = 6 # so many are said; the rest is counted
 
 def tally_text(
-    plain:dict # As `Tally.plain` gives it, of a list perhaps with the photos that it does not name (`unlisted`)
+    # As `Tally.plain` gives it; perhaps with photos that a list does not name (`unlisted`), and folders without any
+    plain:dict
 )->str: # Such as `75 files found, 43 used, 32 left out: 32 .heic (coat/0.heic)`
     "What was found, used and left out, in words."
     reasons = plain['left_out']
@@ -56,6 +60,8 @@ def tally_text(
     beside = ''
     if more := plain.get('unlisted'):
         beside = f"; {more['count']:,} photo{'s'*(more['count'] > 1)} beside them not listed ({more['first']})"
+    if empty := plain.get('empty'):
+        beside += f"; no photo can be read in {', '.join(empty[:5])}" + (', …' if len(empty) > 5 else '')
     if not lost: return f'{head}, none left out{beside}'
     said = [f"{o['count']:,} {o['why']} ({o['first']})" for o in reasons[:REASONS]]
     rest = sum(o['count'] for o in reasons[REASONS:])

@@ -15,7 +15,7 @@ __all__ = []
 # %% ../../nbs/base/03_texts.ipynb #71ca3c77
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF8
 from pathlib import Path
-import csv, io, json
+import csv, io, json, re
 
 import pandas as pd
 from .errors import InputError, InputNotFound, reading
@@ -46,11 +46,17 @@ def _delimiter(header):
     "What stands between the names of columns: the commonest of those that may"
     return max(',;\t|', key=header.count)
 
+def _without_sep(text):
+    "The text below a first line `sep=;`, which Excel takes and writes, and what that says"
+    said = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)
+    return (text[said.end():], said[1]) if said else (text, None)
+
 # %% ../../nbs/base/03_texts.ipynb #6fb3d580
 def _rows(path, text):
     "(line, values) of each row; raises `InputError` with the line of a quote that does not end, or ends wrongly"
-    delimiter = _delimiter(text.lstrip().partition('\n')[0])
-    rows, line = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True), 1
+    below, said = _without_sep(text)
+    delimiter, line = said or _delimiter(text.lstrip().partition('\n')[0]), 1 + (below is not text)
+    rows, skipped = csv.reader(io.StringIO(below, newline=''), delimiter=delimiter, strict=True), line - 1
     while True:
         try: row = next(rows, None)
         except csv.Error as e:
@@ -58,7 +64,7 @@ def _rows(path, text):
                              "close it, or write a quote within a value twice") from e
         if row is None: return
         if row: yield line, row
-        line = rows.line_num + 1
+        line = skipped + rows.line_num + 1
 
 # %% ../../nbs/base/03_texts.ipynb #14a6c953
 def _names(path, header):

@@ -20,7 +20,7 @@ import os, re, unicodedata
 
 import pandas as pd
 from ..base.errors import InputError
-from ..base.tally import Tally, shown, tally_text
+from ..base.tally import Tally, printable, tally_text
 from ..base.pixels import REMEDIES, image_suffixes
 from .splits import hold_out
 from .table import image_table
@@ -94,6 +94,7 @@ def scan_images(
         why = _why_not(o, path)
         if why: tally.leave_out(why, path)
         else: found.append(path)
+        tally.folders.add(os.path.dirname(path))
     return sorted(found), tally
 
 # %% ../../nbs/data/07_folders.ipynb #e0f95cd0
@@ -209,10 +210,20 @@ def _in_classes(name, files, class_level):
     found = [o for o in _with_splits(_unwrapped(inside, SPLIT_FOLDERS)) if o.above]
     if not found: raise InputError(f"the {len(files)} images in {name} lie in no class's folder; "
                                    f"expected {name}/<class>/<image>")
+    if len({split_of(o) for o in _tops(found)} - {None}) > 1 and all(map(split_of, _tops(found))):
+        raise InputError(f"the photos in {name} lie in folders for splits ({_listed(_tops(found))}) and in none for "
+                         "classes; a table of photos and their classes says what is on them")
     level = class_level or _class_level(name, found)
     kept = [(o, o.above[level-1]) for o in found if len(o.above) >= level]
     if not kept: raise InputError(f"no image in {name} lies {level} folders deep; --class-level is smaller")
     return kept
+
+# %% ../../nbs/data/07_folders.ipynb #c0a6a245
+def _empty(folders, files):
+    "The `folders` with files and no photo, in them or below, if there are any"
+    around = {'', *(str(o) for f in files for o in Path(f).parents)}
+    empty = sorted(printable(o) for o in folders if o not in around)
+    return dict(empty=empty) if empty else {}
 
 # %% ../../nbs/data/07_folders.ipynb #ba040291
 def folder_table(
@@ -225,11 +236,11 @@ def folder_table(
 
     Raises `InputError` if no image is there, none in a class's folder, or the tree can be understood in two ways."""
     root, (files, tally) = Path(root), scan_images(root)
-    name = shown(root.resolve().name)
+    name = printable(root.resolve().name)
     if not files: raise InputError(f"{root} holds no images that can be read here ({tally_text(tally.plain())})")
     kept = _in_classes(name, files, class_level)
     for o in sorted(set(files) - {o.path for o,_ in kept}): tally.leave_out("in no class's folder", o)
     table = image_table([o.path for o,_ in kept], [label for _,label in kept], [o.split for o,_ in kept], root=root,
                         source=f'class folders in {name}')
-    table.attrs['files'] = tally.plain()
+    table.attrs['files'] = tally.plain() | _empty(tally.folders, files)
     return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, split_seed)

@@ -120,9 +120,12 @@ def _groups(values, images):
     return [image if pd.isna(v) or not str(v).strip() else str(v).strip() for v,image in zip(values, images)]
 
 # %% ../../nbs/data/08_frames.ipynb #adf8a803
-def _taken(cols):
-    "Which columns were taken, in words, where their names do not say it"
-    said = [f'{k} from {v}' for k,v in cols.items() if k != str(v).lower()]
+def _taken(cols, there):
+    "Which of the columns that are there were taken, in words, where their names do not say it or others might be meant"
+    names = {str(o).lower(): o for o in there}
+    rivals = {k: [names[o] for o in COLUMNS[k] if o in names and names[o] not in cols.values()] for k in cols}
+    said = [f'{k} from {v}' + (f", not {' or '.join(map(str, rivals[k]))}" if rivals[k] else '')
+            for k,v in cols.items() if k != str(v).lower() or rivals[k]]
     return f" ({', '.join(said)})" if said else ''
 
 def _tally(df, images, files):
@@ -157,7 +160,8 @@ def frame_table(
     images = [f or str(o) for f,o in zip(_find_files(names, files, root), names)]
     more = dict(group=_groups(df[cols['group']], images)) if 'group' in cols else {}
     if label_delim is not None: labels = _several(labels, label_delim)
-    table = image_table(images, labels, _both_splits(df, cols, source), root=root, source=source + _taken(cols), **more)
+    table = image_table(images, labels, _both_splits(df, cols, source), root=root, source=source + _taken(cols, df),
+                        **more)
     table.attrs.update(listed=True, files=_tally(df, images, files))
     table = check_images(table, hint='Name their folder as root (--root)', partly=True)
     return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, split_seed)

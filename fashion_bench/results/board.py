@@ -21,6 +21,7 @@ from ..base.errors import InputError
 from ..base.files import whole_file
 from ..base.markup import markdown
 from ..base.specs import BUSY
+from ..base.tally import printable
 from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
 from .records import (correct_answers, as_frame, distinct_runs, entry_columns, metric_names,
                                            name_entries, one_data)
@@ -241,7 +242,8 @@ def board_text(
     "The leaderboard for a terminal: aligned columns, then what they are, and a line per failure."
     table = _texts(board).to_string(index=False)
     notes = [f'{e}: {n}' for e,n in zip(board.entry, board.note) if n]
-    return '\n'.join([table, '', _what_it_shows(board), *_how_sure(board), *notes])
+    lines = [*table.splitlines(), '', *_what_it_shows(board).splitlines(), *_how_sure(board), *notes]
+    return '\n'.join(map(printable, lines))
 
 # %% ../../nbs/results/03_board.ipynb #3fd3452e
 def _cells(board):

@@ -15,7 +15,7 @@ __all__ = ['estimate', 'bench']
 # %% ../../nbs/runs/06_bench.ipynb #ed50e9f2
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-import errno, json, shutil, threading, time
+import errno, json, os, shutil, threading, time
 
 from fastcore.meta import delegates
 import pandas as pd
@@ -279,7 +279,9 @@ def _bench(specs, table, out, engine, progress, trackers, cache, **kwargs):
         return _Work(specs, table, out, engine, progress, caches=caches, followers=followers, **kwargs).all()
     except OSError as e:
         if not is_disk_problem(e): raise
-        raise DiskError(f"cannot write to {out} ({e.strerror or e}). What is finished there is whole; "
+        no_room = os.strerror(errno.ENOSPC)
+        why = f'the disk is full: {no_room}' if no_room in str(e) else e.strerror or e
+        raise DiskError(f"cannot write to {out} ({why}). What is finished there is whole; "
                         "put it right and start again, it goes on from there") from e
     finally:
         engine.close()

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from ..base.errors import InputError, InputNotFound
 from ..base.files import file_digest, whole_file, write_json
-from ..base.tally import shown
+from ..base.tally import printable
 from ..base.texts import read_text
 from ..data.loaders import PixelReader
 from ..base.pixels import BadImage, image_suffixes
@@ -68,8 +68,8 @@ def image_files(
         if path.is_dir(): found += [path/p for p in find_images(path)]
         elif path.is_file(): found.append(path)
         elif matches := _matches(str(path)): found += matches
-        else: raise InputNotFound(f"there is no file, folder or image that matches {shown(o)}")
-    if not found: raise InputNotFound(f"there are no images in {', '.join(map(shown, map(str, where)))}")
+        else: raise InputNotFound(f"there is no file, folder or image that matches {printable(o)}")
+    if not found: raise InputNotFound(f"there are no images in {', '.join(map(printable, map(str, where)))}")
     once = {}
     for o in found: once.setdefault(os.path.realpath(o), o)
     return list(once.values())
@@ -114,7 +114,7 @@ class Predictor:
             except BadImage as e: bad[f] = e.reason
         probs = dict(zip(squares, self._forward(list(squares.values())))) if squares else {}
         for f in files:
-            name = shown(f.as_posix())
+            name = printable(f.as_posix())
             if f in bad: rows.append((name, None, None, None, bad[f]))
             else:
                 best = np.argsort(-probs[f], kind='stable')[:top]
