@@ -9,7 +9,7 @@ import argparse, os, statistics as st, tempfile, time, warnings
 
 warnings.filterwarnings('ignore')
 from fastai.vision.all import *
-from fashion_bench.data.audit import audit
+from fashion_bench.data.audit import Audit, audit, audit_json, find_problems
 from fashion_bench.data.cache import build_cache
 from fashion_bench.data.deepfashion import deepfashion_table
 from fashion_bench.data.loaders import fashion_dls
@@ -18,6 +18,7 @@ from fashion_bench.data.sources import load_table
 from fashion_bench.data.table import image_paths, summary
 from fashion_bench.models.learner import fashion_learner
 from fashion_bench.models.registry import model_inputs
+from fashion_bench.training.clock import peak_memory
 from fashion_bench.training.recipes import Recipe
 from fashion_bench.training.recorder import RunRecorder
 
@@ -156,6 +157,31 @@ def lists(repeats:int, n:int):
     print(f'\nSeconds to read lists of {n:,} rows and find all images: {st.median(got):.2f} '
           f'({min(got):.2f} to {max(got):.2f})')
 
+def made_looks(n:int, rng):
+    "What an audit saw of `n` photos, of which one in a hundred looks like others, in two groups"
+    hashes = rng.integers(0, 2**63, n, dtype=np.uint64)
+    colours = rng.integers(0, 256, (n, 192), dtype=np.uint8)
+    large = n//120
+    for group in (slice(0, large), slice(large, large + large//5)):
+        size = len(hashes[group])
+        bits = np.uint64(1) << rng.integers(0, 64, size).astype(np.uint64)
+        hashes[group], colours[group] = hashes[group][0] ^ bits, colours[group][0]
+    return pd.DataFrame(dict(width=100, height=100, mode='RGB', digest=[str(i) for i in range(n)], phash=hashes,
+                             colours=[o.tobytes() for o in colours], reason='', detail=''))
+
+def copies(n:int):
+    "Seconds and memory to find the copies among so many photos, and the size of what is written of them"
+    rng = np.random.default_rng(0)
+    seen = made_looks(n, rng)
+    table = pd.DataFrame(dict(image=[f'{i}.jpg' for i in range(n)], label=rng.choice(['a', 'b'], n), root='.',
+                              split=rng.choice(['train', 'valid', 'test'], n)))
+    start = time.perf_counter()
+    found = find_problems(table, seen)
+    text = audit_json(Audit(table, seen, found))
+    took, memory = time.perf_counter() - start, peak_memory()['process']/2**30
+    print(f'\nCopies among {n:,} photos, 1 % of them in groups of up to {n//120:,}: {took:.0f} s, '
+          f'{memory:.1f} GB in all, {len(found):,} findings, {len(text)/1e6:.1f} MB of JSON')
+
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('data')
@@ -163,9 +189,9 @@ if __name__ == '__main__':
     p.add_argument('--bs', type=int, default=32)
     p.add_argument('--batches', type=int, default=16)
     p.add_argument('--repeats', type=int, default=5)
-    p.add_argument('--rows', type=int, default=289_222, help='Of the lists that are read.')
+    p.add_argument('--rows', type=int, default=289_222, help='Of the lists, and photos that are looked through.')
     p.add_argument('--model', default='timm/tf_efficientnet_lite0')
-    p.add_argument('--parts', default='delivered,epochs,audits,lists')
+    p.add_argument('--parts', default='delivered,epochs,audits,lists,copies')
     o = p.parse_args()
     table = load_table(o.data)
     print(summary(table))
@@ -173,3 +199,4 @@ if __name__ == '__main__':
     if 'epochs' in o.parts: epochs(table, o.model, o.size, o.bs, o.batches, o.repeats)
     if 'audits' in o.parts: audits(table, o.repeats)
     if 'lists' in o.parts: lists(o.repeats, o.rows)
+    if 'copies' in o.parts: copies(o.rows)

@@ -113,6 +113,14 @@ def test_the_report_works_in_a_browser(tmp_path, width):
     assert out['overflow'] <= 0, 'the page is wider than the window'
     assert 'CONSOLE' not in said, said
 
+@pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
+def test_no_other_script_runs_on_the_page(tmp_path):
+    page = report_html(make_runs(tmp_path/'runs', 2, 1, images=40), title='A report')
+    evil = '<img src=x onerror="document.title=1"><script>document.title = 2</script></main>'
+    (tmp_path/'report.html').write_text(page.replace('</main>', evil, 1), encoding='utf-8')
+    shown, said = in_browser(tmp_path/'report.html', 900, tmp_path/'profile')
+    assert '<title>A report</title>' in shown and 'Content Security Policy' in said, said[-500:]
+
 def test_the_page_asks_for_nothing_and_is_small(tmp_path):
     page = report_html(make_runs(tmp_path/'runs', 15, 3))
     bare = re.sub(r'base64,[A-Za-z0-9+/=]+', '', page)
