@@ -187,6 +187,13 @@ def test_every_loader_ends_in_a_sentence(tmp_path):
     said = summary(load_table(list_))
     assert '11 rows found, 10 used, 1 left out: 1 empty (line 12); 1 photo beside them not listed (more.jpg)' in said
 
+def test_a_record_says_what_was_left_out(tmp_path):
+    from fashion_bench.runs.record import describe_table
+    root = photos(tmp_path/'shop', *some('coat', 'tee'))
+    (root/'notes.txt').write_text('x')
+    files = describe_table(load_table(root), '')['files']
+    assert (files['found'], files['used'], files['left_out'][0]['first']) == (11, 10, 'notes.txt')
+
 # Too narrow around foreign files
 
 def odd_exif():

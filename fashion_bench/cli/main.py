@@ -103,7 +103,7 @@ def _run(a):
     if not (table.split == 'test').any():
         print('No test split: the winner will be shown by the accuracy that it was chosen by. '
               '--split random (or product) sets one aside.', flush=True)
-    if a['dry_run']: return print_plan(table, a['out'], a['num_workers'], a['allow_scratch'], **grid)
+    if a['dry_run']: return print_plan(table, a['out'], a['num_workers'], a['allow_scratch'], a['keep_models'], **grid)
     _bench(table, a['out'], **grid, **_execution(a, track))
 
 # %% ../../nbs/cli/02_main.ipynb #62ea14ae

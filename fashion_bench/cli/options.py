@@ -240,6 +240,7 @@ def print_plan(
     out:Path|str, # Folder of run folders
     num_workers:int|None=None, # As `bench` takes it
     allow_scratch:bool=False, # As `bench` takes it
+    keep_models:bool=True, # Are trained models kept?
     **grid # As `grid_asked` gives it
 )->None:
     "Print what would run, and what it will cost."
@@ -254,7 +255,7 @@ def print_plan(
     print(f'{runs}{on_disk} ({specs[0].precision}). Trying two batches of each model ...', flush=True)
     if not left: return
     _print_costs(estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch))
-    needed, free = room_needed(left)/1e9, room_left(out)/1e9
+    needed, free = room_needed(left, keep_models)/1e9, room_left(out)/1e9
     print(f'They will write about {needed:.2g} GB into {out}, where {free:.2g} GB are free.')
 
 # %% ../../nbs/cli/00_options.ipynb #a1ea4f97

@@ -35,23 +35,30 @@ def _is_junk(name, known):
     return name.startswith('.') or name.lower() in known
 
 # %% ../../nbs/data/07_folders.ipynb #9120411a
+def _count_all(folder, tally):
+    "Count the files below a folder that is left out"
+    n = sum(len(files) for _,_,files in os.walk(folder))
+    tally.found += n
+    tally.leave_out('hidden or of other programs', folder, n)
+
+def _count_one(folder, why, tally):
+    "Count a folder that is not entered"
+    tally.found += 1
+    tally.leave_out(why, str(folder))
+
 def _enter(folder, tally, links):
     "The folders and files in `folder`, sorted; links to folders are put off"
     dirs, files = [], []
     try: entries = sorted(os.scandir(folder), key=lambda o: o.name)
-    except PermissionError: return tally.leave_out('folders that may not be opened', str(folder), n=0) or ([], [])
+    except PermissionError:
+        _count_one(folder, 'folders that may not be opened', tally)
+        return dirs, files
     for o in entries:
         if not o.is_dir(): files.append(o)
         elif _is_junk(o.name, _JUNK_FOLDERS): _count_all(o.path, tally)
         elif o.is_symlink(): links.append(o.path)
         else: dirs.append(o.path)
     return dirs, files
-
-def _count_all(folder, tally):
-    "Count the files below a folder that is left out"
-    n = sum(len(files) for _,_,files in os.walk(folder))
-    tally.found += n
-    tally.leave_out('hidden or of other programs', folder, n)
 
 # %% ../../nbs/data/07_folders.ipynb #1d874b12
 def _walk(root, tally):
@@ -63,7 +70,7 @@ def _walk(root, tally):
         real = realpath(folder)
         around = Path(realpath(os.path.dirname(folder)))
         if real in seen or (is_link and Path(real) in (around, *around.parents)):
-            tally.leave_out('links to folders that are there already', folder, n=0)
+            _count_one(folder, 'links to folders that are there already', tally)
             continue
         seen.add(real)
         dirs, files = _enter(folder, tally, links)

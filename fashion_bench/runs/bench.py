@@ -28,6 +28,7 @@ from ..data.cache import build_cache
 from ..data.table import check_out
 from ..models.catalogue import model_facts
 from ..models.registry import model_inputs
+from ..training.recipes import FrozenRecipe
 from ..follow.progress import BenchProgress, minutes_text
 from ..follow.tracking import as_trackers
 from .grid import parse_minutes, plan_bench
@@ -268,26 +269,6 @@ def engine_for(
     if not isolate: return InProcess(cbs, bars)
     return Processes(jobs, parse_minutes(time_limit) if time_limit else None)
 
-# %% ../../nbs/runs/06_bench.ipynb #844c1923
-def _bench(specs, table, out, engine, progress, trackers, cache, **kwargs):
-    "The records of `specs`; when it ends, however it ends, nothing is left running"
-    followers = []
-    try:
-        todo = [o for o in specs if (read_record(out/o.folder) or {}).get('status') != 'finished']
-        followers += [o.follow(out) for o in trackers]
-        caches = _caches(table, todo, progress) if cache else {}
-        return _Work(specs, table, out, engine, progress, caches=caches, followers=followers, **kwargs).all()
-    except OSError as e:
-        if not is_disk_problem(e): raise
-        no_room = os.strerror(errno.ENOSPC)
-        why = f'the disk is full: {no_room}' if no_room in str(e) else e.strerror or e
-        raise DiskError(f"cannot write to {out} ({why}). What is finished there is whole; "
-                        "put it right and start again, it goes on from there") from e
-    finally:
-        engine.close()
-        progress.after_bench()
-        for o in followers: o.stop()
-
 # %% ../../nbs/runs/06_bench.ipynb #914c9127
 def room_needed(
     specs:list, # As `grid.plan_bench` gives them
@@ -297,7 +278,8 @@ def room_needed(
     "What these runs will write."
     facts = model_facts()
     known = facts.parameters.groupby(facts.name.str.partition('.')[0]).max().fillna(0)
-    sizes = [4*int(known.get(o.model.partition('.')[0], 0)) for o in specs]
+    trained = [o for o in specs if not isinstance(o.recipe, FrozenRecipe)] # else there is nothing to keep
+    sizes = [4*int(known.get(o.model.partition('.')[0], 0)) for o in trained]
     return sum(sizes)*keep_model + 3*sum(sorted(sizes)[-at_once:])
 
 def room_left(
@@ -312,6 +294,27 @@ def _check_room(out, needed):
     if needed <= (free := room_left(out)): return
     raise InputError(f"these runs will write about {needed/1e9:.2g} GB into {out}, where {free/1e9:.2g} GB are free; "
                      "make room, name another disk (--out), or keep no models (keep_model=False, --drop-models)")
+
+# %% ../../nbs/runs/06_bench.ipynb #844c1923
+def _bench(specs, table, out, engine, progress, trackers, cache, **kwargs):
+    "The records of `specs`; when it ends, however it ends, nothing is left running"
+    followers = []
+    try:
+        todo = [o for o in specs if (read_record(out/o.folder) or {}).get('status') != 'finished']
+        _check_room(out, room_needed(todo, kwargs.get('keep_model', True), engine.workers))
+        followers += [o.follow(out) for o in trackers]
+        caches = _caches(table, todo, progress) if cache else {}
+        return _Work(specs, table, out, engine, progress, caches=caches, followers=followers, **kwargs).all()
+    except OSError as e:
+        if not is_disk_problem(e): raise
+        no_room = os.strerror(errno.ENOSPC)
+        why = f'the disk is full: {no_room}' if no_room in str(e) else e.strerror or e
+        raise DiskError(f"cannot write to {out} ({why}). What is finished there is whole; "
+                        "put it right and start again, it goes on from there") from e
+    finally:
+        engine.close()
+        progress.after_bench()
+        for o in followers: o.stop()
 
 # %% ../../nbs/runs/06_bench.ipynb #cff55400
 @delegates(plan_bench)
@@ -343,8 +346,6 @@ def bench(
     engine = engine_for(engine, isolate, jobs, time_limit, cbs, bars=progress is None and not isolate)
     specs = plan_bench(table, models, **kwargs)
     trackers, out, progress = as_trackers(track), check_out(out, table), progress or BenchProgress()
-    todo = [o for o in specs if (read_record(out/o.folder) or {}).get('status') != 'finished']
-    _check_room(out, room_needed(todo, keep_model, min(engine.workers, len(specs))))
     progress.before_bench(specs, table, min(engine.workers, len(specs)))
     return _bench(specs, table, out, engine, progress, trackers, cache, budget=budget,
                   allow_scratch=allow_scratch, keep_model=keep_model, num_workers=num_workers)
