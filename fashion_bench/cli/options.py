@@ -20,7 +20,7 @@ from fastcore.docments import docments
 from typer import Argument, Context, Option
 from ..base.errors import InputError
 from ..base.files import file_name, whole_file
-from ..base.specs import data_options
+from ..base.specs import BUSY, data_options
 
 # %% ../../nbs/cli/00_options.ipynb #ed00d3e1
 DATA = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), "
@@ -225,14 +225,12 @@ def _print_rows(costs):
 
 def _print_costs(costs):
     "Print the rows, and what they come to"
-    from fashion_bench.base.specs import BUSY
     from fashion_bench.follow.progress import minutes_text
     _print_rows(costs)
     total, busy = (costs.minutes*costs.runs).sum(), costs.busy_share.max()
     print(f'About {minutes_text(total)} in all, besides decoding the images once.')
     if busy > BUSY:
-        print(f'The machine was busy with other things for up to {busy:.0%} of the trial; '
-              'alone on it, it will take less.')
+        print(f'The machine was busy with other things for up to {busy:.0%} of the trial; alone on it, it takes less.')
 
 # %% ../../nbs/cli/00_options.ipynb #94f64603
 def print_plan(
@@ -245,18 +243,16 @@ def print_plan(
 )->None:
     "Print what would run, and what it will cost."
     from fashion_bench.base.record import read_record
-    from fashion_bench.runs.bench import estimate, room_left, room_needed
+    from fashion_bench.runs.bench import estimate, room_needed, room_text
     from fashion_bench.runs.grid import plan_bench
     specs = plan_bench(table, **grid)
     left = [o for o in specs if (read_record(Path(out)/o.folder) or {}).get('status') != 'finished']
-    done = len(specs) - len(left)
-    runs = f"{len(specs)} run{'s' if len(specs) > 1 else ''}"
-    on_disk = f', {done} of them on disk already' if done else ''
+    runs = f"{len(specs)} run{'s'*(len(specs) > 1)}"
+    on_disk = f', {len(specs) - len(left)} of them on disk already' if len(left) < len(specs) else ''
     print(f'{runs}{on_disk} ({specs[0].precision}). Trying two batches of each model ...', flush=True)
     if not left: return
     _print_costs(estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch))
-    needed, free = room_needed(left, keep_models)/1e9, room_left(out)/1e9
-    print(f'They will write about {needed:.2g} GB into {out}, where {free:.2g} GB are free.')
+    print(room_text(out, room_needed(left, keep_models)) + '.')
 
 # %% ../../nbs/cli/00_options.ipynb #a1ea4f97
 def _print_choice_costs(look, full, models, seeds):

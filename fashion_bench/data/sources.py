@@ -114,7 +114,7 @@ def _check_taken(name, what, own, asked):
 def _wardrobe_folder():
     "The embedded wardrobe, drawn"
     code = blake2b(Path(wardrobe.__file__).read_bytes(), digest_size=4).hexdigest()
-    return made_folder(cache_dir()/f'wardrobe-{code}', wardrobe.draw_into)
+    return made_folder(cache_dir()/f'wardrobe-{code}', wardrobe.draw_wardrobe)
 
 # %% ../../nbs/data/09_sources.ipynb #7e21fdf4
 def _table_at(where, asked):

@@ -349,11 +349,8 @@ def _write_lists(root, rows):
     _write_list(root/'Eval'/LISTS['partition'], 'image_name  evaluation_status', splits)
 
 # %% ../../nbs/data/04_wardrobe.ipynb #53fc46e4
-def draw_into(
-    root:Path, # An empty folder
-    seed:int=0 # Another seed draws other garments
-)->None:
-    "Draw the images, then write the lists, into `root`."
+def _draw_all(root, seed):
+    "Images, then lists, below `root`"
     rows = []
     for c, product, photo, split in _plan(seed):
         name = f'img/{c}_{product:05d}/img_{photo+1:08d}.jpg'
@@ -366,12 +363,15 @@ def draw_into(
 
 # %% ../../nbs/data/04_wardrobe.ipynb #1f75dbed
 def draw_wardrobe(
-    dest:str|Path, # Folder to make; one that is there already is left as it is
+    dest:str|Path, # Folder to make, or to fill if it is empty; one with anything in it is left as it is
     seed:int=0 # Another seed draws other garments
 )->Path: # `dest`
     "Draw the 600 images and write the lists of an embedded DeepFashion into `dest`, all of it or nothing."
     dest = Path(dest)
+    if dest.is_dir() and not any(dest.iterdir()):
+        _draw_all(dest, seed)
+        return dest
     if dest.exists(): return dest
     dest.parent.mkdir(parents=True, exist_ok=True)
-    with whole_folder(dest) as part: draw_into(part, seed)
+    with whole_folder(dest) as part: _draw_all(part, seed)
     return dest

@@ -289,11 +289,18 @@ def room_left(
     there = next(o for o in (Path(out).absolute(), *Path(out).absolute().parents) if o.exists())
     return shutil.disk_usage(there).free
 
+def room_text(
+    out:'Path|str', # A folder, perhaps not made yet
+    needed:int # Bytes
+)->str: # For example `these runs will write about 1.2 GB into runs, where 9 GB are free`
+    "What runs will write, beside what is free."
+    return f"these runs will write about {needed/1e9:.2g} GB into {out}, where {room_left(out)/1e9:.2g} GB are free"
+
 def _check_room(out, needed):
     "Raises `InputError` if the disk of `out` has no room for what runs will write"
-    if needed <= (free := room_left(out)): return
-    raise InputError(f"these runs will write about {needed/1e9:.2g} GB into {out}, where {free/1e9:.2g} GB are free; "
-                     "make room, name another disk (--out), or keep no models (keep_model=False, --drop-models)")
+    if needed <= room_left(out): return
+    raise InputError(f"{room_text(out, needed)}; make room, name another disk (--out), "
+                     "or keep no models (keep_model=False, --drop-models)")
 
 # %% ../../nbs/runs/06_bench.ipynb #844c1923
 def _bench(specs, table, out, engine, progress, trackers, cache, **kwargs):
