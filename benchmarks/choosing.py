@@ -20,6 +20,7 @@ import numpy as np, pandas as pd, torch
 from scipy.stats import weightedtau
 from safetensors.torch import save_file
 from fashion_bench.base.files import claim, read_json, whole_file, write_json
+from fashion_bench.base.record import read_record
 from fashion_bench.data.cache import build_cache
 from fashion_bench.data.sources import load_table
 from fashion_bench.models.backbones import build_backbone
@@ -30,7 +31,6 @@ from fashion_bench.results.choosing import behind, leaders, next_seeds
 from fashion_bench.results.records import CorrectAnswers, load_runs, read_predictions
 from fashion_bench.runs.choose import FEW
 from fashion_bench.runs.grid import plan_bench
-from fashion_bench.runs.record import read_record
 from fashion_bench.runs.run import read_spec, run_model
 from fashion_bench.training.recipes import parse_recipe
 
@@ -230,9 +230,9 @@ def agreement(by)->dict:
     return out | {'one seed and another': np.mean(pairs)}
 
 def without_paths(record:dict)->dict:
-    "A record that names no folders of the machine that it is from"
+    "A record that names no folders of the machine that it is from, and no files, which are made smaller"
     spec, source = record['spec'], record['source']
-    return record | dict(spec=spec | dict(weights=Path(spec['weights']).name),
+    return record | dict(files={}, spec=spec | dict(weights=Path(spec['weights']).name),
                          source=source | dict(source=Path(source['source']).name),
                          data=record['data'] | dict(root='', load={}, source=''),
                          environment=record['environment'] | dict(command='', platform=''))
@@ -243,8 +243,8 @@ def pack(args):
     "Put records, predictions and epochs of a grid into a file, probabilities in 16 bits"
     with ZipFile(args.out, 'w', ZIP_DEFLATED) as z:
         for file in sorted(Path(args.data[0]).glob('*/run.json')):
-            record = read_json(file)
-            if record['status'] != 'finished': continue
+            record = read_record(file.parent)
+            if not record or record['status'] != 'finished': continue
             with np.load(file.parent/'predictions.npz') as p: kept = {k: p[k] for k in p}
             kept['probs'] = kept['probs'].astype(np.float16)
             buffer = io.BytesIO()
