@@ -376,6 +376,27 @@ def test_a_report_of_evil_names_runs_nothing(tmp_path):
     assert page.count('<script') == 1 and '<img src=x' not in page
     assert "script-src 'sha256-" in page and "default-src 'none'" in page
 
+KEYED = ('data', 'images'), ('environment',), ('source',)
+
+def all_evil(v, path=()):
+    "A record with an evil text in the place of every text, and an evil key in every part"
+    if isinstance(v, dict):
+        kept = {k: all_evil(o, (*path, k)) for k,o in v.items()}
+        return kept | ({EVIL[0]: kept[min(kept)]} if path in KEYED else {})
+    if isinstance(v, list): return [all_evil(o, (*path, i)) for i,o in enumerate(v)]
+    return f"{path} {' '.join(EVIL)}" if isinstance(v, str) and path not in (('status',), ('spec', 'data')) else v
+
+def test_no_field_of_a_record_runs_anything_in_a_report(tmp_path):
+    inputs = dict(size=32, train_crop='a', valid_crop='b', mean=[.5], interpolation='x')
+    failure = dict(type='a', phase='b', message='c', log=['d'], places=['e'])
+    for name, more in (('timm/done', {}), ('timm/lost', dict(status='failed', failure=failure))):
+        folder = a_run(tmp_path, name, inputs=inputs, network=dict(pooling='x'), machines=['a', 'b'], **more)
+        record = {k: v for k,v in json.loads((folder/'run.json').read_text()).items() if k not in ('digest', 'files')}
+        (folder/'run.json').write_text(json.dumps(all_evil(record)))
+    assert set(load_runs(tmp_path).status) == {'finished', 'failed'}
+    page = report_html(tmp_path, title=EVIL[0])
+    assert page.count('<script') == 1 and '<img src=x' not in page and page.count('&lt;script') > 10
+
 PARTS = ['spec', 'data', 'environment', 'source', 'figures', 'inputs', 'network', 'batch', 'failure']
 TEXTS = st.one_of(st.sampled_from(EVIL), st.text(max_size=8))
 VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
@@ -494,6 +515,28 @@ def test_any_text_may_be_a_class(tmp_path_factory, labels):
         table = load_table(file)
     assert set(table.label) == set(map(plain, labels))
     shutil.rmtree(home)
+
+@settings(max_examples=40, **FUZZ)
+@given(st.lists(NAMES.filter(lambda o: o.strip(' .') == o), min_size=2, max_size=4,
+                unique_by=lambda o: plain(o).casefold()))
+def test_any_text_may_be_the_name_of_a_file(tmp_path_factory, names):
+    home = tmp_path_factory.mktemp('names')
+    names = [f'{o}.jpg' for o in names]
+    for o in names: (home/o).write_bytes(b'')
+    df = pd.DataFrame(dict(image=names, label=['a', 'b', 'a', 'b'][:len(names)]))
+    df.to_csv(home/'t.csv', index=False)
+    if all(not o.startswith('.') for o in names):
+        assert {plain(o) for o in load_table(home/'t.csv', check=False).image} == set(map(plain, names))
+    shutil.rmtree(home)
+
+def test_a_progress_bar_shows_names_as_they_are():
+    import io
+    from rich.console import Console
+    from fashion_bench.follow.progress import BarProgress
+    bar, out = BarProgress(), io.StringIO()
+    bar.console = Console(file=out, force_terminal=True, width=200)
+    bar.say(EVIL[5])
+    assert EVIL[5] in out.getvalue()
 
 # And
 

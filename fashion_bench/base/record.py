@@ -124,6 +124,8 @@ def record_problem(
         at = record
         for o in path.split('.'): at = (at or {}).get(o)
         return at is not None
+    names = (record.get('data') or {}).get('classes') or []
+    if len(set(names)) < len(names): return "data.classes names a class twice"
     needed = [*_NEEDED['status'], *_NEEDED.get(record.get('status'), ())]
     lost = [o for o in needed if not there(o)]
     return f"it has no {', '.join(lost)}" if lost else None
