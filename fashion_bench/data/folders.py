@@ -138,21 +138,24 @@ def _start(files): return [_Photo(o, 'train', tuple(unicodedata.normalize('NFC',
 def _tops(photos): return sorted({o.above[0] for o in photos if o.above})
 
 # %% ../../nbs/data/07_folders.ipynb #cf560944
-def _inside(photos, top):
-    "The photos in the folder `top`, as seen from there"
-    return [o._replace(above=o.above[1:]) for o in photos if o.above and o.above[0] == top]
+def _by_top(photos):
+    "The photos in each top folder, as seen from there"
+    found = {}
+    for o in photos:
+        if o.above: found.setdefault(o.above[0], []).append(o._replace(above=o.above[1:]))
+    return found
 
 def _unwrapped(photos, known=()):
     "The photos as seen from inside the single folders that lie around them all, but for those that are `known`"
     tops = _tops(photos)
     if len(tops) != 1 or tops[0].lower() in known or any(len(o.above) < 2 for o in photos): return photos
-    return _unwrapped(_inside(photos, tops[0]), known)
+    return _unwrapped(_by_top(photos)[tops[0]], known)
 
 # %% ../../nbs/data/07_folders.ipynb #0511d402
 def _split_folders(photos):
     "Split by top folder, if those are splits: called just so, or, with words around it, with the same folders in two"
-    below = {o: set(_tops(_unwrapped(_inside(photos, o)))) for o in _tops(photos)}
-    named = {o: split_of(o) for o,folders in below.items() if folders and split_of(o)}
+    below = {o: set(_tops(_unwrapped(inside))) for o,inside in _by_top(photos).items() if split_of(o)}
+    named = {o: split_of(o) for o,folders in sorted(below.items()) if folders}
     exact = [o for o in named if o.lower() in SPLIT_FOLDERS]
     shared = any(below[a] & below[b] for a in named for b in named if named[a] != named[b])
     return named if shared or len(exact) > 1 or any(named[o] == 'train' for o in exact) else {}
@@ -165,7 +168,7 @@ def _listed(names):
 
 def _check_splits(photos, splits):
     "Raises `InputError` where folders beside the splits hold photos, too, or two folders are one split"
-    others = [o for o in _tops(photos) if o not in splits and _tops(_inside(photos, o))]
+    others = [o for o,inside in _by_top(photos).items() if o not in splits and _tops(inside)]
     if others:
         raise InputError(f"beside the folders {_listed(splits)} there is {_listed(others)}, which holds images too; "
                          f"split folders are called {', '.join(SPLIT_FOLDERS)}: rename it or move it away")
@@ -183,16 +186,17 @@ def _with_splits(photos):
     "The photos with their splits, and with what is left of the folders above them"
     if splits := _split_folders(photos):
         _check_splits(photos, splits)
-        return [o._replace(split=split) for top, split in splits.items() for o in _unwrapped(_inside(photos, top))]
+        inside = _by_top(photos)
+        return [o._replace(split=split) for top, split in splits.items() for o in _unwrapped(inside[top])]
     if not _below_classes(photos): return photos
     return [o._replace(split=SPLIT_FOLDERS[o.above[1].lower()], above=(o.above[0], *o.above[2:])) for o in photos]
 
 # %% ../../nbs/data/07_folders.ipynb #e70122ba
 def _tree(name, photos):
     "The folders in three lines"
-    tops, lines = _tops(photos), [f'{name}/']
+    tops, lines, by_top = _tops(photos), [f'{name}/'], _by_top(photos)
     for top in tops[:2]:
-        inside = _inside(photos, top)
+        inside = by_top[top]
         lines.append(f"  {top}/  {_listed(_tops(inside))}  ({len(inside):,} photos)")
     if len(tops) > 2: lines[-1] += f'  and {len(tops) - 2} more such folders'
     return '\n'.join(lines)
