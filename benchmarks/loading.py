@@ -161,10 +161,9 @@ def made_looks(n:int, rng):
     "What an audit saw of `n` photos, of which one in a hundred looks like others, in two groups"
     hashes = rng.integers(0, 2**63, n, dtype=np.uint64)
     colours = rng.integers(0, 256, (n, 192), dtype=np.uint8)
-    large = n//120
-    for group in (slice(0, large), slice(large, large + large//5)):
-        size = len(hashes[group])
-        bits = np.uint64(1) << rng.integers(0, 64, size).astype(np.uint64)
+    large, small = max(n//120, 2), max(n//600, 2)
+    for group in (slice(0, large), slice(large, large + small)):
+        bits = np.uint64(1) << rng.integers(0, 64, len(hashes[group])).astype(np.uint64)
         hashes[group], colours[group] = hashes[group][0] ^ bits, colours[group][0]
     return pd.DataFrame(dict(width=100, height=100, mode='RGB', digest=[str(i) for i in range(n)], phash=hashes,
                              colours=[o.tobytes() for o in colours], reason='', detail=''))
