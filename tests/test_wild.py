@@ -251,23 +251,32 @@ def test_a_full_disk_is_said_whatever_the_writer_raises(tmp_path, monkeypatch):
         raise RuntimeError('[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0')
 
 class Full:
-    "An engine whose disk is full"
+    "An engine whose disk is full, or is not"
     workers = 1
-    def __init__(self): self.runs = 0
+    def __init__(self, full=True): self.runs, self.full = 0, full
     def probe(self, spec, table, **kwargs): return {}
     def close(self): pass
     def run(self, spec, *args, **kwargs):
         self.runs += 1
         failure = dict(type='DiskError', phase='training', message='No space left on device')
-        return dict(status='failed', failure=failure)
+        if self.full: return dict(status='failed', failure=failure)
+        figures = dict(valid_accuracy=.5, minutes_per_epoch=.1, wait_share=0.)
+        return dict(status='finished', seconds=6., source=dict(weights='none'), figures=figures)
 
-def test_a_full_disk_ends_the_grid_before_the_next_model(tmp_path):
+def test_a_full_disk_ends_the_grid_before_the_next_model_and_it_goes_on_with_room(tmp_path):
     from fashion_bench.runs.bench import bench
-    table, engine = load_table(photos(tmp_path/'shop', *some('coat', 'tee'))), Full()
-    models = ['torchvision/resnet18', 'torchvision/resnet34']
-    with pytest.raises(DiskError, match='No space left on device.*start again'):
-        bench(table, models, out=tmp_path/'runs', engine=engine, cache=False, size=32, recipe='ep1_bs4_lr1e-3')
-    assert engine.runs == 1
+    table, full, free = load_table(photos(tmp_path/'shop', *some('coat', 'tee'))), Full(), Full(full=False)
+    def run(engine): return bench(table, ['torchvision/resnet18', 'torchvision/resnet34'], out=tmp_path/'runs',
+                                  engine=engine, cache=False, size=32, recipe='ep1_bs4_lr1e-3')
+    with pytest.raises(DiskError, match='the disk is full: No space left on device.*start again'): run(full)
+    assert full.runs == 1
+    assert [o['status'] for o in run(free)] == ['finished']*2 and free.runs == 2
+
+def test_what_may_not_be_read_is_no_full_disk():
+    from fashion_bench.runs.record import describe_failure
+    recorder = SimpleNamespace(history=[])
+    assert describe_failure(PermissionError(13, 'Permission denied'), recorder)['type'] == 'PermissionError'
+    assert describe_failure(OSError(28, 'No space left on device'), recorder)['type'] == 'DiskError'
 
 def test_room_is_looked_at_before_a_grid(tmp_path, monkeypatch):
     from fashion_bench.runs import bench
@@ -291,6 +300,29 @@ def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch, how):
         file.write_bytes(DAMAGE[how](file.read_bytes()))
         with pytest.warns(UserWarning, match='is made anew'): again = build_cache(table, 32, n_workers=0)
         assert all((again[o] == a).all() for o,a in zip(table.image, whole))
+
+@pytest.mark.parametrize('how', DAMAGE)
+def test_a_damaged_checkpoint_is_not_gone_on_from(tmp_path, how):
+    import torch
+    from fashion_bench.training.checkpoint import read_checkpoint
+    file = tmp_path/'checkpoint.pt'
+    torch.save(dict(weights=torch.randn(5000)), file)
+    assert len(read_checkpoint(file)['weights']) == 5000
+    file.write_bytes(DAMAGE[how](file.read_bytes()))
+    with pytest.warns(UserWarning, match='starts over'): assert read_checkpoint(file) is None
+
+@pytest.mark.parametrize('how', DAMAGE)
+def test_a_damaged_model_predicts_nothing(tmp_path, how):
+    import torch
+    from fashion_bench.base.files import file_digest
+    from fashion_bench.runs.predictor import _check_tensors
+    from safetensors.torch import save_file
+    file = tmp_path/'model.safetensors'
+    save_file(dict(weights=torch.randn(5000)), file, metadata=dict(size='32'))
+    facts = dict(size=32, digest=file_digest(file))
+    _check_tensors(file, facts)
+    file.write_bytes(DAMAGE[how](file.read_bytes()))
+    with pytest.raises(InputError, match='is damaged, or of another model'): _check_tensors(file, facts)
 
 def a_run(root, name='timm/resnet18', seed=42, acc=.75, **more):
     "A finished run, as it is written"
@@ -529,14 +561,21 @@ def test_any_text_may_be_the_name_of_a_file(tmp_path_factory, names):
         assert {plain(o) for o in load_table(home/'t.csv', check=False).image} == set(map(plain, names))
     shutil.rmtree(home)
 
-def test_a_progress_bar_shows_names_as_they_are():
+def test_a_progress_bar_shows_names_as_they_are(tmp_path):
     import io
-    from rich.console import Console
+    from fashion_bench.base.specs import RunSpec
     from fashion_bench.follow.progress import BarProgress
-    bar, out = BarProgress(), io.StringIO()
-    bar.console = Console(file=out, force_terminal=True, width=200)
+    from fashion_bench.training.recipes import parse_recipe
+    from rich.console import Console
+    out = io.StringIO()
+    bar, spec = BarProgress(Console(file=out, force_terminal=True, width=200)), RunSpec(
+        'f00d', f'timm/{EVIL[5]}', recipe=parse_recipe('ep1_bs4_lr1e-3'))
+    bar.before_bench([spec], load_table(photos(tmp_path/'shop', *some('coat', 'tee'))))
+    bar.before_run(spec)
+    bar.bar.refresh()
     bar.say(EVIL[5])
-    assert EVIL[5] in out.getvalue()
+    bar.after_bench()
+    assert f'timm/{EVIL[5]}' in out.getvalue() and out.getvalue().count(EVIL[5]) >= 2
 
 # And
 

@@ -28,15 +28,14 @@ class DiskError(OSError):
     "The disk will not be written to any more; what was finished before is whole."
 
 # %% ../../nbs/base/00_errors.ipynb #fd3925b7
-_SAYS = ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO')
-_DISK = [getattr(errno, o) for o in _SAYS if hasattr(errno, o)] # what a disk says when it will not be written to
+_NO_ROOM = [getattr(errno, o) for o in ('ENOSPC', 'EDQUOT') if hasattr(errno, o)]
 
-def is_disk_problem(
+def is_disk_full(
     e:BaseException # An exception
-)->bool: # Also where it was only the cause
-    "Is `e` of a disk that will not be written to?"
+)->bool: # Also where that was only the cause
+    "Is `e` for want of room on a disk?"
     while e is not None:
-        if isinstance(e, OSError) and e.errno in _DISK: return True
+        if isinstance(e, OSError) and e.errno in _NO_ROOM: return True
         e = e.__cause__ or e.__context__
     return False
 

@@ -60,7 +60,7 @@ def whole_file(
         with open(part, 'rb+') as f: os.fsync(f.fileno())
         os.replace(part, path)
     except BaseException as e:
-        full = not isinstance(e, OSError) and _is_full(path.parent)
+        full = isinstance(e, Exception) and not isinstance(e, OSError) and _is_full(path.parent)
         part.unlink(missing_ok=True)
         if full: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from e
         raise

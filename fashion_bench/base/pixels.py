@@ -84,7 +84,7 @@ def _upright(im):
     return im if turn is None else im.transpose(turn)
 
 # %% ../../nbs/base/07_pixels.ipynb #5e0fc99a
-_REMARKS = b'tEXt', b'zTXt', b'iTXt', b'eXIf'
+_REMARKS = b'tEXt', b'zTXt', b'iTXt'
 
 def _without_remarks(data):
     "The bytes of a PNG file, without its texts"

@@ -15,11 +15,11 @@ __all__ = ['estimate', 'bench']
 # %% ../../nbs/runs/06_bench.ipynb #ed50e9f2
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-import errno, json, os, shutil, threading, time
+import errno, json, shutil, threading, time
 
 from fastcore.meta import delegates
 import pandas as pd
-from ..base.errors import DiskError, InputError, is_disk_problem
+from ..base.errors import DiskError, InputError, is_disk_full
 from ..base.files import claim
 from ..base.pixels import BadImage
 from ..base.record import examine_record, read_record, write_record
@@ -303,6 +303,9 @@ def _check_room(out, needed):
                      "or keep no models (keep_model=False, --drop-models)")
 
 # %% ../../nbs/runs/06_bench.ipynb #844c1923
+_SAYS = ('ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO')
+_DISK = [getattr(errno, o) for o in _SAYS if hasattr(errno, o)] # what a disk says when it will not be written to
+
 def _bench(specs, table, out, engine, progress, trackers, cache, **kwargs):
     "The records of `specs`; when it ends, however it ends, nothing is left running"
     followers = []
@@ -313,10 +316,10 @@ def _bench(specs, table, out, engine, progress, trackers, cache, **kwargs):
         caches = _caches(table, todo, progress) if cache else {}
         return _Work(specs, table, out, engine, progress, caches=caches, followers=followers, **kwargs).all()
     except OSError as e:
-        if not is_disk_problem(e): raise
-        no_room = os.strerror(errno.ENOSPC)
-        why = f'the disk is full: {no_room}' if no_room in str(e) else e.strerror or e
-        raise DiskError(f"cannot write to {out} ({why}). What is finished there is whole; "
+        if e.errno not in _DISK: raise
+        said = f"{e.strerror or e}{f' ({e.filename})' if e.filename else ''}"
+        why = f'the disk is full: {said}' if is_disk_full(e) else f'cannot write to {out}: {said}'
+        raise DiskError(f"{why}. What is finished in {out} is whole; "
                         "put it right and start again, it goes on from there") from e
     finally:
         engine.close()

@@ -17,7 +17,7 @@ import re, traceback
 import numpy as np
 import pandas as pd
 import torch
-from ..base.errors import is_disk_problem
+from ..base.errors import is_disk_full
 from ..base.files import whole_file
 from ..data.splits import shared_products, split_hash
 from ..data.table import classes, is_multilabel, rows_hash
@@ -121,7 +121,7 @@ def describe_failure(
     message = re.sub(_FRAME, '', str(e).strip())
     reason = e.strerror if isinstance(e, OSError) and e.errno else None
     if reason and reason not in message: message = f'{reason} {message}'
-    kind = 'DiskError' if is_disk_problem(e) else type(e).__name__
+    kind = 'DiskError' if is_disk_full(e) else type(e).__name__
     return dict(type=kind, message=message[:500], places=places,
                 phase=getattr(recorder, 'phase', 'build'), epochs=len(recorder.history))
 

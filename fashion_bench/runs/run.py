@@ -19,7 +19,7 @@ import gc, time, warnings
 from fastai.vision.all import *
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.training import GradientAccumulation
-from ..base.errors import InputError, InputNotFound, is_disk_problem
+from ..base.errors import InputError, InputNotFound
 from ..base.files import drop_parts, whole_file
 from ..base.record import kept_files, read_record, write_record
 from ..base.specs import RunSpec, machine_of
