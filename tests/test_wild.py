@@ -206,12 +206,19 @@ def odd_exif():
 def test_notes_in_a_photo_never_decide_whether_it_is_read(tmp_path):
     root = photos(tmp_path/'shop', *some('coat', 'tee'))
     Image.effect_noise((80, 72), 90).convert('RGB').save(root/'coat/odd.jpg', exif=odd_exif())
+    Image.effect_noise((80, 72), 90).convert('RGB').save(root/'coat/none.jpg', exif=b'Exif\0\0XX\0*no header')
     remarks = PngImagePlugin.PngInfo()
     remarks.add_text('Comment', 'x'*3_000_000, zip=True)
     photo(root/'tee/remarks.png', pnginfo=remarks)
     assert read_rgb(root/'coat/odd.jpg').size == (72, 80)
     found = audit(load_table(root), n_workers=0)
-    assert found.unreadable == [] and len(handle_bad(found)) == 12
+    assert found.unreadable == [] and len(handle_bad(found)) == 13
+
+def test_notes_that_pillow_fails_at_turn_nothing(tmp_path, monkeypatch):
+    def raises(self): raise struct.error('required argument is not an integer') # as versions of Pillow do
+    file = photo(tmp_path/'a.jpg')
+    monkeypatch.setattr(Image.Image, 'getexif', raises)
+    assert read_rgb(file).size == (72, 72)
 
 def table_text(*rows): return '\n'.join(['image,label', *rows])
 
