@@ -67,7 +67,10 @@ _SCHEMA = { # dots for parts of parts, a star for any
     'figures.peak_memory.*': _NUMBER, 'figures.joules.*': _NUMBER, 'figures.*': _NUMBER,
     'data.source': _TEXT, 'data.root': _TEXT, 'data.load': dict, 'data.fingerprint': _TEXT, 'data.classes': [_TEXT],
     'data.multilabel': bool, 'data.images.*': int, 'data.products': int, 'data.shared_products': int,
-    'data.left_out.count': int, 'data.left_out.images': dict, 'data.kinds.*': _TEXT, 'data.files': dict,
+    'data.left_out.count': int, 'data.left_out.images': dict, 'data.kinds.*': _TEXT,
+    'data.files.what': _TEXT, 'data.files.found': int, 'data.files.used': int, 'data.files.empty': [_TEXT],
+    'data.files.left_out': [dict(why=_TEXT, count=int, first=_TEXT)],
+    'data.files.unlisted': dict(count=int, first=_TEXT),
     'environment.device': _TEXT, 'environment.cpu': _TEXT, 'environment.threads': int, 'environment.jobs': int,
     'environment.command': _TEXT, 'environment.*': object,
     'failure.type': _TEXT, 'failure.phase': _TEXT, 'failure.message': _TEXT, 'failure.log': [_TEXT],
@@ -83,11 +86,13 @@ _NEEDED = {'status': ('status', 'spec.model', 'spec.data'), # of all, and of tho
 def _kind(wanted):
     "What a schema's entry asks for, in words"
     if isinstance(wanted, list): return f'a list of {_kind(wanted[0])}s'
+    if isinstance(wanted, dict): return f"dictionary with {', '.join(wanted)}"
     names = {_NUMBER: 'number', _TEXT: 'text', _SCALAR: 'text or a number', int: 'whole number', bool: 'truth value',
              dict: 'dictionary'}
     return names[wanted]
 
 def _fits(v, wanted):
+    if isinstance(wanted, dict): return isinstance(v, dict) and all(_fits(v.get(k), o) for k,o in wanted.items())
     if isinstance(wanted, list): return isinstance(v, list) and all(_fits(o, wanted[0]) for o in v)
     if wanted in (int, _NUMBER) and isinstance(v, bool): return False
     return isinstance(v, wanted)

@@ -35,27 +35,27 @@ def _is_junk(name, known):
     return name.startswith('.') or name.lower() in known
 
 # %% ../../nbs/data/07_folders.ipynb #9120411a
-def _count_all(folder, tally):
+def _count_all(folder, tally, root):
     "Count the files below a folder that is left out"
     n = sum(len(files) for _,_,files in os.walk(folder))
     tally.found += n
-    tally.leave_out('hidden or of other programs', folder, n)
+    tally.leave_out('hidden or of other programs', os.path.relpath(folder, root), n)
 
-def _count_one(folder, why, tally):
+def _count_one(folder, why, tally, root):
     "Count a folder that is not entered"
     tally.found += 1
-    tally.leave_out(why, str(folder))
+    tally.leave_out(why, os.path.relpath(folder, root))
 
-def _enter(folder, tally, links):
+def _enter(folder, tally, links, root):
     "The folders and files in `folder`, sorted; links to folders are put off"
     dirs, files = [], []
     try: entries = sorted(os.scandir(folder), key=lambda o: o.name)
     except PermissionError:
-        _count_one(folder, 'folders that may not be opened', tally)
+        _count_one(folder, 'folders that may not be opened', tally, root)
         return dirs, files
     for o in entries:
         if not o.is_dir(): files.append(o)
-        elif _is_junk(o.name, _JUNK_FOLDERS): _count_all(o.path, tally)
+        elif _is_junk(o.name, _JUNK_FOLDERS): _count_all(o.path, tally, root)
         elif o.is_symlink(): links.append(o.path)
         else: dirs.append(o.path)
     return dirs, files
@@ -70,10 +70,10 @@ def _walk(root, tally):
         real = realpath(folder)
         around = Path(realpath(os.path.dirname(folder)))
         if real in seen or (is_link and Path(real) in (around, *around.parents)):
-            _count_one(folder, 'links to folders that are there already', tally)
+            _count_one(folder, 'links to folders that are there already', tally, root)
             continue
         seen.add(real)
-        dirs, files = _enter(folder, tally, links)
+        dirs, files = _enter(folder, tally, links, root)
         todo += dirs
         yield from files
 

@@ -21,6 +21,7 @@ from fastcore.xml import B, Code, Details, Div, H1, H2, H3, Input, Label, Li, P,
 from ..base.errors import InputError, InputNotFound, reading
 from ..base.gridfile import rerun
 from ..base.markup import html
+from ..base.tally import tally_text
 from ..base.texts import read_text
 from .board import FEW_PRODUCTS, caveats, in_words, one_model, summarize
 from .choosing import choices_of, how_chosen, last_stages, plot_choice, settled
@@ -49,7 +50,8 @@ def _about_data(records):
     if not data: return ['The records say nothing of the data.']
     images = ', '.join(f'{k} {n:,}' for k,n in data['images'].items())
     facts = [f"{data.get('source') or 'images'}: {len(data.get('classes', []))} classes; {images}"]
-    shared = data.get('shared_products')
+    files, shared = data.get('files', {}), data.get('shared_products')
+    if {'what', 'found', 'used', 'left_out'} <= set(files): facts.append(tally_text(files))
     return facts + ([f"{shared:,} products have photos in several splits"] if shared else [])
 
 # %% ../../nbs/results/12_report.ipynb #2514be53
