@@ -12,7 +12,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/follow/forecast.html.md"""
 # %% auto #0
 __all__ = ['Forecast']
 
-# %% ../../nbs/follow/00_forecast.ipynb #8da99d42
+# %% ../../nbs/follow/00_forecast.ipynb #2a2cbac0
 from statistics import median
 import time
 
@@ -21,7 +21,7 @@ from ..base.specs import RunSpec
 from ..models.catalogue import model_facts
 from ..training.recipes import total_epochs
 
-# %% ../../nbs/follow/00_forecast.ipynb #e5f6cad7
+# %% ../../nbs/follow/00_forecast.ipynb #1f78eeba
 def minutes_text(
     minutes:float|tuple|None # A number, the ends of a range, or `None`
 )->str: # Such as `40 s`, `3 min`, `2 h 5 min`, `3 to 6 min`; `?` for `None`
@@ -35,7 +35,7 @@ def minutes_text(
     m = round(minutes)
     return f'{m} min' if m < 60 else f'{m//60} h' + (f' {m%60} min' if m%60 else '')
 
-# %% ../../nbs/follow/00_forecast.ipynb #a8e34e73
+# %% ../../nbs/follow/00_forecast.ipynb #55cb168a
 _DEARER = 1., 2.5 # an epoch of the whole network beside one with the backbone frozen: least and most
 
 class _Epochs:
@@ -72,12 +72,12 @@ class _Epochs:
             if known := self._of(m, s, kind): found += [o*share*(size/s)**2 for o in known]
         return (min(found), max(found)) if found else None
 
-# %% ../../nbs/follow/00_forecast.ipynb #ee323932
+# %% ../../nbs/follow/00_forecast.ipynb #bd985eff
 def _kinds(recipe):
     "Of each epoch; where nothing is trained, one look at each image"
     return ['frozen']*recipe.freeze_epochs + ['unfrozen']*recipe.epochs or ['look']
 
-# %% ../../nbs/follow/00_forecast.ipynb #dee591d1
+# %% ../../nbs/follow/00_forecast.ipynb #3ce01f0e
 class Forecast:
     "Minutes left, for a run and for all of them."
     def __init__(self,
@@ -114,9 +114,7 @@ class Forecast:
             self.at[spec.id] = min(self.at[spec.id] + event['n'], self.steps[spec.id])
             if run.get('first') is None: run.update(first=now, n=0) # what comes before has to warm up
             else: self._learn_pace(spec, run, event['n'], now)
-        if event['event'] == 'accuracy':
-            run['seconds'] += now - run['since']
-            self.epochs.add(*self._key(spec), (now - run['since'])/self.images[spec.id])
+        if event['event'] == 'accuracy': self._learn_epoch(spec, run, now)
 
     def _key(self, spec):
         "Of the epoch that `spec` is in"
@@ -126,6 +124,14 @@ class Forecast:
     def _learn_pace(self, spec, run, n, now):
         run['n'] += n
         self.epochs.soon[self._key(spec)] = (now - run['first'])/run['n']/spec.recipe.bs
+
+    def _learn_epoch(self, spec, run, now):
+        "An epoch without what its first batches took to warm up"
+        steps = self.per_epoch[spec.id]
+        late, pace = run['first'] - run['since'], (now - run['first'])/max(run['n'], 1)
+        took = now - run['since'] - max(late - pace*(steps - run['n']), 0.)
+        run['seconds'] += took
+        self.epochs.add(*self._key(spec), took/self.images[spec.id])
 
     def end(self, spec:RunSpec, seconds:float=0.):
         "`spec` is over after `seconds`. If it failed at once, so will its like"
