@@ -10,13 +10,13 @@ from fashion_bench.base.errors import DiskError, InputError
 from fashion_bench.base.files import whole_file
 from fashion_bench.base.gridfile import read_grid
 from fashion_bench.base.pixels import image_suffixes, pillow_heif, read_rgb
-from fashion_bench.base.record import seal
+from fashion_bench.base.record import record_problem, seal
 from fashion_bench.data.audit import audit, audit_html, audit_json, handle_bad
 from fashion_bench.data.cache import build_cache
 from fashion_bench.data.sources import load_table
 from fashion_bench.data.table import check_out, classes, summary
 from fashion_bench.results.board import board_text, leaderboard, write_board
-from fashion_bench.results.records import load_runs
+from fashion_bench.results.records import load_runs, runs_frame
 from fashion_bench.results.report import report_html
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image, PngImagePlugin
@@ -452,29 +452,38 @@ def two_runs(tmp_path_factory):
 MUTATIONS = dict(part=st.sampled_from(PARTS), key=st.integers(0, 30), value=VALUES, whole=st.booleans())
 FUZZ = dict(deadline=None, suppress_health_check=list(HealthCheck))
 
-def mutated(two_runs, part, key, value, whole):
-    "The runs, one of which has a record with another value somewhere"
-    home, odd = two_runs
-    text = (odd/'run.json').read_text()
-    record = {k: v for k,v in json.loads(text).items() if k not in ('digest', 'files')}
+def mutated(odd, part, key, value, whole):
+    "The record of the run in `odd` with another value somewhere"
+    record = {k: v for k,v in json.loads((odd/'run.json').read_text()).items() if k not in ('digest', 'files')}
     inside = record.get(part, {})
     keys = [*sorted(inside), EVIL[key % len(EVIL)]]
-    record[part] = value if whole else inside | {keys[key % len(keys)]: value}
+    return record | {part: value if whole else inside | {keys[key % len(keys)]: value}}
+
+def beside(two_runs, record):
+    "The runs, one of which has another record"
+    home, odd = two_runs
+    text = (odd/'run.json').read_text()
     try:
         (odd/'run.json').write_text(json.dumps(record))
         return load_runs(home)
     finally: (odd/'run.json').write_text(text)
 
-@settings(max_examples=300, **FUZZ)
+@settings(max_examples=1000, **FUZZ)
+@given(**MUTATIONS)
+def test_what_fits_the_schema_is_a_row(two_runs, **mutation):
+    record = json.loads(json.dumps(mutated(two_runs[1], **mutation)))
+    assert record_problem(record) or len(runs_frame([record])) == 1
+
+@settings(max_examples=100, **FUZZ)
 @given(**MUTATIONS)
 def test_any_record_is_a_row_and_no_good_one_is_lost(two_runs, **mutation):
-    runs = mutated(two_runs, **mutation)
+    runs = beside(two_runs, mutated(two_runs[1], **mutation))
     assert len(runs) == 2 and runs.status[runs.folder == 'timm-good-42'].tolist() == ['finished']
 
 @settings(max_examples=20, **FUZZ)
 @given(**MUTATIONS)
 def test_any_record_leaves_the_rest_of_the_board(two_runs, **mutation):
-    runs = mutated(two_runs, **mutation)
+    runs = beside(two_runs, mutated(two_runs[1], **mutation))
     assert 'good' in board_text(leaderboard(runs[runs.fingerprint.isin(['f00d', ''])]))
 
 def test_a_strangers_record_shows_none_of_your_pictures(tmp_path):
