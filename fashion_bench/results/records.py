@@ -106,12 +106,17 @@ def _row(r):
                 seed=spec['seed'], status=r['status'], **_figures(r), note=_note(r), **_origin(r, spec))
 
 # %% ../../nbs/results/02_records.ipynb #dc417d21
+def _said(record):
+    "`record` without what is `null` in it"
+    some = lambda part: {k: v for k,v in part.items() if v is not None}
+    return {k: some(v) if isinstance(v, dict) else v for k,v in some(record).items()}
+
 def runs_frame(
     records:list # Records of runs, as `run.json` holds them
 )->pd.DataFrame: # A row per run, failed ones too
     "One tidy frame of `records`."
     columns = list(_row(dict(spec=dict(model='', data=''), status='')))
-    rows = [_row(o) for o in records]
+    rows = [_row(_said(o)) for o in records]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*columns, *(k for o in rows for k in o)])))
 
 # %% ../../nbs/results/02_records.ipynb #ab1d1e08
@@ -161,9 +166,7 @@ def believed(
 )->tuple: # Its record, or `None`; and why there is none, in words
     "What the record of a run says, without what is `null` in it."
     record, why = examine_record(path)
-    if why: return None, why
-    said = lambda part: {k: v for k,v in part.items() if v is not None}
-    return {k: said(v) if isinstance(v, dict) else v for k,v in said(record).items()}, None
+    return (None, why) if why else (_said(record), None)
 
 # %% ../../nbs/results/02_records.ipynb #b0a12908
 def _read(file):
