@@ -1,7 +1,7 @@
 """What the runs say in three sentences: which model, how sure, at what cost.
 
 The sentences say what the numbers allow and no more: a leader that shares its place is not called the best, a
-difference that was not tested is not spoken of, and minutes of a busy machine are called so. [report](12_report.ipynb)
+difference that was not tested is not spoken of, and minutes of a busy machine are called so. [report](14_report.ipynb)
 opens with them.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/verdict.html.md"""
