@@ -62,8 +62,8 @@ def _board_columns(df):
     "The leaderboard's columns, those of the first look before the rest; without those that nothing is known of"
     known = lambda names: [o for o in names if o in df and df[o].notna().any()]
     leads = 'map' if 'map' in known(['map']) else 'accuracy'
-    notes = ['note'] if (df.note != '').any() else []
-    first = ['rank', 'entry', *known([leads, 'minutes_per_epoch', 'cost']), *notes]
+    asked, notes = [o for o in ('cost',) if o in df], ['note'] if (df.note != '').any() else []
+    first = ['rank', 'entry', *known([leads, 'minutes_per_epoch']), *asked, *notes]
     rest = ['weights', 'seeds', *known(['low', 'high', 'valid_accuracy', 'chance_best', 'chance_near', *metric_names(),
                                         *_COST_COLUMNS])]
     return first, [o for o in rest if o not in first]
