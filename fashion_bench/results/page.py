@@ -21,7 +21,8 @@ import math, re
 import matplotlib.pyplot as plt
 import pandas as pd
 from fastcore.xml import (A, Button, Div, Figcaption, Figure, H2, Input, Label, Li, Nav, Output, Safe, Section, Table,
-                          Tbody, Td, Th, Thead, Tr, Ul)
+                          Tbody, Td, Th, Thead, Tr, Ul, ft)
+from matplotlib.ticker import MaxNLocator
 from ..base.errors import InputError
 from ..base.markup import html, page
 from .plots import look
@@ -51,7 +52,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; pa
   .n { text-align: right; font-variant-numeric: tabular-nums }
 thead th { position: sticky; top: 0; z-index: 2; background: var(--page); vertical-align: bottom }
   th[scope=row] { position: sticky; left: 0; z-index: 1; background: var(--page); font-weight: 600;
-  white-space: normal; max-width: min(20rem, 35vw); overflow-wrap: break-word }
+  white-space: normal; max-width: min(20rem, 48vw); overflow-wrap: break-word }
   thead th.name { left: 0; z-index: 3 }
   td.said { white-space: normal; min-width: 20rem; max-width: 36rem; overflow-wrap: anywhere }
 th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
@@ -75,6 +76,15 @@ figure { margin: 1rem 0 }
   figure [fill='#222222'] { fill: var(--ink) }
   figure [stroke='#222222'] { stroke: var(--ink) }
   figure [stroke='#cccccc'] { stroke: var(--line) }
+  .curves { font-size: 12px; width: 40rem }
+  .curves text { fill: var(--ink) }
+  .curves line { stroke: var(--line) }
+  .curves polyline { fill: none; stroke: var(--link); stroke-width: 1.5 }
+  .curves .reach { stroke: transparent; stroke-width: 12 }
+  .curves g text, .curves:has(g:hover) g:focus:not(:hover) text { display: none }
+  .curves:has(g:hover, g:focus) g { opacity: .25 }
+  .curves g:hover, .curves:not(:has(g:hover)) g:focus { opacity: 1; outline: none }
+  .curves g:hover text, .curves g:focus text { display: block; font-weight: 600 }
   figcaption { font-size: .85rem }
   code, pre { font-size: .85rem; background: var(--soft) }
   pre { padding: .5rem; overflow-x: auto; white-space: pre-wrap }
@@ -85,7 +95,8 @@ figure { margin: 1rem 0 }
   figure svg { min-width: 30rem }
   }
 @media print {
-  body { max-width: none; padding: 0; font-size: 11px }
+  :root { font-size: 11px }
+  body { max-width: none; padding: 0; font-size: 1rem }
   nav, .noprint, .switch { display: none }
   figure, tr { break-inside: avoid }
   .wide { overflow: visible; max-height: none }
@@ -94,7 +105,7 @@ figure { margin: 1rem 0 }
   th, td:not(.n), th button { white-space: normal }
   th, td { padding: 1px 3px }
   td.said { min-width: 0 }
-  figure svg { max-width: 75%; max-height: 11cm; min-width: 0 }
+  figure svg { max-width: 75%; max-height: 9cm; min-width: 0 }
   figure.tall svg { max-height: 23cm }
   }
 """.replace('\n  ', ' ') # in the page, what is indented stands behind the line before
@@ -265,6 +276,40 @@ def figure_html(
     width, height = map(float, svg.get('viewBox').split()[2:])
     picture = Div(Safe(ElementTree.tostring(svg, encoding='unicode')), cls='wide', tabindex='0')
     return html(Figure(picture, Figcaption(caption), cls='tall' if height > 1.2*width else None))
+
+# %% ../../nbs/results/11_page.ipynb #1bc12b5e
+_LEFT, _TOP, _RIGHT, _BOTTOM = 45, 24, 630, 250 # of the lines, in a picture of 640 x 290
+
+def _scaled(values, first, last):
+    "Where numbers from the least to the most of `values` stand between `first` and `last`; and ticks among them"
+    low, high = min(values), max(values)
+    if low == high: low, high = low - .5, high + .5
+    at = lambda v: round(first + (v - low)/(high - low)*(last - first), 1)
+    return at, [o for o in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= o <= high]
+
+# %% ../../nbs/results/11_page.ipynb #9f75f081
+def _curve(name, points, across, up):
+    "A line with its name, which can be pointed at in its neighbourhood"
+    path = ' '.join(f'{across(a)},{up(b)}' for a,b in points)
+    return ft('g', ft('polyline', points=path), ft('polyline', points=path, cls='reach'),
+              ft('text', f'{name}: {points[-1][1]:.3f}', x=_LEFT, y=14), tabindex='0')
+
+# %% ../../nbs/results/11_page.ipynb #2092519e
+def curves_html(
+    lines:dict, # Names, each with the points (x, y) of its line
+    caption:str # Below the picture, and what it says to who cannot see it
+)->str: # HTML; empty if there are no two lines to compare
+    "Lines in one picture, each of which can be pointed at."
+    lines = {k: v for k,v in lines.items() if v}
+    if len(lines) < 2: return Safe('')
+    xs, ys = zip(*[o for v in lines.values() for o in v])
+    (across, along), (up, levels) = _scaled(xs, _LEFT, _RIGHT), _scaled(ys, _BOTTOM, _TOP)
+    grid = [ft('line', x1=_LEFT, x2=_RIGHT, y1=up(o), y2=up(o)) for o in levels]
+    said = [ft('text', f'{o:g}', x=_LEFT - 6, y=up(o) + 4, text_anchor='end') for o in levels]
+    said += [ft('text', f'{o:g}', x=across(o), y=_BOTTOM + 18, text_anchor='middle') for o in along if o == int(o)]
+    curves = [_curve(k, v, across, up) for k,v in lines.items()]
+    svg = ft('svg', *grid, *said, *curves, cls='curves', viewBox='0 0 640 290', role='img', aria_label=caption)
+    return html(Figure(Div(svg, cls='wide'), Figcaption(caption), cls='noprint'))
 
 # %% ../../nbs/results/11_page.ipynb #d65a8df4
 def in_sections(

@@ -28,7 +28,7 @@ from .compare import compare_reference
 from .confidence import accuracy_interval
 from .details import class_table, image_results, named_classes, read_classes, read_histories
 from .origins import again_part, data_part, failure_part, provenance_part, records_of
-from .page import figure_html, html_page, html_table, in_sections
+from .page import curves_html, figure_html, html_page, html_table, in_sections
 from .plots import (COSTS, disagreements, plot_accuracy, plot_classes, plot_confusion,
                                          plot_efficiency, plot_histories, plot_images, plot_pareto, plot_weights)
 from .records import as_frame, believed, distinct_runs, name_entries, read_predictions
@@ -55,6 +55,12 @@ def _cost_pictures(done):
          'How the order changes with the weight of time, which is a matter of taste.'),
         *by_cost]
 
+# %% ../../nbs/results/14_report.ipynb #6cb28001
+def _curves(histories):
+    "Validation accuracy after each epoch, by entry, means over seeds"
+    means = histories.groupby(['entry', 'epoch'], sort=False).valid_accuracy.mean().dropna()
+    return {k: [(e, v) for (_, e),v in rows.items()] for k,rows in means.groupby('entry', sort=False)}
+
 # %% ../../nbs/results/14_report.ipynb #bf047223
 def _picture_part(runs, done, split):
     "Accuracy, what it costs, and how it came about"
@@ -64,10 +70,11 @@ def _picture_part(runs, done, split):
         'the number before a name is its place, or the range of places that it shares.')
     work = done[['library', 'model', 'size', 'precision', 'compile', 'machine']].drop_duplicates()
     costs = _cost_pictures(done) if len(work) != 1 else [] # an epoch of the same work costs the same
-    histories = figure_html(
-        lambda: plot_histories(read_histories(runs)),
-        'Validation accuracy after each epoch; shaded: the backbone is frozen.')
-    return html(accuracy, *[figure_html(*o) for o in costs], histories)
+    histories = read_histories(runs)
+    epochs = figure_html(lambda: plot_histories(histories),
+                         'Validation accuracy after each epoch; shaded: the backbone is frozen.')
+    together = curves_html(_curves(histories), 'The same in one, means over seeds: point at a line for its name.')
+    return html(accuracy, *[figure_html(*o) for o in costs], epochs, together)
 
 # %% ../../nbs/results/14_report.ipynb #b3574da6
 def _leading_runs(runs, entry, split):
