@@ -237,9 +237,11 @@ def _attributes(o, known):
     return {k: re.sub(r'(\.\d\d)\d+', r'\1', ' '.join(v.split())) for k,v in own.items()}
 
 # %% ../../nbs/results/11_page.ipynb #3000b7c9
+_NOT_IN_XML = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
+
 def _inline(svg):
     "The SVG of matplotlib so that it can stand in a page"
-    root, known = ElementTree.fromstring(svg), set(re.findall(r'#([\w.-]+)', svg))
+    root, known = ElementTree.fromstring(_NOT_IN_XML.sub('\ufffd', svg)), set(re.findall(r'#([\w.-]+)', svg))
     for parent in list(root.iter()):
         for o in [o for o in parent if o.tag.rpartition('}')[2] in ('metadata', 'style')]: parent.remove(o)
     for o in root.iter():
