@@ -128,6 +128,11 @@ LOOKED_AT = """
   document.getElementById('board-all').click()
   out.all = seen().length
   out.heads = heads.length
+  const curves = [...document.querySelectorAll('.curves g')]
+  const names = () => curves.map(o => o.querySelector('text')).filter(o => getComputedStyle(o).display !== 'none')
+  out.unnamed = names().length
+  curves[1].focus()
+  out.named = names().map(o => o.textContent)
   out.focusable = heads.every(o => o.firstElementChild.tagName === 'BUTTON' && o.firstElementChild.tabIndex === 0)
 """
 
@@ -144,6 +149,7 @@ def test_the_report_works_in_a_browser(tmp_path, width):
     assert len(set(out['up'])) > 1 and out['names'] == sorted(out['names']) and out['filtered'] == ['model1']
     assert (out['counted'], out['none']) == ('1 of 5', 'none of 5')
     assert out['first'] == ['rank', 'model', 'accuracy', 'time an epoch', 'cost of a run at 2 an hour']
+    assert out['unnamed'] == 0 and len(out['named']) == 1 and re.fullmatch(r'model.*: 0\.\d{3}', out['named'][0])
     assert out['all'] == out['heads'] > len(out['first']) and out['focusable']
 
 PLACES = ['1', '2-3', '2-3', '4', '5', '6', '7', '8', '9', '10', '11', '?', '-', '-']

@@ -207,7 +207,7 @@ def csv_link(
     name:str # Of the file, without `.csv`
 ): # An element
     "A frame to download from the page itself."
-    data = b64encode(df.to_csv(index=False).encode('utf-8')).decode()
+    data = b64encode(df.to_csv(index=False).encode('utf-8', 'replace')).decode()
     return A(f'{name}.csv', download=f'{name}.csv', href=f'data:text/csv;charset=utf-8;base64,{data}')
 
 # %% ../../nbs/results/11_page.ipynb #48e3b679
