@@ -52,13 +52,15 @@ Modules:
 - `fashion_bench.results.compare`: One's runs beside the 2021 post, and one folder of runs beside another.
 - `fashion_bench.results.confidence`: How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
 - `fashion_bench.results.details`: What the runs were like: every epoch, every class, every image.
-- `fashion_bench.results.page`: A page that needs no network: tables that sort, pictures for light and dark, and nothing else.
+- `fashion_bench.results.origins`: Where figures come from: the photos, the weights, the machine, what failed, and the command that does it again.
+- `fashion_bench.results.page`: A page that needs no network: contents, tables that sort, pictures that take the page's colours, and nothing else.
 - `fashion_bench.results.plots`: Every picture: a frame goes in, matplotlib axes come out.
 - `fashion_bench.results.records`: What a folder of runs holds: a row per run, and which images each model got right.
 - `fashion_bench.results.reference`: What the 2021 post measured, and the number that it ranked by.
 - `fashion_bench.results.report`: One file that can be sent: what the runs say, how sure it is, what it cost, and how to run it again.
 - `fashion_bench.results.schedules`: One model under several schedules: what each costs and brings, which of equal length is best, and the four curves.
 - `fashion_bench.results.scores`: From probabilities and targets to figures, the same for every model.
+- `fashion_bench.results.standings`: The leaderboard as a page shows it: what everybody wants to see at once, and the rest where it can be found.
 - `fashion_bench.results.verdict`: What the runs say in three sentences: which model, how sure, at what cost.
 - `fashion_bench.runs.bench`: Many models on one table: checked before anything starts, each in a process of its own, failures as rows, and nothing lost.
 - `fashion_bench.runs.choose`: The model for your photos, for a part of what the whole grid costs: cheap looks first, whole trainings for those that are still in.

@@ -119,12 +119,24 @@ def read_classes(
     if found: return found
     raise InputError(f"{path}: {why or 'its record does not say the classes'}")
 
+# %% ../../nbs/results/06_details.ipynb #42cf8733
+def named_classes(
+    path:Path|str, # A run's folder
+    p:dict # Its predictions, as `read_predictions` gives them
+)->list|None: # `None` where the record does not name as many as were predicted, which is said
+    "The classes of a run's predictions."
+    try: found = read_classes(path)
+    except InputError as e: return warnings.warn(str(e))
+    n = p['probs'].shape[1]
+    if len(found) == n: return found
+    warnings.warn(f"{path}: its record names {len(found)} classes, and its predictions are of {n}; they are left out")
+
 # %% ../../nbs/results/06_details.ipynb #8ee1780a
 def _predictions(runs, split):
-    "Each finished run with its predictions, one after the other, where an image has one label"
+    "Each finished run with its predictions and their classes, one after the other, where an image has one label"
     for r in runs.query("status == 'finished'").itertuples():
         p = read_predictions(r.path, split)
-        if p and p['target'].ndim == 1: yield r, p
+        if p and p['target'].ndim == 1 and (classes := named_classes(r.path, p)): yield r, p, classes
 
 # %% ../../nbs/results/06_details.ipynb #a463c059
 def class_table(
@@ -133,8 +145,8 @@ def class_table(
 )->pd.DataFrame: # A row per class and entry: `class`, `entry`, `images`, `precision`, `recall`, `f1`, means over seeds
     "How well each model tells each class."
     found = []
-    for r, p in _predictions(name_entries(distinct_runs(as_frame(where))), split):
-        scores = class_scores(p['probs'], p['target'], read_classes(r.path))
+    for r, p, classes in _predictions(name_entries(distinct_runs(as_frame(where))), split):
+        scores = class_scores(p['probs'], p['target'], classes)
         found.append(scores.assign(entry=r.entry))
     if found: return pd.concat(found).groupby(['class', 'entry'], sort=False).mean().reset_index()
     return pd.DataFrame(columns=['class', 'entry', 'images', 'precision', 'recall', 'f1'])
@@ -179,10 +191,10 @@ def image_results(
     gives it, `sure` the mean probability of the true class.
     Empty if the runs are not on the same images under the same labels."""
     kept = list(_predictions(distinct_runs(as_frame(where)), split))
-    asked = {(p['image'].tobytes(), p['target'].tobytes(), p['probs'].shape) for _,p in kept}
+    asked = {(p['image'].tobytes(), p['target'].tobytes(), p['probs'].shape) for _,p,_ in kept}
     if len(asked) != 1: return pd.DataFrame(columns=['image', 'true', 'correct', 'said', 'share_said', 'sure'])
-    run, first = kept[0]
-    probs = np.array([p['probs'] for _,p in kept])
-    df = _vote(first['image'], first['target'], probs, np.array(read_classes(run.path)))
+    _, first, classes = kept[0]
+    probs = np.array([p['probs'] for _,p,_ in kept])
+    df = _vote(first['image'], first['target'], probs, np.array(classes))
     if 'root' in first: df['root'] = first['root']
     return df.sort_values(['correct', 'sure'], ignore_index=True)

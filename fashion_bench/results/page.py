@@ -1,8 +1,8 @@
-"""A page that needs no network: tables that sort, pictures for light and dark, and nothing else.
+"""A page that needs no network: contents, tables that sort, pictures that take the page's colours, and nothing else.
 
 A report is sent by mail, opened on a phone and printed. `html_page` makes a file that needs nothing but a browser;
-`html_table` and `figure_html` make what stands in it. Whatever is put in is text and stays text: names of models,
-classes and files come from users, and records from strangers.
+`in_sections`, `html_table` and `figure_html` make what stands in it. Whatever is put in is text and stays text: names of
+models, classes and files come from users, and records from strangers.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/page.html.md"""
 
@@ -14,11 +14,15 @@ __all__ = ['html_page']
 # %% ../../nbs/results/11_page.ipynb #ca0f380c
 from base64 import b64encode
 from io import BytesIO
-import math
+from typing import NamedTuple
+from xml.etree import ElementTree
+import math, re
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from fastcore.xml import Button, Div, Figcaption, Figure, Img, Safe, Source, Table, Tbody, Td, Th, Thead, Tr, ft
+from fastcore.xml import (A, Button, Div, Figcaption, Figure, H2, Input, Label, Li, Nav, Output, Safe, Section, Table,
+                          Tbody, Td, Th, Thead, Tr, Ul, ft)
+from matplotlib.ticker import MaxNLocator
 from ..base.errors import InputError
 from ..base.markup import html, page
 from .plots import look
@@ -26,91 +30,151 @@ from .plots import look
 # %% ../../nbs/results/11_page.ipynb #bd600b2c
 _STYLE = """
 :root { color-scheme: light dark; --ink: #222; --page: #fff; --line: #ccc; --soft: #f3f3f3; --link: #0072B2 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root { --ink: #e6e6e6; --page: #1e1e1e; --line: #555; --soft: #2a2a2a; --link: #56B4E9 }
   }
 * { box-sizing: border-box }
+  [hidden] { display: none !important }
 body { margin: 0 auto; padding: 1rem; max-width: 62rem; font: 16px/1.5 system-ui, sans-serif;
-  color: var(--ink); background: var(--page) }
+  color: var(--ink); background: var(--page); overflow-wrap: anywhere }
 h1 { font-size: 1.5rem; margin: .3rem 0 }
   h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid var(--line) }
   h3 { font-size: 1rem; margin: 1rem 0 .3rem }
+  h2, h3, summary { break-after: avoid }
+a { color: var(--link) }
 .verdict { background: var(--soft); padding: .6rem 1rem; border-left: 4px solid var(--link); font-size: 1.05rem }
   .verdict p { margin: .3rem 0 }
-.wide { overflow-x: auto }
-  table { border-collapse: collapse; font-size: .85rem; width: 100% }
+nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; padding: 0 }
+.wide { overflow: auto; max-height: 85vh }
+  table { border-collapse: separate; border-spacing: 0; font-size: .85rem }
   th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line);
-  text-align: left; white-space: nowrap; vertical-align: top }
-  td.n { text-align: right; font-variant-numeric: tabular-nums }
+  text-align: left; white-space: nowrap; vertical-align: top; overflow-wrap: normal }
+  .n { text-align: right; font-variant-numeric: tabular-nums }
+thead th { position: sticky; top: 0; z-index: 2; background: var(--page); vertical-align: bottom }
+  th[scope=row] { position: sticky; left: 0; z-index: 1; background: var(--page); font-weight: 600;
+  white-space: normal; max-width: min(20rem, 48vw); overflow-wrap: break-word }
+  thead th.name { left: 0; z-index: 3 }
+  td.said { white-space: normal; min-width: 20rem; max-width: 36rem; overflow-wrap: anywhere }
 th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
   cursor: pointer; white-space: nowrap }
   th[aria-sort=ascending] button::after { content: ' \\25B2' }
   th[aria-sort=descending] button::after { content: ' \\25BC' }
-button:focus-visible, input:focus-visible, summary:focus-visible, a:focus-visible {
+.more { display: none }
+  .switch:checked ~ .wide .more { display: table-cell }
+  .tools { margin: 0 1.5rem .5rem 0; display: inline-block }
+  .filter { display: block }
+button:focus-visible, input:focus-visible, summary:focus-visible, a:focus-visible, .wide:focus-visible {
   outline: 2px solid var(--link); outline-offset: 2px }
-input { font: inherit; padding: .3rem .5rem; width: 100%; max-width: 20rem; margin-bottom: .5rem;
+input[type=search] { font: inherit; padding: .3rem .5rem; width: 14rem; max-width: 100%;
   color: inherit; background: var(--page); border: 1px solid var(--line) }
+.interval { width: 100px; height: 10px; margin-left: .5rem }
+  .interval line { stroke: var(--link); stroke-width: 2 }
+  .interval circle { fill: var(--link) }
 figure { margin: 1rem 0 }
-  img { max-width: 100%; height: auto }
+  figure svg { max-width: 100%; height: auto }
+  figure text { white-space: pre; font-family: 'DejaVu Sans', Verdana, system-ui, sans-serif }
+  figure [fill='#222222'] { fill: var(--ink) }
+  figure [stroke='#222222'] { stroke: var(--ink) }
+  figure [stroke='#cccccc'] { stroke: var(--line) }
+  .curves { font-size: 12px; width: 40rem }
+  .curves text { fill: var(--ink) }
+  .curves line { stroke: var(--line) }
+  .curves polyline { fill: none; stroke: var(--link); stroke-width: 1.5 }
+  .curves .reach { stroke: transparent; stroke-width: 12 }
+  .curves g text, .curves:has(g:hover) g:focus:not(:hover) text { display: none }
+  .curves:has(g:hover, g:focus) g { opacity: .25 }
+  .curves g:hover, .curves:not(:has(g:hover)) g:focus { opacity: 1; outline: none }
+  .curves g:hover text, .curves g:focus text { display: block; font-weight: 600 }
   figcaption { font-size: .85rem }
   code, pre { font-size: .85rem; background: var(--soft) }
-  pre { padding: .5rem; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere }
-  .bars span { display: inline-block; height: .7em; background: var(--link) }
+  pre { padding: .5rem; overflow-x: auto; white-space: pre-wrap }
+  dt { font-weight: 600 }
+  details { margin: .3rem 0 }
+  summary { cursor: pointer }
+@media (max-width: 40rem) {
+  figure svg { min-width: 30rem }
+  }
 @media print {
-  body { max-width: none; font-size: 11px }
-  input, .noprint { display: none }
+  :root { font-size: 11px }
+  body { max-width: none; padding: 0; font-size: 1rem }
+  nav, .noprint, .switch { display: none }
   figure, tr { break-inside: avoid }
-  details > * { display: block }
-  .wide { overflow: visible }
-  table { font-size: 7px }
-  th, td { white-space: normal; padding: 1px 3px }
-  th button { white-space: normal; text-align: left }
-  figure { max-width: 75% }
+  .wide { overflow: visible; max-height: none }
+  table { font-size: 8px }
+  thead th, th[scope=row] { position: static }
+  th, td:not(.n), th button { white-space: normal }
+  th, td { padding: 1px 3px }
+  td.said { min-width: 0 }
+  figure svg { max-width: 75%; max-height: 9cm; min-width: 0 }
+  figure.tall svg { max-height: 23cm }
   }
 """.replace('\n  ', ' ') # in the page, what is indented stands behind the line before
 
 # %% ../../nbs/results/11_page.ipynb #3a02ee47
 _SORT = """
 for (const table of document.querySelectorAll('table.sortable')) {
-  const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells]
+  const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells], first = [...body.rows]
   heads.forEach((th, k) => th.firstElementChild.addEventListener('click', () => {
-    const turned = {ascending: 'descending', descending: 'ascending'}
-    const order = turned[th.getAttribute('aria-sort')] ?? th.dataset.first ?? 'ascending'
+    const begin = th.dataset.first ?? 'ascending', turned = {ascending: 'descending', descending: 'ascending'}
+    const now = th.getAttribute('aria-sort'), order = now ? (now === begin ? turned[begin] : '') : begin
     heads.forEach(o => o.removeAttribute('aria-sort'))
+    if (!order) return body.append(...first)
     th.setAttribute('aria-sort', order)
     const key = r => r.cells[k].dataset.v ?? r.cells[k].textContent
     const blank = v => v === '' || v === 'nan'
-    const rows = [...body.rows].sort((a, b) => {
+    body.append(...[...first].sort((a, b) => {
       const [x, y] = [key(a), key(b)]
       if (blank(x) || blank(y)) return blank(x) - blank(y)
-      const d = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y
+      const d = isNaN(x) || isNaN(y) ? x.localeCompare(y, undefined, {numeric: true}) : x - y
       return order === 'ascending' ? d : -d
-    })
-    body.append(...rows)
+    }))
   }))
 }
 """
 
 # %% ../../nbs/results/11_page.ipynb #d0eb5ef3
-_FILTER = (
-    "for (const box of document.querySelectorAll('input[data-filters]')) box.addEventListener('input', () => {\n"
-    "  for (const row of document.getElementById(box.dataset.filters).tBodies[0].rows)"
-    " row.hidden = !row.textContent.toLowerCase().includes(box.value.toLowerCase())\n"
-    "})\n")
+_FILTER = """
+for (const box of document.querySelectorAll('input[data-filters]')) {
+  const rows = [...document.getElementById(box.dataset.filters).tBodies[0].rows]
+  box.parentElement.hidden = false
+  box.addEventListener('input', () => {
+    for (const r of rows) r.hidden = !r.textContent.toLowerCase().includes(box.value.toLowerCase())
+    const n = rows.filter(r => !r.hidden).length
+    box.nextElementSibling.textContent = box.value && ` ${n || 'none'} of ${rows.length}`
+  })
+}
+"""
 _SCRIPT = _SORT + _FILTER
 
+# %% ../../nbs/results/11_page.ipynb #9d1fece1
+class Shown(NamedTuple):
+    "A cell that is sorted by something else than by what it shows."
+    what:object # A text, elements
+    by:object   # A number, or `''` for a place below all others
+
 # %% ../../nbs/results/11_page.ipynb #c16ddfcf
-def _cell(v, digits=3):
-    "A table's cell, with what it is sorted by"
-    if isinstance(v, int): return Td(f'{v:,}', cls='n', data_v=str(v))
-    if not isinstance(v, float): return Td(str(v))
-    return Td('', cls='n', data_v='') if math.isnan(v) else Td(f'{v:.{digits}f}', cls='n', data_v=str(v))
+def _content(v, digits=3):
+    "What a cell holds, its class, and what it is sorted by if that is something else"
+    if isinstance(v, Shown): return v.what, 'n', str(v.by)
+    if isinstance(v, int): return f'{v:,}', 'n', str(v)
+    if not isinstance(v, float): return str(v), 'said' if len(str(v)) > 40 else None, None
+    return ('', 'n', '') if math.isnan(v) else (f'{v:.{digits}f}', 'n', str(v))
+
+# %% ../../nbs/results/11_page.ipynb #e02a2b6d
+def _classes(*names): return ' '.join(o for o in names if o) or None
+
+def _cell(v, more, head):
+    "A table's cell; the head of its row is one of its own kind"
+    what, kind, by = _content(v)
+    if head: return Th(what, scope='row', data_v=by)
+    return Td(what, cls=_classes(kind, more and 'more'), data_v=by)
 
 # %% ../../nbs/results/11_page.ipynb #a220433f
-def _head(name, sortable, most_first):
+def _heading(name, sortable, most_first, cls):
     "A column's heading, a button if one can sort by it"
-    if not sortable: return Th(str(name), scope='col')
-    return Th(Button(str(name), type='button'), scope='col', data_first='descending' if most_first else None)
+    if not sortable: return Th(str(name), scope='col', cls=cls)
+    first = 'descending' if most_first else None
+    return Th(Button(str(name), type='button'), scope='col', data_first=first, cls=cls)
 
 # %% ../../nbs/results/11_page.ipynb #bef61496
 def _number(v):
@@ -121,40 +185,142 @@ def _number(v):
 
 # %% ../../nbs/results/11_page.ipynb #448795fd
 def html_table(
-    df:pd.DataFrame, # Any frame
-    id:str='', # For a filter
+    df:pd.DataFrame, # Any frame; the column `model`, or else the first, is the head of its rows
+    id:str='', # For `table_tools`
     sortable:bool=True, # Can its columns be sorted?
-    most_first:list=() # Columns of which more is better: they are sorted from the most down
+    most_first:list=(), # Columns of which more is better: they are sorted from the most down
+    more:list=() # Columns that are shown by a switch of `table_tools`
 )->str: # HTML
     "A frame as a table."
-    heads = Tr(*[_head(o, sortable, o in most_first) for o in df])
-    rows = [Tr(*[_cell(_number(v)) for v in r]) for r in df.itertuples(index=False)]
+    name = 'model' if 'model' in df else next(iter(df), None)
+    cells = [[_number(v) for v in o] for o in df.itertuples(index=False)]
+    right = {o for o,v in zip(df, cells[0]) if _content(v)[1] == 'n'} if cells else ()
+    cls = {o: _classes(o in right and o != name and 'n', o in more and 'more', o == name and 'name') for o in df}
+    heads = Tr(*[_heading(o, sortable, o in most_first, cls[o]) for o in df])
+    rows = [Tr(*[_cell(v, o in more, o == name) for o,v in zip(df, r)]) for r in cells]
     table = Table(Thead(heads), Tbody(*rows), id=id or None, cls='sortable' if sortable else None)
-    return html(Div(table, cls='wide'))
+    return html(Div(table, cls='wide', tabindex='0', role='region', aria_label=f'Table by {name}'))
+
+# %% ../../nbs/results/11_page.ipynb #97579462
+def csv_link(
+    df:pd.DataFrame, # Any frame
+    name:str # Of the file, without `.csv`
+): # An element
+    "A frame to download from the page itself."
+    data = b64encode(df.to_csv(index=False).encode('utf-8', 'replace')).decode()
+    return A(f'{name}.csv', download=f'{name}.csv', href=f'data:text/csv;charset=utf-8;base64,{data}')
+
+# %% ../../nbs/results/11_page.ipynb #48e3b679
+def table_tools(
+    id:str, # Of the table, which has to stand behind them
+    more:bool, # Has it columns to be shown by a switch?
+    *links # Elements
+)->str: # HTML
+    "What stands above a long table: a filter, the switch for the rest of its columns, and files of it."
+    box = Input(type='search', data_filters=id, aria_label='Filter the rows')
+    found = Label('Filter: ', box, Output(aria_live='polite'), cls='tools filter noprint', hidden=True)
+    switch = Input(type='checkbox', cls='switch', id=f'{id}-all') # a style follows it, and no script
+    said = Label(' All columns', for_=f'{id}-all', cls='tools noprint')
+    as_file = Div('As a file: ', *links, cls='tools noprint') if links else None
+    return html(found, *([switch, said] if more else []), as_file)
 
 # %% ../../nbs/results/11_page.ipynb #b12376a0
-def _png(draw, dark):
-    "A picture as base64, or nothing if there is nothing to draw"
-    with look(dark):
+def _attributes(o, known):
+    """The attributes of an element of a picture, those of its style among them: the page's policy allows no other style
+    than its own. Of ids there stay those that are `known`."""
+    style = dict(re.findall(r'([\w-]+): ([^;]+)', o.get('style', '')))
+    size = re.search(r'([\d.]+)px', style.pop('font', style.get('font-size', ''))) # `font` is of older matplotlibs
+    own = {k.rpartition('}')[2]: v for k,v in o.items() if k != 'style'} | style
+    if size: own['font-size'] = size[1]
+    if own.get('id') not in known: own.pop('id', None)
+    own.pop('font-family', None) # it is the page's
+    return {k: re.sub(r'(\.\d\d)\d+', r'\1', ' '.join(v.split())) for k,v in own.items()}
+
+# %% ../../nbs/results/11_page.ipynb #3000b7c9
+_NOT_IN_XML = re.compile('[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
+
+def _inline(svg):
+    "The SVG of matplotlib so that it can stand in a page"
+    root, known = ElementTree.fromstring(_NOT_IN_XML.sub('\ufffd', svg)), set(re.findall(r'#([\w.-]+)', svg))
+    for parent in list(root.iter()):
+        for o in [o for o in parent if o.tag.rpartition('}')[2] in ('metadata', 'style')]: parent.remove(o)
+    for o in root.iter():
+        own = _attributes(o, known)
+        o.attrib.clear()
+        o.attrib.update(own)
+        o.tag = o.tag.rpartition('}')[2]
+        if o.tag not in ('text', 'tspan'): o.text = None
+        o.tail = None
+    root.attrib.update({'stroke-linejoin': 'round', 'stroke-linecap': 'butt', 'role': 'img'})
+    return root
+
+# %% ../../nbs/results/11_page.ipynb #ec883886
+def _svg(draw):
+    "A picture as an element, or nothing if there is nothing to draw"
+    with look(), plt.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'report'}):
         try: axes = draw()
-        except InputError: return '' # there is nothing to draw; whatever else goes wrong is ours to mend
+        except InputError: return None # there is nothing to draw; whatever else goes wrong is ours to mend
         fig = getattr(axes, 'figure', None) or axes.flat[0].figure
         out = BytesIO()
-        fig.savefig(out, format='png', dpi=110)
+        fig.savefig(out, format='svg', dpi=110)
         plt.close(fig)
-    return b64encode(out.getvalue()).decode()
+    return _inline(out.getvalue().decode())
 
 # %% ../../nbs/results/11_page.ipynb #a3d4093e
 def figure_html(
     draw, # Called without arguments; returns axes, or raises `InputError` if there is nothing to draw
-    caption:str, # Below the picture, and what it says to who cannot see it
-    both:bool=True # Draw it for a dark page, too?
+    caption:str # Below the picture, and what it says to who cannot see it
 )->str: # HTML; empty if there is nothing to draw
     "A picture within the page."
-    light, png = _png(draw, False), 'data:image/png;base64,'
-    if not light: return Safe('')
-    dark = Source(media='(prefers-color-scheme: dark)', srcset=png + _png(draw, True)) if both else None
-    return html(Figure(ft('picture', dark, Img(alt=caption, src=png + light)), Figcaption(caption)))
+    svg = _svg(draw)
+    if svg is None: return Safe('')
+    svg.set('aria-label', caption)
+    width, height = map(float, svg.get('viewBox').split()[2:])
+    picture = Div(Safe(ElementTree.tostring(svg, encoding='unicode')), cls='wide', tabindex='0')
+    return html(Figure(picture, Figcaption(caption), cls='tall' if height > 1.2*width else None))
+
+# %% ../../nbs/results/11_page.ipynb #1bc12b5e
+_LEFT, _TOP, _RIGHT, _BOTTOM = 45, 24, 630, 250 # of the lines, in a picture of 640 x 290
+
+def _scaled(values, first, last):
+    "Where numbers from the least to the most of `values` stand between `first` and `last`; and ticks among them"
+    low, high = min(values), max(values)
+    if low == high: low, high = low - .5, high + .5
+    at = lambda v: round(first + (v - low)/(high - low)*(last - first), 1)
+    return at, [o for o in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= o <= high]
+
+# %% ../../nbs/results/11_page.ipynb #9f75f081
+def _curve(name, points, across, up):
+    "A line with its name, which can be pointed at in its neighbourhood"
+    path = ' '.join(f'{across(a)},{up(b)}' for a,b in points)
+    return ft('g', ft('polyline', points=path), ft('polyline', points=path, cls='reach'),
+              ft('text', f'{name}: {points[-1][1]:.3f}', x=_LEFT, y=14), tabindex='0')
+
+# %% ../../nbs/results/11_page.ipynb #2092519e
+def curves_html(
+    lines:dict, # Names, each with the points (x, y) of its line
+    caption:str # Below the picture, and what it says to who cannot see it
+)->str: # HTML; empty if there are no two lines to compare
+    "Lines in one picture, each of which can be pointed at."
+    lines = {k: v for k,v in lines.items() if v}
+    if len(lines) < 2: return Safe('')
+    xs, ys = zip(*[o for v in lines.values() for o in v])
+    (across, along), (up, levels) = _scaled(xs, _LEFT, _RIGHT), _scaled(ys, _BOTTOM, _TOP)
+    grid = [ft('line', x1=_LEFT, x2=_RIGHT, y1=up(o), y2=up(o)) for o in levels]
+    said = [ft('text', f'{o:g}', x=_LEFT - 6, y=up(o) + 4, text_anchor='end') for o in levels]
+    said += [ft('text', f'{o:g}', x=across(o), y=_BOTTOM + 18, text_anchor='middle') for o in along if o == int(o)]
+    curves = [_curve(k, v, across, up) for k,v in lines.items()]
+    svg = ft('svg', *grid, *said, *curves, cls='curves', viewBox='0 0 640 290', role='img', aria_label=caption)
+    return html(Figure(Div(svg, cls='wide'), Figcaption(caption), cls='noprint'))
+
+# %% ../../nbs/results/11_page.ipynb #d65a8df4
+def in_sections(
+    parts:list # Titles, and what stands below each; parts of nothing are left out
+)->str: # HTML
+    "Contents with a link to each part, and the parts."
+    named = [(f'part{k}', title, o) for k,(title, o) in enumerate(parts, 1) if o]
+    contents = Nav(Ul(*[Li(A(title, href=f'#{id}')) for id,title,_ in named]), aria_label='Contents')
+    return html(contents, *[Section(H2(title, id=id), o) for id,title,o in named])
 
 # %% ../../nbs/results/11_page.ipynb #0fa7f21f
 def html_page(

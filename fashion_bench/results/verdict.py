@@ -1,7 +1,7 @@
 """What the runs say in three sentences: which model, how sure, at what cost.
 
 The sentences say what the numbers allow and no more: a leader that shares its place is not called the best, a
-difference that was not tested is not spoken of, and minutes of a busy machine are called so. [report](12_report.ipynb)
+difference that was not tested is not spoken of, and minutes of a busy machine are called so. [report](14_report.ipynb)
 opens with them.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/verdict.html.md"""
@@ -68,38 +68,48 @@ def _how_sure(done, runs):
     return f"The difference to {others} is larger than chance explains, also after a correction for {compared}.{rest}"
 
 # %% ../../nbs/results/09_verdict.ipynb #d7329db5
+def duration(
+    minutes:float # Of an epoch, or of a run
+)->str: # `6.4 s`, `78 s`, `12.0 min`
+    "Minutes in words."
+    if minutes >= 2: return f'{minutes:.1f} min'
+    return f'{minutes*60:.0f} s' if minutes >= 1/6 else f'{minutes*60:.1f} s'
+
+
+# %% ../../nbs/results/09_verdict.ipynb #ff4f98ec
 def _time(row):
     "Minutes in words, marked where they are not the model's"
-    time = f'{row.minutes*60:.0f} s' if row.minutes < 2 else f'{row.minutes:.1f} min'
-    return f'{time} on a machine that was busy with other things' if row.busy else time
+    return duration(row.minutes) + (' on a machine that was busy with other things' if row.busy else '')
 
 # %% ../../nbs/results/09_verdict.ipynb #e8e46589
 def _beside_others(done, tied):
     "How the first's minutes compare: with those of the entries that share its place, with those of all"
-    top, cheap, quick = done.iloc[0], tied.loc[tied.minutes.idxmin()], done.loc[done.minutes.idxmin()]
-    if cheap.entry != top.entry and cheap.minutes < .95*top.minutes:
-        return f"; {cheap.entry}, which shares its place, takes {_time(cheap)}"
-    if quick.entry != top.entry and quick.minutes < .95*top.minutes:
-        return f"; the quickest, {quick.entry}, takes {_time(quick)} and has {percent(quick.accuracy)}"
-    if len(done) == 1: return ''
-    return ", less than of any other" if (done.minutes[1:] > 1.05*top.minutes).all() else ", about as much as of others"
+    top, known = done.iloc[0], done.dropna(subset=['minutes'])
+    quicker = lambda o: o.minutes < .95*top.minutes and duration(o.minutes) != duration(top.minutes)
+    cheap, quick = (rows.loc[rows.minutes.idxmin()] for rows in (tied.dropna(subset=['minutes']), known))
+    if quicker(cheap): return f"; {cheap.entry}, which shares its place, takes {_time(cheap)}"
+    if quicker(quick): return f"; the quickest, {quick.entry}, takes {_time(quick)} and has {percent(quick.accuracy)}"
+    if len(known) == 1: return ''
+    if (known.minutes[1:] <= 1.05*top.minutes).any(): return ", about as much as of others"
+    return ", less than of any other" + (" that is known" if len(known) < len(done) else '')
 
 # %% ../../nbs/results/09_verdict.ipynb #56f4c0ce
 def _at_what_cost(done):
     "The third sentence: what an epoch takes, or a run where all are of one model, and what it takes others"
     of_run = one_model(done) and len(done) > 1 and done.seconds.notna().all()
     done = done.assign(minutes=done.seconds/60 if of_run else done.minutes_per_epoch)
+    what = 'a run' if of_run else 'an epoch'
+    if not done.minutes.iloc[0] > 0: return f"What {what} of it takes is not known."
     same, _ = standing(done.entry, done['rank'])
     tied = done[done.entry.isin([done.entry[0], *same])]
-    return f"{'A run' if of_run else 'An epoch'} of it takes {_time(done.iloc[0])}{_beside_others(done, tied)}."
+    return f"{what.capitalize()} of it takes {_time(done.iloc[0])}{_beside_others(done, tied)}."
 
-# %% ../../nbs/results/09_verdict.ipynb #e3f0d1b9
-def verdict(
-    where='runs' # As `records.as_frame` takes it
+# %% ../../nbs/results/09_verdict.ipynb #dee908ad
+def verdict_of(
+    runs, # As `records.as_frame` gives them
+    df # As `summarize` gives it of them
 )->list: # Three sentences
-    "What the runs say: which model, how sure, at what cost."
-    runs = as_frame(where)
-    df = summarize(runs)
+    "The verdict on runs that were put together before."
     done = df[df.finished]
     if not len(done):
         return [f"None of {len(df)} models finished.", f"The first: {df.note.iloc[0]}.", "There is nothing to compare."]
@@ -107,3 +117,11 @@ def verdict(
     seeds = f"{top.seeds} seed{'s' if top.seeds > 1 else ''}"
     first = f"{_which_model(done)} {what} of {score_text(top)}, over {seeds}."
     return [first + _lost(df), _how_sure(done, runs), _at_what_cost(done)]
+
+# %% ../../nbs/results/09_verdict.ipynb #e3f0d1b9
+def verdict(
+    where='runs' # As `records.as_frame` takes it
+)->list: # Three sentences
+    "What the runs say: which model, how sure, at what cost."
+    runs = as_frame(where)
+    return verdict_of(runs, summarize(runs))
