@@ -33,7 +33,7 @@ def _line_boxes(points, step=3):
     return np.hstack([at - .5, at + .5])
 
 # %% ../../nbs/base/11_labels.ipynb #6349171a
-_RADII = (7, 13, 20, 28, 38, 50, 64, 80) # in points
+_RADII = (7, 13, 20, 28, 38, 50, 64, 80, 100, 125, 150) # in points
 _ANGLES = np.radians([0, 180, 90, 270, 30, 330, 150, 210, 60, 300, 120, 240, 15, 345, 165, 195, 75, 285, 105, 255])
 
 def _places(at, size, scale):

@@ -115,7 +115,8 @@ def plot_long_tail(
     ax.stairs(height, edges, baseline=None, color=colour)
     ax.axvline(half + .5, color='grey', linewidth=.8, linestyle='--')
     ax.set_title(f'half of the images are in {half} of {len(n)} classes', loc='left', fontsize='small')
-    ax.set(yscale='log', xlabel='classes, largest first', ylabel='training images', ylim=(.8, None))
+    ax.set(yscale='log', xlabel='classes, largest first', ylabel='training images', ylim=(.8, None),
+           xlim=(.5, len(n) + .5))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
     ax.yaxis.set_minor_locator(NullLocator())

@@ -275,7 +275,8 @@ def plot_choice(
     stages = choice.stages
     last = _furthest(stages)[::-1] # axes begin at the bottom
     names = short_names(list(last.candidate))
-    fig, axes = plt.subplots(1, 2, figsize=(fitting(8), .9 + .27*len(last) + .5*on_phone()), sharey=True, layout='constrained')
+    size = (fitting(8), .9 + .27*len(last) + .5*on_phone()) # with a taller legend
+    fig, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout='constrained')
     left, right = axes
     _draw_scores(left, last)
     _draw_minutes(right, stages, list(last.candidate))
@@ -283,7 +284,8 @@ def plot_choice(
     for o in left.get_yticklabels():
         if o.get_text() in {names[k] for k in choice.winners}: o.set_fontweight('bold')
     left.set_xlabel('% of photos\nright (x: out)' if on_phone() else '% of validation photos right (x: out)')
-    if right.get_legend_handles_labels()[0]: fig.legend(loc='outside upper right', ncols=1 if on_phone() else len(STAGES))
+    ncols = 1 if on_phone() else len(STAGES)
+    if right.get_legend_handles_labels()[0]: fig.legend(loc='outside upper right', ncols=ncols)
     return axes
 
 # %% ../../nbs/results/10_choosing.ipynb #2fe261ea

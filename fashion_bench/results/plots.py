@@ -115,7 +115,7 @@ def plot_accuracy(
         _accuracy_line(ax, y, row, COLOURS['good'] if first else 'grey')
     ax.set(yticks=ys, yticklabels=labels, ylim=(-.1, height + .15),
            xlabel=f'accuracy on the {df.split.iloc[0]} split, 95 % interval')
-    ax.grid(axis='x')
+    ax.grid(axis='x', linewidth=.5)
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #67444ff8
@@ -191,8 +191,8 @@ def plot_pareto(
     ax.scatter(xs, df.accuracy, s=36, color=[COLOURS['good'] if o else 'grey' for o in unbeaten], zorder=2)
     _cost_axis(ax, xs, cost)
     ax.set(xlabel=_explained(df, label) if timed else label, ylabel='accuracy')
-    ax.grid()
-    _name_models(ax, xs, df, _names(df, timed, 26), best)
+    ax.grid(linewidth=.5)
+    _name_models(ax, xs, df, _names(df, timed, 32), best)
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #db631edb
@@ -225,7 +225,7 @@ def _plot_history(ax, rows, value):
         ax.plot(o.epoch, o[value], color=COLOURS['good'], linewidth=1, marker='.', markersize=4)
     frozen = rows.epoch[rows.phase == 'frozen']
     if len(frozen): ax.axvspan(rows.epoch.min() - .5, frozen.max() + .5, color='grey', alpha=.15, linewidth=0)
-    ax.grid(axis='y')
+    ax.grid(axis='y', linewidth=.5)
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 # %% ../../nbs/results/07_plots.ipynb #b19d70d9

@@ -178,7 +178,7 @@ def _label_curves(axs):
     "Titles, scales and a legend for four axes"
     for ax, what in zip(axs, SERIES):
         ax.set_title(_LABELS[what])
-        ax.grid(axis='y')
+        ax.grid(axis='y', linewidth=.5)
     rates = axs[0]
     top = max(o.get_ydata().max() for o in rates.get_lines())
     rates.set(yscale='log', ylim=(top/1e5, top*2))
