@@ -26,19 +26,19 @@ from .table import SPLITS, class_counts, image_paths, is_multilabel, summary
 SPLIT_COLOURS = dict(train='#0072B2', valid='#56B4E9', test='#E69F00')
 
 def _square(path, crop, side):
-    "The picture at `path` in the middle of a white square"
+    "The picture at `path` in the middle of a square that is transparent at its sides"
     im = read_rgb(path, crop)
     im.thumbnail((side, side))
-    out = np.full((side, side, 3), 255, np.uint8)
+    out = np.zeros((side, side, 4), np.uint8)
     top, left = (side - im.height)//2, (side - im.width)//2
-    out[top:top+im.height, left:left+im.width] = im
+    out[top:top+im.height, left:left+im.width] = im.convert('RGBA')
     return out
 
 # %% ../../nbs/data/13_pictures.ipynb #5ea8b108
 def _grid(table, labels, n, side, seed):
     "The pixels of `n` pictures of each class in `labels`, a row per class"
     t = table.assign(file=image_paths(table), key=seeded_order(table.image, seed).values).sort_values('key')
-    grid = np.full((side*len(labels), side*n, 3), 255, np.uint8)
+    grid = np.zeros((side*len(labels), side*n, 4), np.uint8)
     for r, label in enumerate(labels):
         has_label = [label in o for o in t.label] if is_multilabel(table) else t.label == label
         rows = t[has_label][:n]
@@ -90,7 +90,8 @@ def plot_class_counts(
     ax.set(yticks=range(len(df)), yticklabels=_short(df.index), xlabel=f'images{few}', xlim=(0, 1.15*left.max()))
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
-    ax.legend(frameon=False, loc='lower left', bbox_to_anchor=(0, 1), ncols=3, columnspacing=1, borderpad=0)
+    ax.legend(frameon=False, loc='lower left', bbox_to_anchor=(0, 1), ncols=3, borderpad=0, fontsize='small',
+              columnspacing=1, handlelength=1)
     ax.spines[['top', 'right']].set_visible(False)
     return ax
 

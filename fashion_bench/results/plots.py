@@ -51,9 +51,12 @@ def _names(df, timed=False, width=48):
     return [_wrapped(o, width) + BUSY_MARK*(timed and b) for o,b in zip(names, _is_busy(df))]
 
 # %% ../../nbs/results/07_plots.ipynb #fbb97df8
+def _label(text): return _wrapped(text, 26) if on_phone() else text # of an axis
+
 def _explained(df, label):
     "`label` of an axis of minutes, and what the mark means if it occurs"
-    return label + (f'\n{BUSY_MARK.strip()} the machine was busy with other things' if _is_busy(df).any() else '')
+    busy = 'the machine was busy with other things'
+    return _label(label) + (f'\n{BUSY_MARK.strip()} {busy}' if _is_busy(df).any() else '')
 
 # %% ../../nbs/results/07_plots.ipynb #e813fc8b
 def _rows(names):
@@ -88,7 +91,7 @@ def plot_efficiency(
     ax.set(yticks=ys, yticklabels=names, ylim=(-.1, height + .1), title=title,
            xlabel=_explained(df, 'z(accuracy) − z(minutes per epoch)'))
     ax.axvline(0, color='grey', linewidth=.8)
-    ax.margins(x=.3 if on_phone() else .12) # for the values
+    ax.margins(x=.4 if on_phone() else .12) # for the values
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #c32e47d9
@@ -114,7 +117,7 @@ def plot_accuracy(
     for y, row, first in zip(ys, df.itertuples(), leads):
         _accuracy_line(ax, y, row, COLOURS['good'] if first else 'grey')
     ax.set(yticks=ys, yticklabels=labels, ylim=(-.1, height + .15),
-           xlabel=f'accuracy on the {df.split.iloc[0]} split, 95 % interval')
+           xlabel=_label(f'accuracy on the {df.split.iloc[0]} split, 95 % interval'))
     ax.grid(axis='x', linewidth=.5)
     return ax
 
@@ -190,7 +193,7 @@ def plot_pareto(
     ax.plot(xs[best.index], best.accuracy, color=COLOURS['good'], linewidth=1, drawstyle='steps-post', zorder=1)
     ax.scatter(xs, df.accuracy, s=36, color=[COLOURS['good'] if o else 'grey' for o in unbeaten], zorder=2)
     _cost_axis(ax, xs, cost)
-    ax.set(xlabel=_explained(df, label) if timed else label, ylabel='accuracy')
+    ax.set(xlabel=_explained(df, label) if timed else _label(label), ylabel='accuracy')
     ax.grid(linewidth=.5)
     _name_models(ax, xs, df, _names(df, timed, 32), best)
     return ax
@@ -214,7 +217,7 @@ def plot_weights(
         ax.annotate(name, (3, ys[line[-1]]), (6, 0), textcoords='offset points', va='center', fontsize=8)
     ax.axvline(1, color='grey', linewidth=.8, linestyle=':')
     weight = f'weight of {COSTS[cost]} (1: as in 2021)'
-    ax.set(xlabel=_explained(df, weight) if timed else weight, ylabel='place', xlim=(0, 3), xticks=[0, 1, 2, 3],
+    ax.set(xlabel=_explained(df, weight) if timed else _label(weight), ylabel='place', xlim=(0, 3), xticks=[0, 1, 2, 3],
            yticks=ys, yticklabels=range(1, len(df)+1), ylim=(height + .1, -.1))
     return ax
 

@@ -157,18 +157,22 @@ def _mark_epochs(ax, mean, frozen, color):
     ax.plot(mean.index[~hollow], mean[~hollow], marker='.', **point)
     ax.plot(mean.index[hollow], mean[hollow], marker='o', markerfacecolor='none', **point)
 
+# %% ../../nbs/results/08_schedules.ipynb #291b369b
+def _thinned(frame, most=200):
+    "At most so many of its rows, evenly, with the first and the last"
+    return frame.iloc[np.unique(np.linspace(0, len(frame) - 1, min(most, len(frame))).round().astype(int))]
+
 # %% ../../nbs/results/08_schedules.ipynb #415f21ce
 def _plot_schedule(axs, name, curves, color, linestyle):
     "A line in each of four axes, in the band of all seeds if there are several"
     all_seeds = pd.concat(curves)
     frozen = all_seeds.step[all_seeds.phase == 'frozen']
     for ax, what in zip(axs, SERIES):
-        by_step = all_seeds.dropna(subset=what).groupby('step')[what]
-        mean = by_step.mean()
-        ax.plot(mean.index, mean, linewidth=1.3, label=name, color=color, linestyle=linestyle)
-        low, high = by_step.min(), by_step.max()
-        if len(curves) > 1: ax.fill_between(mean.index, low, high, color=color, alpha=.2, linewidth=0)
-        if what in SERIES[2:]: _mark_epochs(ax, mean, frozen, color) # measured after an epoch
+        o = _thinned(all_seeds.dropna(subset=what).groupby('step')[what].agg(['mean', 'min', 'max']))
+        ax.plot(o.index, o['mean'], linewidth=1.3, label=name, color=color, linestyle=linestyle)
+        if (o['min'] < o['max']).any():
+            ax.fill_between(o.index, o['min'], o['max'], color=color, alpha=.2, linewidth=0)
+        if what in SERIES[2:]: _mark_epochs(ax, o['mean'], frozen, color) # measured after an epoch
 
 # %% ../../nbs/results/08_schedules.ipynb #bb25c840
 _LABELS = dict(learning_rate='learning rate (last group)', train_loss='train loss, smoothed', valid_loss='valid loss',
