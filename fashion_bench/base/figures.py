@@ -34,20 +34,28 @@ DASHES = ['-', '--', ':'] # for the lines after seven, after fourteen
 INKS = {None: '#7f7f7f', False: '#222222', True: '#e6e6e6'}
 PHONE = 3.6 # inches: what a phone shows without making it smaller
 
+# %% ../../nbs/base/10_figures.ipynb #7d80f7e2
+def settings(
+    dark:bool|None=None, # As `look` takes them
+    phone:bool=False
+)->dict: # For `plt.rcParams`
+    "What `look` sets."
+    inked = ('text.color', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'axes.edgecolor')
+    clear = ('figure.facecolor', 'axes.facecolor', 'savefig.facecolor')
+    return {
+        'axes.prop_cycle': plt.cycler(color=CYCLE), 'grid.color': '#7f7f7f', 'grid.alpha': .4,
+        'axes.spines.top': False, 'axes.spines.right': False, 'legend.frameon': False,
+        'font.size': 9, 'axes.titlesize': 10, 'figure.figsize': (PHONE, 2.7) if phone else (7, 4),
+        'svg.fonttype': 'none', 'svg.hashsalt': 'fashion_bench',
+        **{o: INKS[dark] for o in inked}, **{o: 'none' for o in clear}}
+
 # %% ../../nbs/base/10_figures.ipynb #4d25b6e2
 def look(
     dark:bool|None=None, # For a dark page, or a light one? By default for either
     phone:bool=False # No wider than a phone?
 ): # A context, in which pictures are drawn
     "matplotlib's settings for all pictures: quiet, and transparent, so that they take a page's colour."
-    inked = ('text.color', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'axes.edgecolor')
-    clear = ('figure.facecolor', 'axes.facecolor', 'savefig.facecolor')
-    return plt.rc_context({
-        'axes.prop_cycle': plt.cycler(color=CYCLE), 'grid.color': '#7f7f7f', 'grid.alpha': .4,
-        'axes.spines.top': False, 'axes.spines.right': False, 'legend.frameon': False,
-        'font.size': 9, 'axes.titlesize': 10, 'figure.figsize': (PHONE, 2.7) if phone else (7, 4),
-        'svg.fonttype': 'none', 'svg.hashsalt': 'fashion_bench',
-        **{o: INKS[dark] for o in inked}, **{o: 'none' for o in clear}})
+    return plt.rc_context(settings(dark, phone))
 
 # %% ../../nbs/base/10_figures.ipynb #f3c99b7e
 def on_phone()->bool: # Is there room for less than a page's width?
