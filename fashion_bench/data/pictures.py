@@ -88,7 +88,7 @@ def plot_class_counts(
     ax.bar_label(ax.containers[-1], labels=[f'{v:,}' for v in df.total], padding=3, fontsize='small')
     few = f', {len(df)} largest of {len(counts)} classes' if len(counts) > top else ''
     ax.set(yticks=range(len(df)), yticklabels=_short(df.index), xlabel=f'images{few}', xlim=(0, 1.15*left.max()))
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     ax.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
     ax.legend(frameon=False, loc='lower left', bbox_to_anchor=(0, 1), ncols=3, borderpad=0, fontsize='small',
               columnspacing=1, handlelength=1)
@@ -118,7 +118,7 @@ def plot_long_tail(
     ax.set_title(f'half of the images are in {half} of {len(n)} classes', loc='left', fontsize='small')
     ax.set(yscale='log', xlabel='classes, largest first', ylabel='training images', ylim=(.8, None),
            xlim=(.5, len(n) + .5))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.yaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.spines[['top', 'right']].set_visible(False)

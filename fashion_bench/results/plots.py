@@ -229,7 +229,7 @@ def _plot_history(ax, rows, value):
     frozen = rows.epoch[rows.phase == 'frozen']
     if len(frozen): ax.axvspan(rows.epoch.min() - .5, frozen.max() + .5, color='grey', alpha=.15, linewidth=0)
     ax.grid(axis='y', linewidth=.5)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
 
 # %% ../../nbs/results/07_plots.ipynb #b19d70d9
 @as_written

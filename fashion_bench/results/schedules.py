@@ -187,7 +187,7 @@ def _label_curves(axs):
     top = max(o.get_ydata().max() for o in rates.get_lines())
     rates.set(yscale='log', ylim=(top/1e5, top*2))
     for ax in axs[3:] if on_phone() else axs[2:]: ax.set_xlabel('step')
-    for ax in axs: ax.xaxis.get_major_locator().set_params(integer=True)
+    for ax in axs: ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     lines, names = rates.get_legend_handles_labels()
     rates.figure.legend(lines, names, loc='outside lower center', ncols=1 if on_phone() else 2, fontsize=8)
 
@@ -239,6 +239,6 @@ def plot_rates(
     if frozen.any(): ax.axvspan(0, rates.step[frozen].max(), color='grey', alpha=.15, linewidth=0)
     top = rates[groups].to_numpy().max()
     ax.set(yscale='log', ylim=(top/1e6, top*2), xlabel='step', ylabel='learning rate')
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.legend(fontsize=8)
     return ax
