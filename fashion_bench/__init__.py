@@ -9,9 +9,11 @@ Modules:
 
 - `fashion_bench.base.columns`: The columns of a text file, back to what they were before they were written.
 - `fashion_bench.base.errors`: What a user can mend, told apart from what only we can.
+- `fashion_bench.base.figures`: One look for all pictures, in every script, on light pages and dark ones, on a screen and on a phone.
 - `fashion_bench.base.files`: Files that are whole or not there, whatever happens while they are written.
 - `fashion_bench.base.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
-- `fashion_bench.base.markup`: Pages, pictures and tables in which text stays text, whoever wrote it.
+- `fashion_bench.base.labels`: Names beside points, of which none covers another, a point or a line.
+- `fashion_bench.base.markup`: Pages and tables in which text stays text, whoever wrote it.
 - `fashion_bench.base.pixels`: From a file to RGB pixels by one rule, the same in training, in prediction and in the audit.
 - `fashion_bench.base.record`: A run's record, as it is written and as it is believed.
 - `fashion_bench.base.specs`: What a run is asked to be, as plain data, and when two runs are the same.

@@ -7,6 +7,7 @@ def own_temp_folder(
     cells=None # Of the notebooks that are tested
 )->None:
     "What tests leave among the temporary files, gigabytes of weights, goes with the process that starts them."
+    _house_look()
     home, me = tempfile.mkdtemp(prefix='fashion_bench-'), os.getpid()
     tempfile.tempdir = os.environ['TMPDIR'] = home
 
@@ -19,6 +20,12 @@ def strip_export(
 )->None:
     "Take the directive off Markdown cells that are exported into docstrings: nbdev would show it on the page."
     if cell.cell_type == 'markdown': cell.remove_directives()
+
+def _house_look():
+    "Pictures that are stored for the site are transparent, and can be read on its light pages and on its dark ones"
+    import matplotlib.pyplot as plt
+    from .base.figures import settings
+    plt.rcParams.update(settings())
 
 @lru_cache(maxsize=None)
 def _public(module):

@@ -17,12 +17,13 @@ def markdown_table(html:str):
 
 def outputs(cell:dict, files:dict):
     "A cell's stored outputs as Markdown; its pictures are put into `files`"
+    alt = re.search(r'^#\| fig-alt: "(.+)"', ''.join(cell['source']), re.M)
     for o in cell.get('outputs', []):
         data = o.get('data', {})
         if png := data.get('image/png'):
             name = f'index_files/picture-{len(files)+1}.png'
             files[name] = base64.b64decode(''.join(png))
-            yield f'![]({name})'
+            yield f'![{alt[1] if alt else ""}]({name})'
         elif html := data.get('text/html'): yield markdown_table(''.join(html))
         elif text := ''.join(o.get('text', data.get('text/plain', ''))).rstrip(): yield f'```\n{text}\n```'
 

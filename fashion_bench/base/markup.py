@@ -1,10 +1,10 @@
-"""Pages, pictures and tables in which text stays text, whoever wrote it.
+"""Pages and tables in which text stays text, whoever wrote it.
 
 Names of models, classes and files come from users, and a report is made of records that a stranger may have sent. Where
-strings are put together by hand, one forgotten call lets a name run as a program in somebody's browser, or a class
-`$50-$100` stand in a picture as a formula. Here a page is put together from elements, `html` is the one place where they
-become text, and it escapes; `page` tells the browser to run and fetch nothing but what it came with; `as_written` has
-matplotlib write names as they are, and `markdown` does the same for a table on a page.
+strings are put together by hand, one forgotten call lets a name run as a program in somebody's browser. Here a page is
+put together from elements, `html` is the one place where they become text, and it escapes; `page` tells the browser to
+run and fetch nothing but what it came with, and `markdown` does the same for a table on a page. Pictures write names as
+they are by `as_written` of [figures](10_figures.ipynb).
 
 Docs: https://fashion-bench.github.io/fashion_bench/base/markup.html.md"""
 
@@ -15,7 +15,6 @@ __all__ = []
 
 # %% ../../nbs/base/08_markup.ipynb #699892f3
 from base64 import b64encode
-from functools import wraps
 from hashlib import sha256
 import re
 
@@ -48,28 +47,6 @@ def page(
                 Title(title), Link(rel='icon', href='data:,'), ft('style', Safe(style)))
     runs = ft('script', Safe(script)) if script else None
     return '<!DOCTYPE html>' + html(Html(head, Body(Main(*body), runs), lang='en'))
-
-# %% ../../nbs/base/08_markup.ipynb #f269bdf0
-def _formulas(figure):
-    "Labels of axes of numbers, which matplotlib writes itself"
-    from matplotlib.ticker import LogFormatter, ScalarFormatter
-    axes = [o for ax in figure.axes for o in (ax.xaxis, ax.yaxis)]
-    own = [o for o in axes if isinstance(o.get_major_formatter(), (LogFormatter, ScalarFormatter))]
-    return {label for o in own for label in o.get_ticklabels(which='both')}
-
-# %% ../../nbs/base/08_markup.ipynb #c08cfe2f
-def as_written(
-    plot:callable # Draws, and returns axes, an array of them, or a figure
-)->callable: # The same
-    "Texts in what `plot` draws are written as they are, dollar signs too."
-    @wraps(plot)
-    def drawn(*args, **kwargs):
-        from matplotlib.text import Text
-        out = plot(*args, **kwargs)
-        figure = getattr(out, 'figure', None) or out.flat[0].figure
-        for o in set(figure.findobj(Text)) - _formulas(figure): o.set_parse_math(False)
-        return out
-    return drawn
 
 # %% ../../nbs/base/08_markup.ipynb #046fbfbd
 def markdown(

@@ -11,11 +11,12 @@ Docs: https://fashion-bench.github.io/fashion_bench/data/pictures.html.md"""
 __all__ = ['plot_examples', 'plot_class_counts', 'plot_long_tail', 'plot_dataset']
 
 # %% ../../nbs/data/13_pictures.ipynb #b019bf2c
-from textwrap import shorten
+from textwrap import shorten, wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
-from ..base.markup import as_written
+from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
+from ..base.figures import as_written, fitting, new_axes, on_phone
 from ..base.pixels import read_rgb
 from .splits import seeded_order
 from .table import SPLITS, class_counts, image_paths, is_multilabel, summary
@@ -25,19 +26,19 @@ from .table import SPLITS, class_counts, image_paths, is_multilabel, summary
 SPLIT_COLOURS = dict(train='#0072B2', valid='#56B4E9', test='#E69F00')
 
 def _square(path, crop, side):
-    "The picture at `path` in the middle of a white square"
+    "The picture at `path` in the middle of a square that is transparent at its sides"
     im = read_rgb(path, crop)
     im.thumbnail((side, side))
-    out = np.full((side, side, 3), 255, np.uint8)
+    out = np.zeros((side, side, 4), np.uint8)
     top, left = (side - im.height)//2, (side - im.width)//2
-    out[top:top+im.height, left:left+im.width] = im
+    out[top:top+im.height, left:left+im.width] = im.convert('RGBA')
     return out
 
 # %% ../../nbs/data/13_pictures.ipynb #5ea8b108
 def _grid(table, labels, n, side, seed):
     "The pixels of `n` pictures of each class in `labels`, a row per class"
     t = table.assign(file=image_paths(table), key=seeded_order(table.image, seed).values).sort_values('key')
-    grid = np.full((side*len(labels), side*n, 3), 255, np.uint8)
+    grid = np.zeros((side*len(labels), side*n, 4), np.uint8)
     for r, label in enumerate(labels):
         has_label = [label in o for o in t.label] if is_multilabel(table) else t.label == label
         rows = t[has_label][:n]
@@ -62,7 +63,7 @@ def plot_examples(
     "A grid of pictures, a row per class, largest class first."
     labels = class_counts(table)[:n_classes].index
     grid = _grid(table, labels, n, side, seed)
-    if ax is None: _, ax = plt.subplots(figsize=(.7*n + 1.5, .7*len(labels)), layout='constrained')
+    ax = new_axes(ax, .7*n + 1.5, .7*len(labels)*fitting(.7*n + 1.5)/(.7*n + 1.5))
     ax.imshow(grid)
     middles = [side*(r + .5) for r in range(len(labels))]
     ax.set(xticks=[], yticks=middles, yticklabels=_short(labels))
@@ -80,16 +81,17 @@ def plot_class_counts(
     "Bars of the number of images of each class, a colour per split."
     counts = class_counts(table)
     df = counts[:top][::-1]
-    if ax is None: _, ax = plt.subplots(figsize=(6, .8 + .24*len(df)), layout='constrained')
-    left = np.zeros(len(df))
+    ax, left = new_axes(ax, 6, 1.1 + .24*len(df)), np.zeros(len(df))
     for o in [o for o in SPLITS if o in df]:
         ax.barh(range(len(df)), df[o], left=left, color=SPLIT_COLOURS[o], label=f'{o} {counts[o].sum():,}')
         left += df[o].to_numpy()
     ax.bar_label(ax.containers[-1], labels=[f'{v:,}' for v in df.total], padding=3, fontsize='small')
-    title = f'{len(df)} largest of {len(counts)} classes' if len(counts) > top else None
-    ax.set(yticks=range(len(df)), yticklabels=_short(df.index), xlabel='images', title=title)
-    ax.legend(frameon=False, loc='lower right')
-    ax.margins(x=.12)
+    few = f', {len(df)} largest of {len(counts)} classes' if len(counts) > top else ''
+    ax.set(yticks=range(len(df)), yticklabels=_short(df.index), xlabel=f'images{few}', xlim=(0, 1.15*left.max()))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
+    ax.legend(frameon=False, loc='lower left', bbox_to_anchor=(0, 1), ncols=3, borderpad=0, fontsize='small',
+              columnspacing=1, handlelength=1)
     ax.spines[['top', 'right']].set_visible(False)
     return ax
 
@@ -108,18 +110,32 @@ def plot_long_tail(
     "The number of training images of every class, on a logarithmic scale, and where half of all images are reached."
     n = _train_sizes(table)
     half = int(np.searchsorted(n.cumsum(), n.sum()/2)) + 1
-    if ax is None: _, ax = plt.subplots(figsize=(6, 2.4), layout='constrained')
-    place, height, colour = range(1, len(n)+1), np.maximum(n, .8), SPLIT_COLOURS['train'] # .8 stands for 0
-    ax.fill_between(place, .8, height, color=colour, alpha=.3, step='mid')
-    ax.step(place, height, color=colour, where='mid')
+    ax = new_axes(ax, 6, 2.4)
+    edges, height, colour = np.arange(len(n) + 1) + .5, np.maximum(n, .8), SPLIT_COLOURS['train'] # .8 stands for 0
+    ax.stairs(height, edges, baseline=.8, color=colour, alpha=.3, fill=True)
+    ax.stairs(height, edges, baseline=None, color=colour)
     ax.axvline(half + .5, color='grey', linewidth=.8, linestyle='--')
-    note = f' half of the images are in {half} of {len(n)} classes'
-    ax.text(half + .5, .97, note, transform=ax.get_xaxis_transform(), va='top', fontsize='small')
-    ax.set(yscale='log', xlabel='classes, largest first', ylabel='training images', ylim=(.8, None))
+    ax.set_title(f'half of the images are in {half} of {len(n)} classes', loc='left', fontsize='small')
+    ax.set(yscale='log', xlabel='classes, largest first', ylabel='training images', ylim=(.8, None),
+           xlim=(.5, len(n) + .5))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.yaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.spines[['top', 'right']].set_visible(False)
     return ax
 
 # %% ../../nbs/data/13_pictures.ipynb #19fe3471
+def _three_axes(n_rows):
+    "A figure, and axes for examples, counts and tail: side by side, or on a phone one below the other"
+    if on_phone():
+        fig, axs = plt.subplots(3, 1, figsize=(fitting(11), 3.2 + .65*n_rows), layout='constrained',
+                                height_ratios=(.45*n_rows, .25*n_rows + 1, 2))
+        return fig, axs
+    fig = plt.figure(figsize=(11, 6.2), layout='constrained')
+    left, right = fig.subfigures(1, 2, width_ratios=(1, 1.1))
+    return fig, [left.subplots(), *right.subplots(2, 1, height_ratios=(2.6, 1))]
+
+# %% ../../nbs/data/13_pictures.ipynb #e51feba4
 @as_written
 def plot_dataset(
     table, # An image table whose files are there
@@ -128,11 +144,10 @@ def plot_dataset(
     top:int=20 # Classes with a bar
 ): # matplotlib `Figure`
     "The dataset in one figure: examples, class counts by split, and the long tail."
-    fig = plt.figure(figsize=(11, 6.2), layout='constrained')
-    left, right = fig.subfigures(1, 2, width_ratios=(1, 1.1))
-    plot_examples(table, n_classes, n, ax=left.subplots())
-    above, below = right.subplots(2, 1, height_ratios=(2.6, 1))
-    plot_class_counts(table, top, ax=above)
-    plot_long_tail(table, ax=below)
-    fig.suptitle(summary(table, files=False), fontsize='medium')
+    fig, (examples, counts, tail) = _three_axes(min(n_classes, len(class_counts(table))))
+    plot_examples(table, n_classes, n, ax=examples)
+    plot_class_counts(table, top, ax=counts)
+    plot_long_tail(table, ax=tail)
+    said = summary(table, files=False)
+    fig.suptitle('\n'.join(wrap(said, 44)) if on_phone() else said, fontsize='medium')
     return fig

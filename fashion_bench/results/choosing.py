@@ -20,11 +20,10 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 from ..base.errors import InputNotFound
-from ..base.markup import as_written
+from ..base.figures import CYCLE, as_written, fitting, on_phone, time_unit
 from ..base.record import read_sealed
 from .board import in_words, markdown_table, percent
 from .confidence import accuracy_interval, compare_models, rank_models, seeds_needed
-from .plots import CYCLE
 from .records import CorrectAnswers, as_frame, correct_answers
 from .verdict import verdict
 
@@ -260,11 +259,12 @@ def _draw_scores(ax, last):
 # %% ../../nbs/results/10_choosing.ipynb #f5f2309f
 def _draw_minutes(ax, stages, order):
     "What each candidate cost, stage upon stage"
-    left = np.zeros(len(order))
+    left, (factor, unit) = np.zeros(len(order)), time_unit(stages.groupby('candidate').minutes.sum().max())
     for k,(stage, label) in enumerate(STAGES.items()):
-        part = stages[stages.stage == stage].set_index('candidate').minutes.reindex(order).fillna(0).to_numpy()
+        part = stages[stages.stage == stage].set_index('candidate').minutes.reindex(order).fillna(0).to_numpy()*factor
         if part.any(): ax.barh(range(len(order)), part, left=left, color=CYCLE[k], label=label, height=.6)
         left += part
+    ax.set_xlabel(f'{unit} of computing')
 
 # %% ../../nbs/results/10_choosing.ipynb #bfc6a0c9
 @as_written
@@ -275,16 +275,17 @@ def plot_choice(
     stages = choice.stages
     last = _furthest(stages)[::-1] # axes begin at the bottom
     names = short_names(list(last.candidate))
-    fig, axes = plt.subplots(1, 2, figsize=(8, .9 + .27*len(last)), sharey=True, layout='constrained')
+    size = (fitting(8), .9 + .27*len(last) + .5*on_phone()) # with a taller legend
+    fig, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout='constrained')
     left, right = axes
     _draw_scores(left, last)
     _draw_minutes(right, stages, list(last.candidate))
     left.set_yticks(range(len(last)), last.candidate.map(names))
     for o in left.get_yticklabels():
         if o.get_text() in {names[k] for k in choice.winners}: o.set_fontweight('bold')
-    left.set_xlabel('% of validation photos right (x: out)')
-    right.set_xlabel('minutes of computing')
-    if right.get_legend_handles_labels()[0]: fig.legend(loc='outside upper right', ncols=len(STAGES))
+    left.set_xlabel('% of photos\nright (x: out)' if on_phone() else '% of validation photos right (x: out)')
+    ncols = 1 if on_phone() else len(STAGES)
+    if right.get_legend_handles_labels()[0]: fig.legend(loc='outside upper right', ncols=ncols)
     return axes
 
 # %% ../../nbs/results/10_choosing.ipynb #2fe261ea

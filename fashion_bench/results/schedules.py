@@ -16,11 +16,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError
-from ..base.markup import as_written
+from ..base.figures import CYCLE, DASHES, as_written, fitting, new_axes, on_phone
 from .board import TRAINS_NOTHING, in_words, score_text, standing, summarize
 from .confidence import rank_models
 from .details import SERIES, best_epochs, run_series
-from .plots import CYCLE
 from .records import correct_answers, as_frame, distinct_runs, name_entries, one_data
 
 # %% ../../nbs/results/08_schedules.ipynb #b162f343
@@ -158,18 +157,22 @@ def _mark_epochs(ax, mean, frozen, color):
     ax.plot(mean.index[~hollow], mean[~hollow], marker='.', **point)
     ax.plot(mean.index[hollow], mean[hollow], marker='o', markerfacecolor='none', **point)
 
+# %% ../../nbs/results/08_schedules.ipynb #291b369b
+def _thinned(frame, most=200):
+    "At most so many of its rows, evenly, with the first and the last"
+    return frame.iloc[np.unique(np.linspace(0, len(frame) - 1, min(most, len(frame))).round().astype(int))]
+
 # %% ../../nbs/results/08_schedules.ipynb #415f21ce
 def _plot_schedule(axs, name, curves, color, linestyle):
     "A line in each of four axes, in the band of all seeds if there are several"
     all_seeds = pd.concat(curves)
     frozen = all_seeds.step[all_seeds.phase == 'frozen']
     for ax, what in zip(axs, SERIES):
-        by_step = all_seeds.dropna(subset=what).groupby('step')[what]
-        mean = by_step.mean()
-        ax.plot(mean.index, mean, linewidth=1.3, label=name, color=color, linestyle=linestyle)
-        low, high = by_step.min(), by_step.max()
-        if len(curves) > 1: ax.fill_between(mean.index, low, high, color=color, alpha=.2, linewidth=0)
-        if what in SERIES[2:]: _mark_epochs(ax, mean, frozen, color) # measured after an epoch
+        o = _thinned(all_seeds.dropna(subset=what).groupby('step')[what].agg(['mean', 'min', 'max']))
+        ax.plot(o.index, o['mean'], linewidth=1.3, label=name, color=color, linestyle=linestyle)
+        if (o['min'] < o['max']).any():
+            ax.fill_between(o.index, o['min'], o['max'], color=color, alpha=.2, linewidth=0)
+        if what in SERIES[2:]: _mark_epochs(ax, o['mean'], frozen, color) # measured after an epoch
 
 # %% ../../nbs/results/08_schedules.ipynb #bb25c840
 _LABELS = dict(learning_rate='learning rate (last group)', train_loss='train loss, smoothed', valid_loss='valid loss',
@@ -183,24 +186,32 @@ def _label_curves(axs):
     rates = axs[0]
     top = max(o.get_ydata().max() for o in rates.get_lines())
     rates.set(yscale='log', ylim=(top/1e5, top*2))
-    for ax in axs[2:]: ax.set_xlabel('step')
-    rates.figure.legend(*rates.get_legend_handles_labels(), loc='outside lower center', ncols=2, fontsize=8)
+    for ax in axs[3:] if on_phone() else axs[2:]: ax.set_xlabel('step')
+    for ax in axs: ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    lines, names = rates.get_legend_handles_labels()
+    rates.figure.legend(lines, names, loc='outside lower center', ncols=1 if on_phone() else 2, fontsize=8)
+
+# %% ../../nbs/results/08_schedules.ipynb #5a0d5760
+def _four_axes(n):
+    "Axes for `n` schedules, two by two, or on a phone one below the other, with a line of the legend for each"
+    nrows, ncols = (4, 1) if on_phone() else (2, 2)
+    size = (fitting(8), (8 if on_phone() else 5.6) + .17*-(-n//ncols))
+    return plt.subplots(nrows, ncols, figsize=size, sharex=True, layout='constrained')[1].reshape(-1, ncols)
 
 # %% ../../nbs/results/08_schedules.ipynb #547a01a7
 @as_written
 def plot_schedules(
     where='runs', # As `records.as_frame` takes it; the runs' folders must be there
     axs:np.ndarray|None=None # Four axes to draw into, a 2 by 2 array; new ones by default
-): # matplotlib `Axes`, an array of 2 by 2
+): # matplotlib `Axes`, an array of 2 by 2; on a phone of 4 by 1
     """Learning rate, smoothed training loss, validation loss and accuracy against the step, a line per schedule.
     It is the mean over seeds, in the band of all of them. Hollow points are epochs with the backbone frozen.
     Raises `InputError` if there are no curves."""
     found = _curves(_named(where))
     if not found: raise InputError("there are no curves to draw: no run is finished, or their folders are not there")
-    height = 5.6 + .17*-(-len(found)//2) # and a line of the legend for every two
-    if axs is None: axs = plt.subplots(2, 2, figsize=(8, height), sharex=True, layout='constrained')[1]
+    if axs is None: axs = _four_axes(len(found))
     for i, (name, curves) in enumerate(found.items()):
-        color, linestyle = CYCLE[i % len(CYCLE)], ['-', '--', ':'][i//len(CYCLE) % 3]
+        color, linestyle = CYCLE[i % len(CYCLE)], DASHES[i//len(CYCLE) % 3]
         _plot_schedule(np.ravel(axs), name, curves, color, linestyle)
     _label_curves(np.ravel(axs))
     return axs
@@ -218,7 +229,7 @@ def plot_rates(
     ax:plt.Axes|None=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "The learning rate of every group at every step; shaded: the backbone is frozen, only the last group is trained."
-    if ax is None: ax = plt.subplots(figsize=(7, 2.6), layout='constrained')[1]
+    ax = new_axes(ax, 7, 2.6)
     groups = [o for o in rates if o.startswith('lr_')]
     frozen = rates.phase == 'frozen'
     for i, o in enumerate(groups):
@@ -228,5 +239,6 @@ def plot_rates(
     if frozen.any(): ax.axvspan(0, rates.step[frozen].max(), color='grey', alpha=.15, linewidth=0)
     top = rates[groups].to_numpy().max()
     ax.set(yscale='log', ylim=(top/1e6, top*2), xlabel='step', ylabel='learning rate')
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.legend(fontsize=8)
     return ax
