@@ -19,6 +19,7 @@ Modules:
 - `fashion_bench.base.texts`: Text that other programs wrote: read as it was meant, or refused with file, line and what to do.
 - `fashion_bench.cli.main`: `fashion-bench`: thin commands over the library.
 - `fashion_bench.cli.options`: What a command line asks for, made into what the library takes.
+- `fashion_bench.cli.screen`: What a person sees before and after a benchmark: the plan with its costs, the board, and where the charts are.
 - `fashion_bench.cli.tools`: The commands besides the benchmark: about photos, models, weights, and what is kept on disk.
 - `fashion_bench.data.attributes`: DeepFashion's attributes as labels, one or several an image, and its landmarks.
 - `fashion_bench.data.audit`: Is this data fit to train on? Every image looked at once, and what is wrong said before a model is built.
@@ -51,6 +52,7 @@ Modules:
 - `fashion_bench.results.compare`: One's runs beside the 2021 post, and one folder of runs beside another.
 - `fashion_bench.results.confidence`: How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
 - `fashion_bench.results.details`: What the runs were like: every epoch, every class, every image.
+- `fashion_bench.results.leaderboard`: The table that answers the question, in a notebook, in a terminal of any width, and in a file.
 - `fashion_bench.results.page`: A page that needs no network: tables that sort, pictures for light and dark, and nothing else.
 - `fashion_bench.results.plots`: Every picture: a frame goes in, matplotlib axes come out.
 - `fashion_bench.results.records`: What a folder of runs holds: a row per run, and which images each model got right.
