@@ -128,10 +128,20 @@ def _texts(board):
     return df.drop(columns=['low', 'high']).rename(columns=_HEADS).map(lambda o: printable(str(o)))
 
 # %% ../../nbs/results/13_leaderboard.ipynb #b827455b
-_GIVES_WAY = ('computing', 'products', 'library', 'split', 'weights_hash', 'loaded', 'machine', 'seeds', 'weights',
+_GIVES_WAY = ('computing', 'products', 'library', 'split', 'weights_hash', 'loaded', 'seeds', 'weights', 'machine',
               'valid', '95 %')
 
+def _going(df):
+    "The columns of `df` that may go, the first one first, and those that may not: they tell entries of a model apart"
+    tells = [o for o in ('weights', 'machine') if o in df and df.groupby('model')[o].nunique().max() > 1]
+    return [o for o in _GIVES_WAY if o in df and o not in tells], tells
+
+# %% ../../nbs/results/13_leaderboard.ipynb #868db0bf
 def _cut(text, most): return text if len(text) <= most else f'{text[:most-1]}…'
+
+def _cut_name(text, most):
+    "In its middle: names of a family differ at their ends"
+    return text if len(text) <= most else f'{text[:(most-1)//2]}…{text[-(most//2):]}'
 
 def _shortened(df, most):
     "`df` with all text but the name of the model cut to `most` characters"
@@ -142,15 +152,14 @@ def _lines(df): return df.to_string(index=False).splitlines()
 # %% ../../nbs/results/13_leaderboard.ipynb #b9e1d303
 def _fitted(df, width):
     "Lines of the frame of text `df`, none longer than `width`, and the columns that had to go"
-    going = [o for o in _GIVES_WAY if o in df]
-    for n in range(len(going) + 1):
-        for most in (60, 40, 28, 20):
-            lines = _lines(_shortened(df.drop(columns=going[:n]), most))
-            if max(map(len, lines)) <= width: return lines, going[:n]
-    spare = max(map(len, lines)) - width # nothing is left to go: names are cut, too
-    kept = _shortened(df.drop(columns=going), 12)
-    names = [_cut(o, max(12, df.model.map(len).max() - spare)) for o in df.model]
-    return [o[:width] for o in _lines(kept.assign(model=names))], going
+    going, tells = _going(df)
+    tries = [(going[:n], most) for n in range(len(going) + 1) for most in (60, 40, 28, 20)]
+    for gone, most in [*tries, (going, 14), ([*going, *tells], 14)]:
+        lines = _lines(_shortened(df.drop(columns=gone), most))
+        if max(map(len, lines)) <= width: return lines, gone
+    most = max(12, df.model.map(len).max() - max(map(len, lines)) + width) # names are cut, too
+    cut = df.drop(columns=gone).assign(model=[_cut_name(o, most) for o in df.model])
+    return [o[:width] for o in _lines(_shortened(cut, 12))], gone
 
 # %% ../../nbs/results/13_leaderboard.ipynb #d0c1178b
 def _wrapped(text, width):
