@@ -15,6 +15,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/cli/main.html.md"""
 __all__ = ['DEMO', 'ONE_DATA', 'demo', 'run', 'schedules', 'choose', 'show', 'report', 'compare', 'grid', 'wandb_sync', 'main']
 
 # %% ../../nbs/cli/03_main.ipynb #7e7c911b
+from functools import partial
 from pathlib import Path
 import os, sys, traceback, warnings
 
@@ -22,25 +23,37 @@ from fastcore.meta import delegates
 import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
+from .. import __version__
 from ..base.errors import DiskError, InputError, InputNotFound
-from .options import (DATA, asked_for, audited, grid_asked, load_asked, takes_data,
-                                       trackers_asked)
+from .options import (DATA, Commands, Narrow, asked_for, audited, check_asked, grid_asked, load_asked,
+                                       say_loading, takes_data, trackers_asked)
 from .screen import data_asked, print_board, print_choice_plan, print_plan, say
 from .tools import tools
 
 # %% ../../nbs/cli/03_main.ipynb #4ebeee28
-class _Group(TyperGroup):
+class _Group(Narrow, TyperGroup):
     "Commands; of a file that ends too early typer would say `Aborted.` and nothing else"
     def invoke(self, ctx):
         try: return super().invoke(ctx)
         except EOFError as e: raise RuntimeError(f'a file ended too early: {e}') from e
 
-app = typer.Typer(cls=_Group, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
-                  help='Which pretrained vision model should I fine-tune on my fashion images, and how sure can I be?')
+app = Commands(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False,
+               context_settings=dict(help_option_names=['-h', '--help']),
+               help='Which pretrained vision model should I fine-tune on my fashion images, and how sure can I be?')
+
+# %% ../../nbs/cli/03_main.ipynb #8e7b3c2b
+def _say_version(asked):
+    if not asked: return
+    print(f'fashion-bench {__version__}')
+    raise typer.Exit()
+
+@app.callback()
+def _any(version:bool = Option(False, '--version', callback=_say_version, is_eager=True,
+                               help='Show the version and exit.')): "What holds for all commands"
 
 # %% ../../nbs/cli/03_main.ipynb #63ce4670
 def _stopped(out):
-    "The end after Ctrl-C, said in a line"
+    "The end after Ctrl-C, or of who read what was printed, said in a line"
     print(f'\nStopped. What is finished is in {out}; the same command goes on from there, '
           'after the last whole epoch.', file=sys.stderr)
     return typer.Exit(130)
@@ -48,10 +61,11 @@ def _stopped(out):
 # %% ../../nbs/cli/03_main.ipynb #7807d3ee
 def _bench(table, out, **kwargs):
     "Run a benchmark and show its outcome; the exit code is 1 if some run failed"
+    say_loading()
     from fashion_bench.runs.bench import bench
     from fashion_bench.follow.progress import BarProgress
     try: records = bench(table, out=out, progress=BarProgress(), **kwargs)
-    except KeyboardInterrupt: raise _stopped(out)
+    except (KeyboardInterrupt, BrokenPipeError): raise _stopped(out)
     print()
     print_board([out])
     if any(o['status'] != 'finished' for o in records): raise typer.Exit(1)
@@ -67,11 +81,10 @@ def demo(
      "Takes one to three minutes on two cores, needs no network.")
     from fashion_bench.data.sources import load_table
     from fashion_bench.data.table import summary
-    print('Drawing the wardrobe ...', flush=True)
+    say('Drawing the wardrobe ...')
     table = load_table('wardrobe')
-    print(f'{summary(table)}\n'
-          'Two models with ImageNet weights and one from scratch, at 96 pixels. On your own photos:\n'
-          '  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,torchvision/resnet34\n', flush=True)
+    say(summary(table), 'Two models with ImageNet weights and one from scratch, at 96 pixels. On your own photos:')
+    print('  fashion-bench run FOLDER --models timm/tf_efficientnet_lite0,resnet34\n', flush=True)
     recipe = 'fine_tune(4, freeze_epochs=1, base_lr=0.01), bs=16'
     _bench(table, out, models=DEMO, recipe=recipe, size=96, allow_scratch=True)
 
@@ -86,10 +99,12 @@ def _use_weights(folder):
 # %% ../../nbs/cli/03_main.ipynb #190ccf85
 def _asked(a, load):
     "The grid, the table and the trackers that are asked for; `load` says how the table is read"
-    grid = grid_asked(a)
+    check_asked(a)
     if a['weights_dir']: _use_weights(a['weights_dir'])
     track = [] if a['dry_run'] else trackers_asked(a)
-    return grid, audited(load_asked(load, check=a['on_bad'] != 'skip'), a['on_bad'], whole=a['audit']), track
+    table = audited(load_asked(load, check=a['on_bad'] != 'skip'), a['on_bad'], whole=a['audit'])
+    say_loading()
+    return grid_asked(a), table, track
 
 def _execution(a, track):
     "How runs are executed, as `bench` takes it"
@@ -102,84 +117,93 @@ def _run(a):
     "Do what is asked for, by names of options"
     grid, table, track = _asked(a, a)
     if not (table.split == 'test').any():
-        print('No test split: the winner will be shown by the accuracy that it was chosen by. '
-              '--split random (or product) sets one aside.', flush=True)
+        say('No test split: the winner will be shown by the accuracy that it was chosen by. '
+            '--split random (or product) sets one aside.')
     if a['dry_run']: return print_plan(table, a['out'], a['num_workers'], a['allow_scratch'], a['keep_models'], **grid)
     _bench(table, a['out'], **grid, **_execution(a, track))
 
 # %% ../../nbs/cli/03_main.ipynb #62ea14ae
 _CROP_MARGIN = .1
+_DATA, _MODELS, _TRAINING, _MACHINE, _OUTPUT = (
+    partial(Option, rich_help_panel=o) for o in ('Data', 'Models', 'Training', 'Machine', 'Output'))
 
-@app.command()
+def _examples(*lines): return '\n\n'.join(['Examples:', *(f'fashion-bench {o}' for o in lines)])
+
+@app.command(epilog=_examples(
+    'run photos --models resnet34,timm/convnext_atto',
+    'run photos.csv --models small --split random --seeds 3',
+    'run photos --models small --dry-run',
+    'run photos --models post2021 --size native --budget 8h --out night',
+    'run grid.toml --seeds 3'))
 @takes_data
 def run(
     ctx:typer.Context,
     data:str = Argument(help=DATA.help[:-1] + ' - or a grid file (.toml, .yaml) that says all this; '
                                               'what is typed beside it goes first.'),
-    models:str = Option(None, help='Models as library/name, and suites such as post2021, with commas between.'),
-    epochs:int = Option(3, help='Epochs with all layers trained.'),
-    freeze_epochs:int = Option(1, help='Epochs before, with the head alone.'),
-    bs:int = Option(32, help='Images in a batch.'),
-    lr:str = Option('0.002', help="fine_tune's base learning rate, or 'auto' for the one that lr_find suggests "
-                                  "for each model."),
-    recipe:str = Option(None, help='Schedules instead, such as ep10_bs64_lr2e-3, and suites of them '
-                                   '(post2021, kinds), with commas between.'),
-    size:str = Option('224', help="Side of the square that every model sees, in pixels, several with commas between, "
-                                  "or 'native' for each model's own."),
-    seed:int = Option(42, help='Of everything random but the split.'),
-    seeds:int = Option(1, help='How many seeds, from --seed on: each model runs once with each.'),
-    out:str = Option('runs', help='Folder of run folders; what is finished there is not trained again, '
-                                  'what was interrupted goes on.'),
-    dry_run:bool = Option(False, '--dry-run', help='Print the plan with estimated minutes and memory, '
-                                                   'from two batches of each model, and stop.'),
-    budget:str = Option(None, help='Such as 2h: runs that will not fit into what is left of it are not started.'),
-    time_limit:str = Option(None, help='Such as 30m: a run that takes longer is ended; it becomes a failed row.'),
-    jobs:str = Option('auto', help="Runs at once: 'auto' for one on each GPU, one in all on a CPU; or a number."),
-    precision:str = Option('auto', help="'auto' (bf16 or fp16 where the device has it, else fp32), "
-                                        "'fp32', 'bf16', 'fp16'."),
-    compile:bool = Option(False, '--compile', help='Compile models with torch.compile.'),
-    deterministic:bool = Option(False, '--deterministic', help='On a GPU: only algorithms that give the same '
-                                                               'every time; what has none is named in the record.'),
-    groups:str = Option('even', help="Parameter groups: 'even' (three at comparable depth for every model), "
-                                     "'fastai' (what vision_learner does), 'layerwise'."),
-    head:str = Option('fastai', help="'fastai', or 'linear'."),
-    weights:str = Option('pretrained', help="'pretrained', 'scratch', or a checkpoint file."),
-    weights_dir:str = Option(None, help='A folder that `fashion-bench weights fetch` filled, '
-                                        'for machines without a network.'),
-    allow_scratch:bool = Option(False, '--allow-scratch', help='Train models that have no pretrained weights '
-                                                               'from scratch, marked so.'),
-    crop:bool = Option(False, '--crop', help='Crop images to their boxes.', rich_help_panel='Data'),
-    margin:float = Option(_CROP_MARGIN, help='With --crop: how much to leave around a box, '
-                                   'as a share of its longer side.', rich_help_panel='Data'),
-    audit:bool = Option(False, '--audit', help='Look at every image first.', rich_help_panel='Data'),
-    on_bad:str = Option('fail', help="What to do with listed images that are missing or, with --audit, "
-                                     "cannot be read: 'fail', or 'skip' them.", rich_help_panel='Data'),
-    keep_models:bool = Option(True, '--keep-models/--drop-models', help='Keep trained models in the folders of '
-                                                                        'their runs, for predictions.'),
-    cache:bool = Option(True, '--cache/--no-cache', help='Decode every image once and keep the pixels '
-                                                         'in the cache folder.'),
-    in_process:bool = Option(False, '--in-process', help='All runs in this process, instead of each in its own.'),
-    num_workers:int|None = Option(None, help="Processes that read images; by default none with a cache on a CPU, "
-                                             "else fastai's choice."),
-    track:list[str] = Option([], metavar='NAME[=ARGUMENT]', help='A tracker that follows the runs, by its name, '
-                                 'such as tensorboard=FOLDER; once for each.'),
-    wandb:str = Option(None, help='A project of Weights & Biases, or team/project, that follows the runs; '
-                                  'offline without a key.'),
-    wandb_report:bool = Option(False, '--wandb-report', help='Also send it the HTML report.'),
-    tensorboard:str = Option(None, help='A folder for TensorBoard, which follows the runs.'),
+    crop:bool = _DATA(False, '--crop', help='Crop images to their boxes.'),
+    margin:float = _DATA(_CROP_MARGIN, help='With --crop: how much to leave around a box, '
+                                            'as a share of its longer side.'),
+    audit:bool = _DATA(False, '--audit', help='Look at every image first.'),
+    on_bad:str = _DATA('fail', help="What to do with listed images that are missing or, with --audit, "
+                                    "cannot be read: 'fail', or 'skip' them."),
+    models:str = _MODELS(None, help='Models as library/name, and suites such as post2021, with commas between.'),
+    size:str = _MODELS('224', help="Side of the square that every model sees, in pixels, several with commas between, "
+                                   "or 'native' for each model's own."),
+    weights:str = _MODELS('pretrained', help="'pretrained', 'scratch', or a checkpoint file."),
+    weights_dir:str = _MODELS(None, help='A folder that `fashion-bench weights fetch` filled, '
+                                         'for machines without a network.'),
+    allow_scratch:bool = _MODELS(False, '--allow-scratch', help='Train models that have no pretrained weights '
+                                                                'from scratch, marked so.'),
+    groups:str = _MODELS('even', help="Parameter groups: 'even' (three at comparable depth for every model), "
+                                      "'fastai' (what vision_learner does), 'layerwise'."),
+    head:str = _MODELS('fastai', help="'fastai', or 'linear'."),
+    epochs:int = _TRAINING(3, help='Epochs with all layers trained.'),
+    freeze_epochs:int = _TRAINING(1, help='Epochs before, with the head alone.'),
+    bs:int = _TRAINING(32, help='Images in a batch.'),
+    lr:str = _TRAINING('0.002', help="fine_tune's base learning rate, or 'auto' for the one that lr_find suggests "
+                                     "for each model."),
+    recipe:str = _TRAINING(None, help='Schedules instead, such as ep10_bs64_lr2e-3, and suites of them '
+                                      '(post2021, kinds), with commas between.'),
+    seed:int = _TRAINING(42, help='Of everything random but the split.'),
+    seeds:int = _TRAINING(1, help='How many seeds, from --seed on: each model runs once with each.'),
+    deterministic:bool = _TRAINING(False, '--deterministic', help='On a GPU: only algorithms that give the same '
+                                                                  'every time; what has none is named in the record.'),
+    dry_run:bool = _MACHINE(False, '--dry-run', help='Print the plan with estimated minutes and memory, '
+                                                     'from two batches of each model, and stop.'),
+    budget:str = _MACHINE(None, help='Such as 2h: runs that will not fit into what is left of it are not started.'),
+    time_limit:str = _MACHINE(None, help='Such as 30m: a run that takes longer is ended; it becomes a failed row.'),
+    jobs:str = _MACHINE('auto', help="Runs at once: 'auto' for one on each GPU, one in all on a CPU; or a number."),
+    precision:str = _MACHINE('auto', help="'auto' (bf16 or fp16 where the device has it, else fp32), "
+                                          "'fp32', 'bf16', 'fp16'."),
+    compile:bool = _MACHINE(False, '--compile', help='Compile models with torch.compile.'),
+    cache:bool = _MACHINE(True, '--cache/--no-cache', help='Decode every image once and keep the pixels '
+                                                           'in the cache folder.'),
+    in_process:bool = _MACHINE(False, '--in-process', help='All runs in this process, instead of each in its own.'),
+    num_workers:int|None = _MACHINE(None, help="Processes that read images; by default none with a cache on a CPU, "
+                                               "else fastai's choice."),
+    out:str = _OUTPUT('runs', help='Folder of run folders; what is finished there is not trained again, '
+                                   'what was interrupted goes on.'),
+    keep_models:bool = _OUTPUT(True, '--keep-models/--drop-models', help='Keep trained models in the folders of '
+                                                                         'their runs, for predictions.'),
+    track:list[str] = _OUTPUT([], metavar='NAME[=ARGUMENT]', help='A tracker that follows the runs, by its name, '
+                                  'such as tensorboard=FOLDER; once for each.'),
+    wandb:str = _OUTPUT(None, help='A project of Weights & Biases, or team/project, that follows the runs; '
+                                   'offline without a key.'),
+    wandb_report:bool = _OUTPUT(False, '--wandb-report', help='Also send it the HTML report.'),
+    tensorboard:str = _OUTPUT(None, help='A folder for TensorBoard, which follows the runs.'),
     **options
 ):
     "Fine-tune every model on your images, all alike, and rank them. Failures are rows."
     _run(asked_for(ctx, data))
 
 # %% ../../nbs/cli/03_main.ipynb #32abd72b
-@app.command()
+@app.command(epilog=_examples('schedules photos --model timm/convnext_atto --schedules kinds --seeds 3'))
 @delegates(run, but='models, epochs, freeze_epochs, bs, lr, recipe')
 def schedules(
     ctx:typer.Context,
     data:str = Argument(help=DATA.help),
-    model:str = Option('torchvision/resnet34', help='A model as library/name.'),
-    schedules:str = Option('post2021', help="Names such as ep10_bs64_lr2e-3 (or lrauto for the rate that lr_find "
+    model:str = _MODELS('torchvision/resnet34', help='A model as library/name.'),
+    schedules:str = _TRAINING('post2021', help="Names such as ep10_bs64_lr2e-3 (or lrauto for the rate that lr_find "
                                             "suggests), and suites (post2021, kinds), with commas between."),
     **kwargs
 ):
@@ -191,33 +215,33 @@ def schedules(
 # %% ../../nbs/cli/03_main.ipynb #d156886e
 def _choose(a):
     "Choose by what is asked for, by names of options"
+    if ',' in str(a['size']): raise InputError(f"choose compares models at one size, and --size names {a['size']}")
+    grid, table, track = _asked(a, dict(a, margin=_CROP_MARGIN))
     from fashion_bench.follow.progress import BarProgress
     from fashion_bench.runs.choose import choose
-    if len(sizes := grid_asked(a)['size']) > 1:
-        raise InputError(f"choose compares models at one size, and --size names {len(sizes)}")
-    grid, table, track = _asked(a, dict(a, margin=_CROP_MARGIN))
+    sizes = grid['size']
     grid |= dict(size=None if sizes == ['native'] else sizes[0], seeds=list(grid['seeds']), most=a['shortlist'])
     if a['dry_run']: return print_choice_plan(table, a['num_workers'], a['allow_scratch'], **grid)
     try: choice = choose(table, out=a['out'], margin=a['margin']/100, progress=BarProgress(),
                          **grid, **_execution(a, track))
-    except KeyboardInterrupt: raise _stopped(a['out'])
+    except (KeyboardInterrupt, BrokenPipeError): raise _stopped(a['out'])
     print()
     print_board([a['out']], data=choice.facts['data'][:6])
     if not choice.winners: raise typer.Exit(1)
 
 # %% ../../nbs/cli/03_main.ipynb #cb05fbde
-@app.command()
+@app.command(epilog=_examples('choose photos --models small --budget 1h'))
 @delegates(run, but='models, seeds, margin, dry_run, budget')
 def choose(
     ctx:typer.Context,
     data:str = Argument(help=DATA.help),
-    models:str = Option(None, help='Candidates as library/name, library/name@FILE with weights of your own, '
+    models:str = _MODELS(None, help='Candidates as library/name, library/name@FILE with weights of your own, '
                                    'and suites such as small, with commas between.'),
-    budget:str = Option(None, help='Such as 1h: what all of it may take.'),
-    seeds:int = Option(3, help='With how many seeds the best may run, where that parts them.'),
-    margin:float = Option(2., help='In points of accuracy: who is less than that behind stays in.'),
-    shortlist:int = Option(15, help='So many are looked at; of more, those of which published figures promise most.'),
-    dry_run:bool = Option(False, '--dry-run', help='Print the plan with its cost beside that of the whole grid, '
+    budget:str = _MACHINE(None, help='Such as 1h: what all of it may take.'),
+    seeds:int = _TRAINING(3, help='With how many seeds the best may run, where that parts them.'),
+    margin:float = _TRAINING(2., help='In points of accuracy: who is less than that behind stays in.'),
+    shortlist:int = _MODELS(15, help='So many are looked at; of more, those of which published figures promise most.'),
+    dry_run:bool = _MACHINE(False, '--dry-run', help='Print the plan with its cost beside that of the whole grid, '
                                                    'and stop.'),
     **kwargs
 ):
@@ -244,7 +268,7 @@ def show(
 # %% ../../nbs/cli/03_main.ipynb #c6facf5e
 @app.command()
 def report(
-    runs:list[str] = Argument(help='Folders of run folders, of one machine or several.'),
+    runs:list[str] = Argument(['runs'], help='Folders of run folders, of one machine or several.'),
     out:str = Option('report.html', '-o', '--out', help='File to write.'),
     title:str = Option(None, help='By default, what the runs are on.'),
     audit:str = Option(None, help='The audit.json of an audit of the data, to be told of.'),
@@ -267,7 +291,7 @@ def report(
         raise InputNotFound(f"there is no {audit}; `fashion-bench audit` writes an audit.json")
     page = report_html(frame, title, audit, price, photos)
     with whole_file(out) as part: part.write_text(page, encoding='utf-8')
-    print('\n'.join([*verdict(settled(frame)), f'Report: {out}']))
+    say(*verdict(settled(frame)), f'Report: {out}')
 
 # %% ../../nbs/cli/03_main.ipynb #c114cc46
 def _print_2021(folder):
@@ -337,12 +361,26 @@ def _own_warnings_only():
     warnings.showwarning = lambda message, *_, **__: print(f'fashion-bench: warning: {message}', file=sys.stderr)
 
 # %% ../../nbs/cli/03_main.ipynb #8b4c34d9
+def _nobody_reads():
+    "The end where who read the output has ended first, as `head` does: quiet, and nothing is wrong"
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()) # where what is still to be written goes
+    sys.exit(0)
+
+def _run_app():
+    "`app`; raises `BrokenPipeError` where nobody reads its output any more, which typer makes an exit code of"
+    try: app()
+    except SystemExit as e:
+        if isinstance(e.__context__, BrokenPipeError): raise e.__context__ from None
+        sys.stdout.flush()
+        raise
+
 def main()->None: # Exits with 0, 1 or 2
     "The entry point of `fashion-bench`."
     _own_warnings_only()
     os.environ.setdefault('PYTORCH_ENABLE_MPS_FALLBACK', '1') # what Apple's GPU lacks goes to the CPU
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', errors='replace')
-    try: app()
+    try: _run_app()
+    except BrokenPipeError: _nobody_reads()
     except (InputError, DiskError) as e:
         print(f'fashion-bench: {e}', file=sys.stderr)
         sys.exit(2 if isinstance(e, InputError) else 1) # 1: something was done and is there

@@ -14,12 +14,37 @@ __all__ = ['takes_data']
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Callable, get_args, get_origin
+import sys
 
 from fastcore.docments import docments
-from typer import Argument, Context, Option
-from ..base.errors import InputError
-from ..base.specs import data_options
+from typer import Argument, Context, Option, Typer
+from typer.core import TyperCommand
+from ..base.errors import InputError, InputNotFound
+from ..base.specs import check_choice, data_options, parse_minutes
+
+# %% ../../nbs/cli/00_options.ipynb #f25c2172
+class Narrow:
+    "For a command, or a group of them: plain help where the terminal is narrow, names whole"
+    def format_help(self, ctx, formatter):
+        if get_terminal_size().columns < 80: self.rich_markup_mode = None
+        return super().format_help(ctx, formatter)
+
+# %% ../../nbs/cli/00_options.ipynb #b31b8ef1
+class _Command(Narrow, TyperCommand):
+    def format_options(self, ctx, formatter):
+        heads = {}
+        for o in self.get_params(ctx):
+            head = getattr(o, 'rich_help_panel', None) or f'{o.param_type_name.title()}s'
+            if row := o.get_help_record(ctx): heads.setdefault(head, []).append(row)
+        for head, rows in heads.items():
+            with formatter.section(head): formatter.write_dl(rows)
+
+# %% ../../nbs/cli/00_options.ipynb #93ba68e3
+class Commands(Typer):
+    "A set of commands whose help can be read in a narrow terminal, too."
+    def command(self, *args, **kwargs): return super().command(*args, cls=_Command, **kwargs)
 
 # %% ../../nbs/cli/00_options.ipynb #ed00d3e1
 DATA = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), "
@@ -37,7 +62,7 @@ def _option(p, text):
     kind = _kind(p)
     names = [f"--{p.name.replace('_', '-')}"] if kind is bool else []
     text = ' '.join(text.replace('`', "'").split())
-    default = Option(p.default, *names, help=f'{text}.', rich_help_panel='Data')
+    default = Option(p.default, *names, help=text if text.endswith('?') else f'{text}.', rich_help_panel='Data')
     return p.replace(annotation=kind, kind=Parameter.KEYWORD_ONLY, default=default)
 
 # %% ../../nbs/cli/00_options.ipynb #ab1f6e9b
@@ -171,14 +196,16 @@ def _sizes(size):
     return ['native' if o == 'native' else int(o) for o in words]
 
 # %% ../../nbs/cli/00_options.ipynb #57c3c6a8
+def _rate(lr):
+    "A number, or `auto`"
+    try: return lr if lr == 'auto' else float(lr)
+    except ValueError: raise InputError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
+
 def _recipe(asked):
     "What `--recipe` says, else what its parts do"
     from fashion_bench.training.recipes import Recipe
     if asked.get('recipe') is not None: return asked['recipe']
-    lr = asked['lr']
-    try: rate = lr if lr == 'auto' else float(lr)
-    except ValueError: raise InputError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
-    return Recipe(asked['epochs'], asked['freeze_epochs'], rate, asked['bs'])
+    return Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs'])
 
 # %% ../../nbs/cli/00_options.ipynb #4f00420e
 def _seeds(asked):
@@ -192,13 +219,34 @@ def _seeds(asked):
 def grid_asked(
     asked:dict # Options by name
 )->dict: # As `grid.plan_bench` takes it
-    "The grid that is asked for; raises `InputError` if no models are."
+    "The grid that is asked for, whose recipe torch is imported for."
+    rest = {k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')}
+    return dict(models=asked['models'], recipe=_recipe(asked), size=_sizes(asked['size']), seeds=_seeds(asked), **rest)
+
+# %% ../../nbs/cli/00_options.ipynb #f57e082f
+def check_asked(
+    asked:dict # Options by name
+)->None: # Without torch
+    "Raises `InputError` or `InputNotFound` for what can be seen to be wrong before anything is loaded."
+    from fashion_bench.models.catalogue import check_names
     if not asked['models']:
         raise InputError("say which models: --models timm/tf_efficientnet_lite0,torchvision/resnet34, "
                          "or a suite such as small; `fashion-bench models` lists them")
-    seeds = _seeds(asked)
-    rest = {k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')}
-    return dict(models=asked['models'], recipe=_recipe(asked), size=_sizes(asked['size']), seeds=seeds, **rest)
+    check_names(asked['models'])
+    for o in ('groups', 'head', 'precision'): check_choice(o, asked[o])
+    _sizes(asked['size'])
+    _seeds(asked)
+    _rate(asked.get('lr', 'auto'))
+    for o in ('budget', 'time_limit'):
+        if asked.get(o): parse_minutes(asked[o])
+    weights = asked['weights']
+    if weights not in ('pretrained', 'scratch') and not Path(weights).is_file():
+        raise InputNotFound(f"there is no weights file {weights}; --weights takes 'pretrained', 'scratch' or a file")
+
+# %% ../../nbs/cli/00_options.ipynb #d2d87e34
+def say_loading()->None:
+    "In a terminal, say what one is waiting for."
+    if 'torch' not in sys.modules and sys.stderr.isatty(): print('Loading torch ...', file=sys.stderr, flush=True)
 
 # %% ../../nbs/cli/00_options.ipynb #848973e6
 def trackers_asked(

@@ -17,10 +17,11 @@ import sys
 import typer
 from typer import Argument, Option
 from ..base.errors import InputError
-from .options import DATA, load_asked, progress_bar, takes_data
+from ..base.record import check_model
+from .options import DATA, Commands, load_asked, progress_bar, say_loading, takes_data
 
 # %% ../../nbs/cli/02_tools.ipynb #5896fa34
-tools = typer.Typer()
+tools = Commands()
 
 # %% ../../nbs/cli/02_tools.ipynb #559086fc
 @tools.command()
@@ -48,6 +49,7 @@ def audit(
 def _speeds(df, size, bs):
     "`df` with the throughput of each of its models, without a classifier, on this machine"
     if len(df) > 20: raise InputError(f'--speed measures up to 20 models, and {len(df)} match; narrow the pattern')
+    say_loading()
     from fastai.torch_core import default_device
     from fashion_bench.models.backbones import build_backbone
     from fashion_bench.models.speed import measure_speed
@@ -99,6 +101,10 @@ def predict(
     as_json:bool = Option(False, '--json', help='As JSON.'),
 ):
     "Name what is on images, with probabilities."
+    check_model(model)
+    from fashion_bench.data.folders import image_files
+    image_files(*images)
+    say_loading()
     from fashion_bench.runs.predictor import load_predictor
     df = load_predictor(model).predict(*images, top=top)
     unread = (df.problem != '').sum()
@@ -120,6 +126,8 @@ def export(
 ):
     "Copy a trained model out of a run's folder, as files that hold no code."
     import shutil
+    check_model(run)
+    say_loading()
     from fashion_bench.runs.predictor import export_onnx, load_predictor
     from fashion_bench.data.table import check_out
     if Path(to).resolve() == Path(run).resolve():
@@ -130,7 +138,7 @@ def export(
     print(f'{model.facts["model"]}, {len(model.classes)} classes: {to}')
 
 # %% ../../nbs/cli/02_tools.ipynb #a40d6718
-weights = typer.Typer(no_args_is_help=True, help='Pretrained weights for machines without a network.')
+weights = Commands(no_args_is_help=True, help='Pretrained weights for machines without a network.')
 tools.add_typer(weights, name='weights')
 
 @weights.command()
@@ -139,6 +147,9 @@ def fetch(
     to:str = Option('weights', help='Folder to write safetensors files to.'),
 ):
     "Fetch pretrained weights into a folder, to be used on a machine without a network by `run --weights-dir`."
+    from fashion_bench.models.catalogue import check_names
+    check_names(models)
+    say_loading()
     from fashion_bench.models.backbones import WeightsUnavailable, fetch_weights
     from fashion_bench.models.registry import expand_models
     for name in expand_models(models):

@@ -33,7 +33,8 @@ def model_facts()->'pd.DataFrame': # A row per model and tag of weights
     counts = ['parameters', 'multiply_adds'] # whole numbers, where they are known
     types, missing = {o: 'Int64' for o in counts}, {o: [''] for o in counts}
     import pandas as pd
-    with resources.as_file(_FACTS) as file: return pd.read_csv(file, dtype=types, keep_default_na=False, na_values=missing)
+    with resources.as_file(_FACTS) as file:
+        return pd.read_csv(file, dtype=types, keep_default_na=False, na_values=missing)
 
 # %% ../../nbs/models/00_catalogue.ipynb #05addb81
 def _number(text, what):
@@ -117,9 +118,8 @@ def _listed():
 
 def _mentioned(arch, library):
     "Does a file of `library` name `arch`? It is not imported for that"
-    spec = find_spec(library)
-    texts = (o.read_text(encoding='utf-8') for p in spec.submodule_search_locations for o in Path(p).rglob('models/**/*.py'))
-    return any(re.search(rf'\b{re.escape(arch)}\b', o) for o in texts)
+    files = [o for p in find_spec(library).submodule_search_locations for o in Path(p).rglob('models/**/*.py')]
+    return any(re.search(rf'\b{re.escape(arch)}\b', o.read_text(encoding='utf-8')) for o in files)
 
 # %% ../../nbs/models/00_catalogue.ipynb #cd6b6094
 def check_names(

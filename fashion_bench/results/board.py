@@ -2,7 +2,7 @@
 
 `summarize` puts the seeds of a model together and says all that is known of it: every figure, how sure it is, which
 places are shared, what it cost; failures stay in the open. `caveats` is what a reader should know besides.
-[leaderboard](13_leaderboard.ipynb) is what of it a table has room for.
+[leaderboard](15_leaderboard.ipynb) is what of it a table has room for.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/board.html.md"""
 
