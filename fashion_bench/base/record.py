@@ -168,6 +168,19 @@ def check_model(
         raise InputNotFound(f"{folder} has no {' and no '.join(lost)}; "
                             "expected the folder of a finished run that kept its model, or an exported one")
 
+# %% ../../nbs/base/09_record.ipynb #cad092c9
+def run_files(
+    where:Path|str|list='runs' # A folder of run folders, one run's folder, or a list of such, say of several machines
+)->list: # Each run's `run.json`
+    "The runs in `where`; raises `InputNotFound` if there are none."
+    places = [Path(o) for o in (where if isinstance(where, (list, tuple)) else [where])]
+    for o in places:
+        if not o.is_dir():
+            raise InputNotFound(f"there is no folder of runs {o}; `fashion-bench run DATA --out {o}` makes one")
+    files = sorted({f for o in places for f in (*o.glob('run.json'), *o.glob('*/run.json'))})
+    if not files: raise InputNotFound(f"{', '.join(map(str, places))} holds no runs (folders with a run.json)")
+    return files
+
 # %% ../../nbs/base/09_record.ipynb #61fff509
 def write_record(
     folder:Path|str, # A run's folder

@@ -25,6 +25,7 @@ from typer import Argument, Option
 from typer.core import TyperGroup
 from .. import __version__
 from ..base.errors import DiskError, InputError, InputNotFound
+from ..base.record import run_files
 from .options import (DATA, Commands, Narrow, asked_for, audited, check_asked, grid_asked, load_asked,
                                        say_loading, takes_data, trackers_asked)
 from .screen import data_asked, print_board, print_choice_plan, print_plan, say
@@ -263,6 +264,7 @@ def show(
     stages:bool = Option(False, '--stages', help='Where something was chosen: also the looks and short trainings.'),
 ):
     "Print the leaderboard of finished runs, one for each set of data, and save the efficiency chart as a PNG."
+    run_files(runs)
     print_board(runs, chart, to, data, stages)
 
 # %% ../../nbs/cli/03_main.ipynb #c6facf5e
@@ -277,6 +279,7 @@ def report(
     data:str = ONE_DATA,
 ):
     "Write all that the runs say into one self-contained HTML file."
+    run_files(runs)
     import matplotlib
     matplotlib.use('Agg')
     import pandas as pd
@@ -308,6 +311,7 @@ def compare(
     after:str = Argument(help="Another one, of the same models; or '2021', for the table of the post."),
 ):
     "Hold the models of one folder against the same of another, image by image, or against the post of 2021."
+    for o in (before, *([after] if after != '2021' else [])): run_files(o)
     from fashion_bench.results.compare import compare_runs, p_text
     if after == '2021': return _print_2021(before)
     df = compare_runs(before, after)

@@ -253,8 +253,9 @@ def trackers_asked(
     asked:dict # Options by name
 )->list: # As `bench` takes it
     "The trackers that are asked for, by name or in short; raises `InputError` if what they need is not installed."
-    from fashion_bench.follow.tracking import TensorBoard, WandB, as_trackers
     project, folder = asked['wandb'], asked['tensorboard']
     if asked.get('wandb_report') and project is None: raise InputError("--wandb-report goes with --wandb PROJECT")
+    if project is None and folder is None and not asked['track']: return []
+    from fashion_bench.follow.tracking import TensorBoard, WandB, as_trackers
     found = [] if project is None else [WandB(project, report=asked['wandb_report'])]
     return found + ([] if folder is None else [TensorBoard(folder)]) + as_trackers(asked['track'])
