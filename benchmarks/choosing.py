@@ -132,7 +132,7 @@ def read_grid(folder:Path)->tuple:
         if r.recipe == RECIPES[3]:
             epochs.setdefault(key, []).append(pd.read_csv(Path(r.path)/'history.csv').valid_accuracy.to_numpy())
         for split in ('valid', 'test'):
-            p = read_predictions(r.path, split)
+            if (p := read_predictions(r.path, split)) is None: continue # packed without
             groups[split] = p.get('group')
             found.setdefault((split, r.recipe), {}).setdefault(key, []).append(p['probs'].argmax(1) == p['target'])
     by = {k: {c: np.array(o) for c,o in v.items()} for k,v in found.items()}
@@ -247,6 +247,8 @@ def pack(args):
             if not record or record['status'] != 'finished': continue
             with np.load(file.parent/'predictions.npz') as p: kept = {k: p[k] for k in p}
             kept['probs'] = kept['probs'].astype(np.float16)
+            if record['spec']['recipe'] != RECIPES[3]: # nobody asks what a stage says of the test photos
+                kept = {k: v[kept['split'] == 'valid'] for k,v in kept.items()}
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **kept)
             z.writestr(f'{file.parent.name}/run.json', json.dumps(without_paths(record)))

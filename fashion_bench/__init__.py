@@ -37,6 +37,7 @@ Modules:
 - `fashion_bench.data.table`: The image table: a DataFrame with one row per image, the one form in which data travels through fashion_bench.
 - `fashion_bench.data.wardrobe`: A small DeepFashion that can be given away: 600 garments drawn by code, in the benchmark's own layout.
 - `fashion_bench.follow.followers`: Whoever wants to know of runs while they go on is told from a process of its own, out of their records.
+- `fashion_bench.follow.forecast`: How many minutes are left, for a run and for all of them: a range until an epoch of the kind has been seen.
 - `fashion_bench.follow.progress`: How a benchmark goes on, for a person: which model, which epoch, how accurate so far, and how long it will take.
 - `fashion_bench.follow.tracking`: The curves of runs in Weights & Biases or TensorBoard, while they are trained, or later from their records.
 - `fashion_bench.models.backbones`: A pretrained network without its classifier, with the weights that were asked for or a clear no.

@@ -13,7 +13,7 @@ LEAST = dict(
     models=['--size 64 --repeats 1'],
     report=['--repeats 1 --models 2 --images 40 --records 3'],
     training=[f'wardrobe {SMALL} --seeds 1 --per-class 3 --models timm/tf_efficientnet_lite0'])
-ELSEWHERE = 'choosing', # tests/test_choose.py
+ELSEWHERE = 'choosing', 'forecast' # tests/test_choose.py, tests/test_demo.py
 
 @pytest.mark.parametrize('name,args', [(k, o) for k,v in LEAST.items() for o in v])
 def test_a_benchmark_runs(name, args):

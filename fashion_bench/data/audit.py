@@ -33,7 +33,7 @@ from ..base.markup import page
 from ..base.tally import also_left_out
 from ..base.pixels import BadImage, fit_box, map_images, read_rgb
 from .splits import shared_products
-from .table import SPLITS, class_counts, image_names, image_paths, summary, table_problem
+from .table import SPLITS, class_counts, fingerprint, image_names, image_paths, summary, table_problem
 
 # %% ../../nbs/data/10_audit.ipynb #050cbcba
 def _small(im):
@@ -142,6 +142,19 @@ KINDS = {
     'table':             'the table itself cannot be trained on',
 }
 
+_SAID = { # one of them, and several
+    'unreadable':     ('file cannot be read', 'files cannot be read'),
+    'across splits':  ('photo is in two splits', 'photos are in two splits'),
+    'other label':    ('photo is under two labels', 'photos are under two labels'),
+    'duplicate':      ('photo is there twice', 'photos are there twice'),
+    'shared product': ('product has photos in several splits', 'products have photos in several splits'),
+    'few images':     ('class is too small to train on or to be measured',
+                       'classes are too small to train on or to be measured'),
+    'box':            ('box does not fit', 'boxes do not fit'),
+    'small':          ('photo is under 64 pixels', 'photos are under 64 pixels'),
+    'table':          ('fault is in the table itself', 'faults are in the table itself'),
+}
+
 def _finding(kind, detail, image='', other=''): return dict(kind=kind, image=image, other=other, detail=detail)
 
 # %% ../../nbs/data/10_audit.ipynb #d0d60625
@@ -241,6 +254,12 @@ def _line(finding):
     return f'{names} ({finding.detail})' if names else f'({finding.detail})'
 
 # %% ../../nbs/data/10_audit.ipynb #ac4d91df
+def counts_text(
+    counts:dict # Number of findings of each kind, as `Audit.counts` gives it
+)->str: # For example `1 photo is under two labels; 2 classes are too small to train on or to be measured`
+    "What an audit found, in words."
+    return '; '.join(f'{n:,} {_SAID[k][n > 1]}' for k,n in counts.items()) or 'nothing found'
+
 def describe_findings(
     findings:pd.DataFrame, # As `find_problems` gives it
     n:int=2 # Findings to show of each kind
@@ -323,10 +342,12 @@ def handle_bad(
 def audit_json(
     a:Audit # An audit
 )->str: # Summary, counts and findings
-    "`a` for a program."
+    "`a` for a program; `fingerprint` is that of the images that can be read, `found` is in words."
+    readable = leave_out(a.table, dict.fromkeys(a.unreadable, 'unreadable'))
     modes = a.seen['mode'].value_counts().to_dict()
-    found = dict(summary=summary(a.table), images=len(a.table), counts=a.counts(), modes=modes,
-                 findings=a.findings.to_dict('records'))
+    data = fingerprint(readable) if len(readable) else ''
+    found = dict(summary=summary(a.table), images=len(a.table), fingerprint=data, found=counts_text(a.counts()),
+                 counts=a.counts(), modes=modes, findings=a.findings.to_dict('records'))
     return json.dumps(found, indent=1, ensure_ascii=False)
 
 # %% ../../nbs/data/10_audit.ipynb #a47075cf

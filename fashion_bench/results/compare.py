@@ -91,7 +91,9 @@ def _tested(a, b, before, after):
     if not same or a.entry not in before or b.entry not in after: return dict.fromkeys(keys, np.nan)
     others = [v for side,e in ((before, a.entry), (after, b.entry)) for k,v in side.items() if k != e]
     clusters = after.clusters if after.clusters is not None else before.clusters
-    found = compare_models(after[b.entry], before[a.entry], others=others, clusters=clusters)
+    seeds = enumerate(after.seeds[b.entry])
+    pairs = [(i, before.seeds[a.entry].index(o)) for i,o in seeds if o in before.seeds[a.entry]]
+    found = compare_models(after[b.entry], before[a.entry], others=others, clusters=clusters, pairs=pairs)
     return {k: found[k] for k in keys}
 
 # %% ../../nbs/results/05_compare.ipynb #0183607f

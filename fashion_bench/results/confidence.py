@@ -156,22 +156,36 @@ def _paired(difference, clusters, seeds, seeds_dof):
     return se, dof, float(p), images
 
 # %% ../../nbs/results/01_confidence.ipynb #775e56d6
+def _alike(a, b, pairs):
+    "How much more alike answers are with the same seed: 0 if no more than with other seeds, 1 if they are the same"
+    if not pairs: return 0.
+    apart = (a[:, None] != b[None]).mean(2) # shape (seeds of a, seeds of b)
+    same = np.zeros(apart.shape, bool)
+    same[tuple(zip(*pairs))] = True
+    if not apart[same].any(): return 1.
+    return max(1 - apart[same].mean()/apart[~same].mean(), 0.) if apart[~same].any() else 0.
+
 def compare_models(
     a:np.ndarray, # Correct answers of one model, shape (seeds, photos)
     b:np.ndarray, # Of the other, on the same photos; another number of seeds is fine
     level:float=.95, # Of confidence of the interval
     others:list=(), # Correct answers of further models, whose seeds tell how much seeds matter
-    clusters:np.ndarray=None # Product of each photo
+    clusters:np.ndarray=None, # Product of each photo
+    pairs:list=() # `(i, j)` where row i of `a` and row j of `b` had the same seed, and the seed did the same in both
 )->dict: # `difference` of accuracies, `low`, `high`, `p` for none, `se_images`, `se_seeds`, `seeds_known`
     "Do two models differ? Paired over photos or products, with a part for seeds; `InputError` for other photos."
     a, b, *others = (np.atleast_2d(np.asarray(o, float)) for o in (a, b, *others))
     n_a, n_b = a.shape[1], b.shape[1]
     if n_a != n_b: raise InputError(f"models are compared on the same photos, and these have {n_a} and {n_b}")
     d, spread = a.mean(0) - b.mean(0), seed_spread([a, b, *others], clusters)
-    seeds = spread.variances[0]/len(a) + spread.variances[1]/len(b)
+    of_a, of_b = spread.variances[0]/len(a), spread.variances[1]/len(b)
+    alike = _alike(a, b, pairs)
+    shared = 2*alike*np.sqrt(of_a*of_b)*len(pairs)/np.sqrt(len(a)*len(b)) # what seeds do to both alike cancels out
+    seeds = max(of_a + of_b - shared, 0.)
     se, dof, p, images = _paired(d, clusters, seeds, spread.dof)
     half = se*special.stdtrit(dof, .5 + level/2)
-    if half == 0: half = 1 - ((1-level)/2)**(1/len(_units(len(d), clusters)[1])) # alike: the rule of three
+    if half == 0 and alike < 1: # no photo tells them apart: the rule of three
+        half = 1 - ((1-level)/2)**(1/len(_units(len(d), clusters)[1]))
     low, high = max(d.mean() - half, -1.), min(d.mean() + half, 1.)
     return dict(difference=d.mean(), low=low, high=high, p=p,
                 se_images=np.sqrt(images), se_seeds=np.sqrt(seeds), seeds_known=spread.known)

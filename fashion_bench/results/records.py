@@ -296,6 +296,7 @@ class CorrectAnswers(dict):
     "Arrays (seeds, images) of correct answers by entry."
     def __init__(self):
         self.clusters = None    # product of each image, or `None`
+        self.seeds = {}         # of the rows of each entry
         self.unknown = {}       # why, by entries that are not here
         self.asked = ''         # hash of the images and targets
         self.multilabel = False
@@ -332,7 +333,7 @@ def correct_answers(
     for entry, rows in done.groupby('entry', sort=False):
         why = _why_not(rows, asked, found.asked)
         if why: found.unknown[entry] = why
-        else: found[entry] = np.array([_correct(kept[o]) for o in rows.index])
+        else: found[entry], found.seeds[entry] = np.array([_correct(kept[o]) for o in rows.index]), rows.seed.tolist()
     same = [p for k,p in kept.items() if asked[k] == found.asked]
     found.clusters = next((p['group'] for p in same if 'group' in p), None)
     found.multilabel = bool(same) and same[0]['target'].ndim > 1
