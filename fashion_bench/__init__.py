@@ -11,6 +11,7 @@ Modules:
 - `fashion_bench.base.errors`: What a user can mend, told apart from what only we can.
 - `fashion_bench.base.files`: Files that are whole or not there, whatever happens while they are written.
 - `fashion_bench.base.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
+- `fashion_bench.base.imports`: What libraries bring along unasked stays out: trackers, their folders, and warnings that are not for you.
 - `fashion_bench.base.markup`: Pages, pictures and tables in which text stays text, whoever wrote it.
 - `fashion_bench.base.pixels`: From a file to RGB pixels by one rule, the same in training, in prediction and in the audit.
 - `fashion_bench.base.record`: A run's record, as it is written and as it is believed.
@@ -80,5 +81,9 @@ Modules:
 - `fashion_bench.training.precision`: Half the bits where they cost no accuracy: which precision a machine is fast in, and how a learner trains in it.
 - `fashion_bench.training.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.
 - `fashion_bench.training.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over."""
+
+from .base.imports import keep_out
+
+keep_out()
 
 __version__ = "0.1.0"

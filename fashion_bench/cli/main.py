@@ -27,8 +27,8 @@ from .. import __version__
 from ..base.errors import DiskError, InputError, InputNotFound
 from ..base.record import run_files
 from .options import (DATA, Commands, Narrow, asked_for, audited, check_asked, grid_asked, load_asked,
-                                       say_loading, takes_data, trackers_asked)
-from .screen import data_asked, print_board, print_choice_plan, print_plan, say
+                                       say, say_loading, takes_data, trackers_asked)
+from .screen import data_asked, print_board, print_choice_plan, print_plan
 from .tools import tools
 
 # %% ../../nbs/cli/03_main.ipynb #4ebeee28

@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
 from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Callable, get_args, get_origin
 import sys
 
@@ -45,6 +46,21 @@ class _Command(Narrow, TyperCommand):
 class Commands(Typer):
     "A set of commands whose help can be read in a narrow terminal, too."
     def command(self, *args, **kwargs): return super().command(*args, cls=_Command, **kwargs)
+
+# %% ../../nbs/cli/00_options.ipynb #2b2effbc
+def width()->int|None: # In characters; `None` where there is no terminal
+    "How wide the terminal is."
+    return get_terminal_size().columns if sys.stdout.isatty() else None
+
+# %% ../../nbs/cli/00_options.ipynb #d3c662a2
+def say(
+    *lines # Of text
+)->None:
+    "Print lines."
+    for o in '\n'.join(map(str, lines)).split('\n'):
+        indent = ' '*(len(o) - len(o.lstrip()))
+        how = dict(subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        print('\n'.join(wrap(o, width(), **how)) if width() else o, flush=True)
 
 # %% ../../nbs/cli/00_options.ipynb #ed00d3e1
 DATA = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), "
@@ -87,7 +103,7 @@ def load_asked(
     from fashion_bench.data.table import note_load, summary
     how = {k: asked[k] for k in signature(data_options).parameters if k in asked}
     table = load_table(asked['data'], check=check, **how)
-    print(summary(table), flush=True)
+    say(summary(table))
     if not asked.get('crop'): return table
     return note_load(crop_to_boxes(table, asked['margin']), crop=True, margin=asked['margin'])
 
@@ -107,7 +123,7 @@ def _looked_at(table, on_bad):
     "What an audit of every image leaves of `table`"
     from fashion_bench.data.audit import audit, handle_bad
     found = audit(table, progress=progress_bar('Looking at every image'))
-    print('\n'.join(str(found).splitlines()[1:]), flush=True)
+    say(*str(found).splitlines()[1:])
     return handle_bad(found, on_bad)
 
 # %% ../../nbs/cli/00_options.ipynb #9f1e09a0
@@ -115,7 +131,7 @@ def _listed(table, on_bad):
     "What is left of `table` by what can be told without opening an image"
     from fashion_bench.data.audit import describe_findings, find_problems, leave_out
     from fashion_bench.data.table import absent_images
-    for line in describe_findings(find_problems(table)): print(line, flush=True)
+    say(*describe_findings(find_problems(table)))
     if on_bad != 'skip': return table
     return leave_out(table, dict.fromkeys(absent_images(table), 'missing'))
 
@@ -129,7 +145,7 @@ def audited(
     from fashion_bench.data.table import check_images, check_table, note_load
     if on_bad not in ('fail', 'skip'): raise InputError(f"--on-bad takes 'fail' or 'skip', not {on_bad!r}")
     kept = _looked_at(table, on_bad) if whole else _listed(table, on_bad)
-    if n := len(table) - len(kept): print(f'{n:,} of {len(table):,} images are left out', flush=True)
+    if n := len(table) - len(kept): say(f'{n:,} of {len(table):,} images are left out')
     if on_bad == 'skip' and 'load' in table.attrs:
         audit = dict(audit=True) if whole else {}
         note_load(kept, on_bad='skip', **audit)

@@ -1,7 +1,7 @@
 """What a person sees before and after a benchmark: the plan with its costs, the board, and where the charts are.
 
-`print_plan` and `print_choice_plan` say what would run, `print_board` what came of it. A line breaks between words, and a
-board has as many columns as the terminal is wide; where there is none, as in a file, all of them.
+`print_plan` and `print_choice_plan` say what would run, `print_board` what came of it: the board, with as many columns as
+the terminal is wide, what is to be known of it, and where the charts are.
 
 Docs: https://fashion-bench.github.io/fashion_bench/cli/screen.html.md"""
 
@@ -12,27 +12,11 @@ __all__ = []
 
 # %% ../../nbs/cli/01_screen.ipynb #ce738b79
 from pathlib import Path
-from shutil import get_terminal_size
-from textwrap import wrap
-import sys
 
 from ..base.errors import InputError
 from ..base.files import file_name, whole_file
 from ..base.specs import BUSY
-
-# %% ../../nbs/cli/01_screen.ipynb #2b2effbc
-def width()->int|None: # In characters; `None` where there is no terminal
-    "How wide the terminal is."
-    return get_terminal_size().columns if sys.stdout.isatty() else None
-
-# %% ../../nbs/cli/01_screen.ipynb #d3c662a2
-def say(
-    *lines # Of text; each is broken between words where the terminal ends
-)->None:
-    "Print lines."
-    for o in lines:
-        parts = wrap(o, width(), break_long_words=False, break_on_hyphens=False) if width() else [o]
-        print('\n'.join(parts) or o, flush=True)
+from .options import say, width
 
 # %% ../../nbs/cli/01_screen.ipynb #b192ffd0
 def _print_rows(costs):

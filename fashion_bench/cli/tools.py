@@ -18,7 +18,7 @@ import typer
 from typer import Argument, Option
 from ..base.errors import InputError
 from ..base.record import check_model
-from .options import DATA, Commands, load_asked, progress_bar, say_loading, takes_data
+from .options import DATA, Commands, load_asked, progress_bar, say, say_loading, takes_data
 
 # %% ../../nbs/cli/02_tools.ipynb #5896fa34
 tools = Commands()
@@ -40,7 +40,7 @@ def audit(
     table = load_asked(ctx.params, check=False)
     out = check_out(out, table)
     found = audit(table, progress=progress_bar('Looking at every image'))
-    print('\n'.join(str(found).splitlines()[1:]))
+    say(*str(found).splitlines()[1:])
     for name, text in (('audit.json', audit_json(found)), ('audit.html', audit_html(found))):
         with whole_file(out/name) as part: part.write_text(text, encoding='utf-8')
     print(f'With pictures: {out/"audit.html"}')
