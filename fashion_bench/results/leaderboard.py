@@ -128,12 +128,12 @@ def _texts(board):
     return df.drop(columns=['low', 'high']).rename(columns=_HEADS).map(lambda o: printable(str(o)))
 
 # %% ../../nbs/results/15_leaderboard.ipynb #b827455b
-_GIVES_WAY = ('computing', 'products', 'library', 'split', 'weights_hash', 'loaded', 'seeds', 'weights', 'machine',
+_GIVES_WAY = ('computing', 'products', 'library', 'split', 'weights_hash', 'loaded', 'seeds', *_VARYING, 'weights',
               'valid', '95 %')
 
 def _going(df):
     "The columns of `df` that may go, the first one first, and those that may not: they tell entries of a model apart"
-    tells = [o for o in ('weights', 'machine') if o in df and df.groupby('model')[o].nunique().max() > 1]
+    tells = [o for o in ('weights', *_VARYING) if o in df and df.groupby('model')[o].nunique().max() > 1]
     return [o for o in _GIVES_WAY if o in df and o not in tells], tells
 
 # %% ../../nbs/results/15_leaderboard.ipynb #868db0bf
@@ -153,13 +153,15 @@ def _lines(df): return df.to_string(index=False).splitlines()
 def _fitted(df, width):
     "Lines of the frame of text `df`, none longer than `width`, and the columns that had to go"
     going, tells = _going(df)
-    tries = [(going[:n], most) for n in range(len(going) + 1) for most in (60, 40, 28, 20)]
-    for gone, most in [*tries, (going, 14), ([*going, *tells], 14)]:
+    for gone, most in [*((going[:n], o) for n in range(len(going) + 1) for o in (60, 40, 28, 20)), (going, 14)]:
         lines = _lines(_shortened(df.drop(columns=gone), most))
         if max(map(len, lines)) <= width: return lines, gone
-    most = max(12, df.model.map(len).max() - max(map(len, lines)) + width) # names are cut, too
-    cut = df.drop(columns=gone).assign(model=[_cut_name(o, most) for o in df.model])
-    return [o[:width] for o in _lines(_shortened(cut, 12))], gone
+    for gone in (going, [*going, *tells]): # now names are cut, too
+        cut = _shortened(df.drop(columns=gone), 12)
+        most = df.model.map(len).max() + width - max(map(len, _lines(cut)))
+        if most >= 16: break
+    lines = _lines(cut.assign(model=[_cut_name(o, max(most, 12)) for o in df.model]))
+    return [o[:width] for o in lines], gone
 
 # %% ../../nbs/results/15_leaderboard.ipynb #d0c1178b
 def _wrapped(text, width):
