@@ -156,7 +156,8 @@ def _fitted(df, width):
     for gone, most in [*((going[:n], o) for n in range(len(going) + 1) for o in (60, 40, 28, 20)), (going, 14)]:
         lines = _lines(_shortened(df.drop(columns=gone), most))
         if max(map(len, lines)) <= width: return lines, gone
-    for gone in (going, [*going, *tells]): # now names are cut, too
+    for n in range(len(tells) + 1): # now names are cut, too
+        gone = going + tells[:n]
         cut = _shortened(df.drop(columns=gone), 12)
         most = df.model.map(len).max() + width - max(map(len, _lines(cut)))
         if most >= 16: break
