@@ -106,7 +106,7 @@ def options(text): return set(re.findall(r'(?<![\w-])--[a-z][a-z-]*', text))
 @pytest.mark.parametrize('command', ['', 'run', 'choose', 'models', 'wandb-sync'])
 def test_help_names_every_option_whole_in_a_narrow_terminal(command):
     words, envs = [*command.split(), '--help'], [os.environ | dict(COLUMNS=o) for o in ('50', '160')]
-    helped = [fashion_bench(*words, env=o).stdout for o in envs]
+    helped = [fashion_bench(*words, env=o).stdout.split('Examples:')[0] for o in envs]
     assert options(helped[1]) == options(helped[0]) and '--help' in helped[0]
     assert max(map(len, helped[0].splitlines())) <= 50
 
@@ -209,7 +209,8 @@ def test_no_tracker_is_imported_unless_it_is_asked_for_and_no_folder_is_left(run
     assert r.stdout == 'True True []\n', r.stdout + r.stderr
     assert r.stderr == '' # no warning either
     assert modules('show', runs, '--chart', runs/'c.png', env=env) == (0, [])
-    assert not list(tmp_path.iterdir())
+    left = {o.name for o in tmp_path.iterdir() if not o.name.startswith('torchinductor_')} # torch's cache, one a user
+    assert not left
 
 def test_choices_are_those_that_there_are():
     from fashion_bench.base.specs import CHOICES
