@@ -12,6 +12,7 @@ Modules:
 - `fashion_bench.base.figures`: One look for all pictures, in every script, on light pages and dark ones, on a screen and on a phone.
 - `fashion_bench.base.files`: Files that are whole or not there, whatever happens while they are written.
 - `fashion_bench.base.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
+- `fashion_bench.base.imports`: What libraries bring along unasked stays out: trackers, their folders, and warnings that are not for you.
 - `fashion_bench.base.labels`: Names beside points, of which none covers another, a point or a line.
 - `fashion_bench.base.markup`: Pages and tables in which text stays text, whoever wrote it.
 - `fashion_bench.base.pixels`: From a file to RGB pixels by one rule, the same in training, in prediction and in the audit.
@@ -21,6 +22,7 @@ Modules:
 - `fashion_bench.base.texts`: Text that other programs wrote: read as it was meant, or refused with file, line and what to do.
 - `fashion_bench.cli.main`: `fashion-bench`: thin commands over the library.
 - `fashion_bench.cli.options`: What a command line asks for, made into what the library takes.
+- `fashion_bench.cli.screen`: What a person sees before and after a benchmark: the plan with its costs, the board, and where the charts are.
 - `fashion_bench.cli.tools`: The commands besides the benchmark: about photos, models, weights, and what is kept on disk.
 - `fashion_bench.data.attributes`: DeepFashion's attributes as labels, one or several an image, and its landmarks.
 - `fashion_bench.data.audit`: Is this data fit to train on? Every image looked at once, and what is wrong said before a model is built.
@@ -54,6 +56,7 @@ Modules:
 - `fashion_bench.results.compare`: One's runs beside the 2021 post, and one folder of runs beside another.
 - `fashion_bench.results.confidence`: How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
 - `fashion_bench.results.details`: What the runs were like: every epoch, every class, every image.
+- `fashion_bench.results.leaderboard`: The table that answers the question, in a notebook, in a terminal of any width, and in a file.
 - `fashion_bench.results.origins`: Where figures come from: the photos, the weights, the machine, what failed, and the command that does it again.
 - `fashion_bench.results.page`: A page that needs no network: contents, tables that sort, pictures that take the page's colours, and nothing else.
 - `fashion_bench.results.plots`: Every picture: a frame goes in, matplotlib axes come out.
@@ -82,5 +85,9 @@ Modules:
 - `fashion_bench.training.precision`: Half the bits where they cost no accuracy: which precision a machine is fast in, and how a learner trains in it.
 - `fashion_bench.training.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.
 - `fashion_bench.training.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over."""
+
+from .base.imports import keep_out
+
+keep_out()
 
 __version__ = "0.1.0"

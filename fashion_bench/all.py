@@ -12,12 +12,13 @@ from .models.catalogue import list_models
 from .models.learner import fashion_learner
 from .models.registry import model_info, model_inputs
 from .training.recipes import Recipe, schedule_rates
-from .results.board import leaderboard, summarize
+from .results.board import summarize
 from .results.choosing import Choice, plot_choice
 from .results.compare import compare_runs
 from .results.confidence import compare_models, seeds_needed
 from .results.details import image_results
 from .results.plots import look, plot_accuracy, plot_efficiency, plot_images, plot_pareto, plot_weights
+from .results.leaderboard import leaderboard
 from .results.records import load_runs
 from .results.reference import efficiency, reference_2021
 from .results.report import report_html

@@ -75,7 +75,7 @@ from fashion_bench.cli.main import main, run
 from fashion_bench.cli.options import _grid
 from fashion_bench.data.sources import load_table
 from fashion_bench.models.registry import expand_models
-from fashion_bench.results.board import leaderboard
+from fashion_bench.results.leaderboard import leaderboard
 from fashion_bench.runs.bench import bench, estimate
 from fashion_bench.runs.grid import plan_bench
 from fashion_bench.training.recipes import expand_recipes, parse_recipe, schedule_rates

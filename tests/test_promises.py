@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from fashion_bench.results.board import board_text, caveats, leaderboard, summarize
+from fashion_bench.results.board import caveats, summarize
+from fashion_bench.results.leaderboard import board_text, leaderboard
 from fashion_bench.results.records import correct_answers, load_runs
 from fashion_bench.results.schedules import budgets
 from fashion_bench.results.verdict import verdict

@@ -15,7 +15,7 @@ from fashion_bench.data.audit import audit, audit_html, audit_json, handle_bad
 from fashion_bench.data.cache import build_cache
 from fashion_bench.data.sources import load_table
 from fashion_bench.data.table import check_out, classes, summary
-from fashion_bench.results.board import board_text, leaderboard, write_board
+from fashion_bench.results.leaderboard import board_text, leaderboard, write_board
 from fashion_bench.results.records import load_runs, runs_frame
 from fashion_bench.results.report import report_html
 from hypothesis import HealthCheck, given, settings, strategies as st

@@ -18,7 +18,7 @@ from hashlib import blake2b
 from pathlib import Path
 import json
 
-from .errors import InputError
+from .errors import InputError, InputNotFound
 from .files import file_digest, write_json
 
 # %% ../../nbs/base/09_record.ipynb #ddd0a52f
@@ -157,6 +157,29 @@ def is_kept(
     if digest is None or not file.is_file(): return True
     now = file.stat()
     return _digest_of(str(file), now.st_size, now.st_mtime_ns) == digest
+
+# %% ../../nbs/base/09_record.ipynb #2f170d84
+def check_model(
+    folder:Path|str # Of a finished run, or of an exported model
+)->None:
+    "Raises `InputNotFound` where no trained model lies."
+    lost = [o for o in ('model.json', 'model.safetensors') if not (Path(folder)/o).is_file()]
+    if lost:
+        raise InputNotFound(f"{folder} has no {' and no '.join(lost)}; "
+                            "expected the folder of a finished run that kept its model, or an exported one")
+
+# %% ../../nbs/base/09_record.ipynb #cad092c9
+def run_files(
+    where:Path|str|list='runs' # A folder of run folders, one run's folder, or a list of such, say of several machines
+)->list: # Each run's `run.json`
+    "The runs in `where`; raises `InputNotFound` if there are none."
+    places = [Path(o) for o in (where if isinstance(where, (list, tuple)) else [where])]
+    for o in places:
+        if not o.is_dir():
+            raise InputNotFound(f"there is no folder of runs {o}; `fashion-bench run DATA --out {o}` makes one")
+    files = sorted({f for o in places for f in (*o.glob('run.json'), *o.glob('*/run.json'))})
+    if not files: raise InputNotFound(f"{', '.join(map(str, places))} holds no runs (folders with a run.json)")
+    return files
 
 # %% ../../nbs/base/09_record.ipynb #61fff509
 def write_record(

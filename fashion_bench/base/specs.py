@@ -16,7 +16,9 @@ __all__ = ['PROTOCOL', 'RunSpec', 'data_options', 'entry_hash']
 # %% ../../nbs/base/02_specs.ipynb #7976dd1b
 from dataclasses import dataclass
 from hashlib import blake2b
-import json
+import json, re
+
+from .errors import InputError
 from .files import file_name
 
 # %% ../../nbs/base/02_specs.ipynb #ed009bd4
@@ -116,3 +118,33 @@ def entry_hash(
 )->str: # 16 hexadecimal digits
     "Runs with the same one differ in nothing but their seed."
     return spec_hash(record['spec'] | dict(machine=machine_of(record.get('environment', {}))), but=('seed',))
+
+# %% ../../nbs/base/02_specs.ipynb #dabc3c94
+# Of fields that take a name, those that there are; a test holds them against what is there
+CHOICES = dict(groups=('even', 'fastai', 'layerwise'), head=('fastai', 'linear'),
+               precision=('auto', 'fp32', 'bf16', 'fp16'))
+
+def check_choice(
+    field:str, # A key of `CHOICES`
+    name:str # What is asked for
+)->None:
+    "Raises `InputError` for a name that there is not."
+    if name not in CHOICES[field]: raise InputError(f"unknown {field} {name!r}; there are {', '.join(CHOICES[field])}")
+
+# %% ../../nbs/base/02_specs.ipynb #330ce223
+def _minutes(text):
+    "Minutes of text such as `1h30m`, 0 if it says none; pandas would take `1.2.3h` for a time"
+    m = re.fullmatch(r'(?:([\d.]+)h)?(?:([\d.]+)(?:m|$))?(?:([\d.]+)s)?', text.replace(' ', ''))
+    if not m or not any(m.groups()): return 0.
+    try: return float(m[1] or 0)*60 + float(m[2] or 0) + float(m[3] or 0)/60
+    except ValueError: return 0.
+
+# %% ../../nbs/base/02_specs.ipynb #a16dadcc
+def parse_minutes(
+    text:str|float # A number of minutes, or text such as `90m`, `2h`, `1h30m`, `45s`
+)->float: # Minutes
+    "The minutes that `text` says; raises `InputError` if it says none."
+    minutes = float(text) if isinstance(text, (int, float)) else _minutes(str(text))
+    if not 0 < minutes < float('inf'):
+        raise InputError(f"{text!r} is no time; expected minutes, or text such as 90m, 2h or 1h30m")
+    return minutes

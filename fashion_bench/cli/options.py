@@ -1,7 +1,7 @@
 """What a command line asks for, made into what the library takes.
 
-The options that several commands share, and how they become a table (`load_asked`), a grid of runs (`grid_asked`) and a
-plan with its costs (`print_plan`). A grid file is asked for in the same way; what is typed beside it goes first.
+The options that several commands share, and how they become a table (`load_asked`), a grid of runs (`grid_asked`) and
+those who follow it (`trackers_asked`). A grid file is asked for in the same way; what is typed beside it goes first.
 
 Docs: https://fashion-bench.github.io/fashion_bench/cli/options.html.md"""
 
@@ -14,13 +14,53 @@ __all__ = ['takes_data']
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Callable, get_args, get_origin
+import sys
 
 from fastcore.docments import docments
-from typer import Argument, Context, Option
-from ..base.errors import InputError
-from ..base.files import file_name, whole_file
-from ..base.specs import BUSY, data_options
+from typer import Argument, Context, Option, Typer
+from typer.core import TyperCommand
+from ..base.errors import InputError, InputNotFound
+from ..base.specs import check_choice, data_options, parse_minutes
+
+# %% ../../nbs/cli/00_options.ipynb #f25c2172
+class Narrow:
+    "For a command, or a group of them: plain help where the terminal is narrow, names whole"
+    def format_help(self, ctx, formatter):
+        if get_terminal_size().columns < 80: self.rich_markup_mode = None
+        return super().format_help(ctx, formatter)
+
+# %% ../../nbs/cli/00_options.ipynb #b31b8ef1
+class _Command(Narrow, TyperCommand):
+    def format_options(self, ctx, formatter):
+        heads = {}
+        for o in self.get_params(ctx):
+            head = getattr(o, 'rich_help_panel', None) or f'{o.param_type_name.title()}s'
+            if row := o.get_help_record(ctx): heads.setdefault(head, []).append(row)
+        for head, rows in heads.items():
+            with formatter.section(head): formatter.write_dl(rows)
+
+# %% ../../nbs/cli/00_options.ipynb #93ba68e3
+class Commands(Typer):
+    "A set of commands whose help can be read in a narrow terminal, too."
+    def command(self, *args, **kwargs): return super().command(*args, cls=_Command, **kwargs)
+
+# %% ../../nbs/cli/00_options.ipynb #2b2effbc
+def width()->int|None: # In characters; `None` where there is no terminal
+    "How wide the terminal is."
+    return get_terminal_size().columns if sys.stdout.isatty() else None
+
+# %% ../../nbs/cli/00_options.ipynb #d3c662a2
+def say(
+    *lines # Of text
+)->None:
+    "Print lines."
+    for o in '\n'.join(map(str, lines)).split('\n'):
+        indent = ' '*(len(o) - len(o.lstrip()))
+        how = dict(subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        print('\n'.join(wrap(o, width(), **how)) if width() else o, flush=True)
 
 # %% ../../nbs/cli/00_options.ipynb #ed00d3e1
 DATA = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), "
@@ -38,7 +78,7 @@ def _option(p, text):
     kind = _kind(p)
     names = [f"--{p.name.replace('_', '-')}"] if kind is bool else []
     text = ' '.join(text.replace('`', "'").split())
-    default = Option(p.default, *names, help=f'{text}.', rich_help_panel='Data')
+    default = Option(p.default, *names, help=text if text.endswith('?') else f'{text}.', rich_help_panel='Data')
     return p.replace(annotation=kind, kind=Parameter.KEYWORD_ONLY, default=default)
 
 # %% ../../nbs/cli/00_options.ipynb #ab1f6e9b
@@ -63,7 +103,7 @@ def load_asked(
     from fashion_bench.data.table import note_load, summary
     how = {k: asked[k] for k in signature(data_options).parameters if k in asked}
     table = load_table(asked['data'], check=check, **how)
-    print(summary(table), flush=True)
+    say(summary(table))
     if not asked.get('crop'): return table
     return note_load(crop_to_boxes(table, asked['margin']), crop=True, margin=asked['margin'])
 
@@ -83,7 +123,7 @@ def _looked_at(table, on_bad):
     "What an audit of every image leaves of `table`"
     from fashion_bench.data.audit import audit, handle_bad
     found = audit(table, progress=progress_bar('Looking at every image'))
-    print('\n'.join(str(found).splitlines()[1:]), flush=True)
+    say(*str(found).splitlines()[1:])
     return handle_bad(found, on_bad)
 
 # %% ../../nbs/cli/00_options.ipynb #9f1e09a0
@@ -91,7 +131,7 @@ def _listed(table, on_bad):
     "What is left of `table` by what can be told without opening an image"
     from fashion_bench.data.audit import describe_findings, find_problems, leave_out
     from fashion_bench.data.table import absent_images
-    for line in describe_findings(find_problems(table)): print(line, flush=True)
+    say(*describe_findings(find_problems(table)))
     if on_bad != 'skip': return table
     return leave_out(table, dict.fromkeys(absent_images(table), 'missing'))
 
@@ -105,7 +145,7 @@ def audited(
     from fashion_bench.data.table import check_images, check_table, note_load
     if on_bad not in ('fail', 'skip'): raise InputError(f"--on-bad takes 'fail' or 'skip', not {on_bad!r}")
     kept = _looked_at(table, on_bad) if whole else _listed(table, on_bad)
-    if n := len(table) - len(kept): print(f'{n:,} of {len(table):,} images are left out', flush=True)
+    if n := len(table) - len(kept): say(f'{n:,} of {len(table):,} images are left out')
     if on_bad == 'skip' and 'load' in table.attrs:
         audit = dict(audit=True) if whole else {}
         note_load(kept, on_bad='skip', **audit)
@@ -172,14 +212,16 @@ def _sizes(size):
     return ['native' if o == 'native' else int(o) for o in words]
 
 # %% ../../nbs/cli/00_options.ipynb #57c3c6a8
+def _rate(lr):
+    "A number, or `auto`"
+    try: return lr if lr == 'auto' else float(lr)
+    except ValueError: raise InputError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
+
 def _recipe(asked):
     "What `--recipe` says, else what its parts do"
     from fashion_bench.training.recipes import Recipe
     if asked.get('recipe') is not None: return asked['recipe']
-    lr = asked['lr']
-    try: rate = lr if lr == 'auto' else float(lr)
-    except ValueError: raise InputError(f"--lr takes a number such as 2e-3, or 'auto', not {lr!r}") from None
-    return Recipe(asked['epochs'], asked['freeze_epochs'], rate, asked['bs'])
+    return Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs'])
 
 # %% ../../nbs/cli/00_options.ipynb #4f00420e
 def _seeds(asked):
@@ -193,179 +235,43 @@ def _seeds(asked):
 def grid_asked(
     asked:dict # Options by name
 )->dict: # As `grid.plan_bench` takes it
-    "The grid that is asked for; raises `InputError` if no models are."
+    "The grid that is asked for, whose recipe torch is imported for."
+    rest = {k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')}
+    return dict(models=asked['models'], recipe=_recipe(asked), size=_sizes(asked['size']), seeds=_seeds(asked), **rest)
+
+# %% ../../nbs/cli/00_options.ipynb #f57e082f
+def check_asked(
+    asked:dict # Options by name
+)->None: # Without torch
+    "Raises `InputError` or `InputNotFound` for what can be seen to be wrong before anything is loaded."
+    from fashion_bench.models.catalogue import check_names
     if not asked['models']:
         raise InputError("say which models: --models timm/tf_efficientnet_lite0,torchvision/resnet34, "
                          "or a suite such as small; `fashion-bench models` lists them")
-    seeds = _seeds(asked)
-    rest = {k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')}
-    return dict(models=asked['models'], recipe=_recipe(asked), size=_sizes(asked['size']), seeds=seeds, **rest)
+    check_names(asked['models'])
+    for o in ('groups', 'head', 'precision'): check_choice(o, asked[o])
+    _sizes(asked['size'])
+    _seeds(asked)
+    _rate(asked.get('lr', 'auto'))
+    for o in ('budget', 'time_limit'):
+        if asked.get(o): parse_minutes(asked[o])
+    weights = asked['weights']
+    if weights not in ('pretrained', 'scratch') and not Path(weights).is_file():
+        raise InputNotFound(f"there is no weights file {weights}; --weights takes 'pretrained', 'scratch' or a file")
+
+# %% ../../nbs/cli/00_options.ipynb #d2d87e34
+def say_loading()->None:
+    "In a terminal, say what one is waiting for."
+    if 'torch' not in sys.modules and sys.stderr.isatty(): print('Loading torch ...', file=sys.stderr, flush=True)
 
 # %% ../../nbs/cli/00_options.ipynb #848973e6
 def trackers_asked(
     asked:dict # Options by name
 )->list: # As `bench` takes it
     "The trackers that are asked for, by name or in short; raises `InputError` if what they need is not installed."
-    from fashion_bench.follow.tracking import TensorBoard, WandB, as_trackers
     project, folder = asked['wandb'], asked['tensorboard']
     if asked.get('wandb_report') and project is None: raise InputError("--wandb-report goes with --wandb PROJECT")
+    if project is None and folder is None and not asked['track']: return []
+    from fashion_bench.follow.tracking import TensorBoard, WandB, as_trackers
     found = [] if project is None else [WandB(project, report=asked['wandb_report'])]
     return found + ([] if folder is None else [TensorBoard(folder)]) + as_trackers(asked['track'])
-
-# %% ../../nbs/cli/00_options.ipynb #b192ffd0
-def _print_rows(costs):
-    "Print what `estimate` gives, a row for each model"
-    from fashion_bench.follow.progress import minutes_text
-    shown = costs.assign(minutes=[minutes_text(o) if o == o else '-' for o in costs.minutes],
-                         memory_gb=[f'{o:.1f}' if o == o else '-' for o in costs.memory_gb])
-    alike = ['recipe'] if costs.recipe.nunique() == 1 else []
-    print(shown.drop(columns=['problem', 'busy_share', *alike]).to_string(index=False))
-    for m, why in zip(costs.model, costs.problem):
-        if why: print(f'{m} will fail: {why}')
-
-def _print_costs(costs):
-    "Print the rows, and what they come to"
-    from fashion_bench.follow.progress import minutes_text
-    _print_rows(costs)
-    total, busy = (costs.minutes*costs.runs).sum(), costs.busy_share.max()
-    print(f'About {minutes_text(total)} in all, besides decoding the images once.')
-    if busy > BUSY:
-        print(f'The machine was busy with other things for up to {busy:.0%} of the trial; alone on it, it takes less.')
-
-# %% ../../nbs/cli/00_options.ipynb #94f64603
-def print_plan(
-    table, # An image table
-    out:Path|str, # Folder of run folders
-    num_workers:int|None=None, # As `bench` takes it
-    allow_scratch:bool=False, # As `bench` takes it
-    keep_models:bool=True, # Are trained models kept?
-    **grid # As `grid_asked` gives it
-)->None:
-    "Print what would run, and what it will cost."
-    from fashion_bench.base.record import read_record
-    from fashion_bench.runs.bench import estimate, room_needed, room_text
-    from fashion_bench.runs.grid import plan_bench
-    specs = plan_bench(table, **grid)
-    left = [o for o in specs if (read_record(Path(out)/o.folder) or {}).get('status') != 'finished']
-    runs = f"{len(specs)} run{'s'*(len(specs) > 1)}"
-    on_disk = f', {len(specs) - len(left)} of them on disk already' if len(left) < len(specs) else ''
-    print(f'{runs}{on_disk} ({specs[0].precision}). Trying two batches of each model ...', flush=True)
-    if not left: return
-    _print_costs(estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch))
-    print(room_text(out, room_needed(left, keep_models)) + '.')
-
-# %% ../../nbs/cli/00_options.ipynb #a1ea4f97
-def _print_choice_costs(look, full, models, seeds):
-    "What looks and trainings cost, beside the whole grid"
-    from fashion_bench.follow.progress import minutes_text
-    _print_rows(full.assign(look=[minutes_text(o) if o == o else '-' for o in look.minutes]))
-    print(f'A look at each photo by all of them takes about {minutes_text(look.minutes.sum())}; '
-          f'then those that are still in are trained.\nThe whole grid, {models} models with {seeds} seed(s), '
-          f'would take about {minutes_text(full.minutes.mean()*models*seeds)}.')
-
-# %% ../../nbs/cli/00_options.ipynb #00577a75
-def print_choice_plan(
-    table, # An image table
-    num_workers:int|None=None, # As `bench` takes it
-    allow_scratch:bool=False, # As `bench` takes it
-    *,
-    models:list|str, # Candidates, as `choose` takes them
-    most:int, # So many are looked at
-    recipe, # That a model is chosen for
-    seeds:list, # With which the best may run
-    **grid # Further settings of a run, as `grid_asked` gives them
-)->None:
-    "Print what would be looked at and trained, and what it will cost beside the whole grid."
-    from fashion_bench.models.prior import shortlist
-    from fashion_bench.models.registry import expand_models
-    from fashion_bench.runs.bench import estimate
-    from fashion_bench.runs.choose import LOOKS
-    from fashion_bench.runs.grid import plan_bench
-    kept, rest = shortlist(expand_models(models), most)
-    if rest: print(f"{len(rest)} of {len(kept) + len(rest)} are not looked at, by what is published: {', '.join(rest)}")
-    how = dict(num_workers=num_workers, allow_scratch=allow_scratch)
-    costs = [estimate(plan_bench(table, kept, by, seeds=seeds[:1], **grid), table, **how) for by in (LOOKS[-1], recipe)]
-    _print_choice_costs(*costs, len(kept) + len(rest), len(seeds))
-
-# %% ../../nbs/cli/00_options.ipynb #20afc1ad
-def data_asked(
-    runs, # As `records.load_runs` gives them
-    data:str|None=None # The first digits of a data set's fingerprint; all sets by default
-)->dict: # Frames of runs by those digits
-    "The runs on the data that is asked for; raises `InputError` if there are none."
-    from fashion_bench.results.records import by_data
-    parts = by_data(runs)
-    found = {k: v for k,v in parts.items() if v.fingerprint.str.startswith(data or '').any()}
-    if not found: raise InputError(f"no runs are on data {data}; there are {', '.join(parts)}")
-    return found
-
-# %% ../../nbs/cli/00_options.ipynb #d4ab57a9
-def _save_chart(file, draw):
-    "Save what `draw` draws, or say why there is nothing"
-    from fashion_bench.results.plots import look
-    try:
-        with look(): figure = draw()
-        kinds = figure.canvas.get_supported_filetypes()
-        if Path(file).suffix[1:].lower() not in kinds:
-            known = ', .'.join(sorted(kinds))
-            raise InputError(f"{file} is none of the pictures that can be written: .{known}")
-        with look(), whole_file(file) as part: figure.savefig(part, dpi=150, facecolor='white')
-    except (InputError, OSError) as e: print(f'No chart: {e}.')
-    else: print(f'Chart: {file}')
-
-# %% ../../nbs/cli/00_options.ipynb #006a9a51
-def _print_schedules(model, rows, file):
-    "What can be said of a model's schedules, and their chart"
-    from fashion_bench.results.schedules import plot_schedules, schedule_verdict
-    try: print('\n'.join(['', f'Schedules of {model}:', *schedule_verdict(rows)]))
-    except InputError as e: print(f'Nothing can be said of its schedules: {e}.')
-    _save_chart(file, lambda: plot_schedules(rows)[0, 0].figure)
-
-# %% ../../nbs/cli/00_options.ipynb #1d77fccb
-def _print_one(runs, folder, suffix, chart, to):
-    "The board of runs on one set of data, what it says of schedules, and their charts"
-    from fashion_bench.results.plots import plot_efficiency
-    from fashion_bench.results.board import board_text, caveats, leaderboard, write_board
-    from fashion_bench.results.schedules import models_with_schedules
-    board = leaderboard(runs)
-    if to: write_board(board, to)
-    print('\n'.join([board_text(board), *caveats(runs)]))
-    several = models_with_schedules(runs)
-    alone = board.model.nunique() == 1 and len(several) == 1
-    if not alone: _save_chart(chart or folder/f'efficiency{suffix}.png', lambda: plot_efficiency(board).figure)
-    for model, rows in several.items():
-        own = folder/f'schedules-{file_name(model)}{suffix}.png'
-        _print_schedules(model, rows, chart if alone and chart else own)
-
-# %% ../../nbs/cli/00_options.ipynb #aa13d37a
-def _print_choice(choice, file):
-    "What was chosen, with its picture"
-    from fashion_bench.results.choosing import plot_choice
-    print(f'{choice}\n')
-    _save_chart(file, lambda: plot_choice(choice)[0].figure)
-    print()
-
-# %% ../../nbs/cli/00_options.ipynb #97f0464b
-def print_board(
-    where:list, # Folders of run folders
-    # File for the efficiency chart, or for that of schedules where one model has several;
-    # by default in the folder, of several folders in the current one
-    chart:Path|str|None=None,
-    to:Path|str|None=None, # A file to write the leaderboard to, as `results.write_board` takes it
-    data:str|None=None, # The first digits of a data set's fingerprint: only the runs on it
-    stages:bool=False # Also the looks and short trainings by which something was chosen?
-)->None:
-    "Print the leaderboard of runs and what it says of schedules, write it to a file, and save its charts"
-    import matplotlib
-    matplotlib.use('Agg')
-    from fashion_bench.results.choosing import choices_of, settled
-    from fashion_bench.results.records import load_runs
-    parts = data_asked(load_runs(where), data)
-    if len(parts) > 1 and (chart or to):
-        raise InputError(f"the runs are on {len(parts)} sets of data; say of which with --data: {', '.join(parts)}")
-    folder = Path(where[0] if len(where) == 1 else '.')
-    for k, runs in parts.items():
-        if len(parts) > 1: print(f"\nOn {runs.data.iloc[0] or 'some images'} (data {k}):\n")
-        suffix = f'-{k}' if len(parts) > 1 else ''
-        for o in choices_of(runs): _print_choice(o, folder/f'choice{suffix}.png')
-        _print_one(runs if stages else settled(runs), folder, suffix, chart, to)

@@ -16,10 +16,10 @@ from collections import deque
 from os.path import realpath
 from pathlib import Path
 from typing import NamedTuple
-import os, re, unicodedata
+import glob, os, re, unicodedata
 
 import pandas as pd
-from ..base.errors import InputError
+from ..base.errors import InputError, InputNotFound
 from ..base.tally import Tally, printable, tally_text
 from ..base.pixels import REMEDIES, image_suffixes
 from .splits import hold_out
@@ -110,6 +110,29 @@ def find_images(
 )->list: # Paths relative to `root`, with forward slashes, sorted
     "All photos below `root`, by suffix in any case; hidden files and folders are left out, links are followed once."
     return scan_images(root)[0]
+
+# %% ../../nbs/data/07_folders.ipynb #5b2cc6f2
+def _matches(pattern):
+    "The images that a pattern stands for, sorted"
+    found = map(Path, glob.glob(pattern, recursive=True))
+    return sorted(o for o in found if o.suffix.lower() in image_suffixes() and o.is_file())
+
+# %% ../../nbs/data/07_folders.ipynb #3a4118e4
+def image_files(
+    *where:Path|str # Files, folders, or patterns with `*`
+)->list: # Paths, each photo once
+    "The images that `where` stands for; raises `InputNotFound` for what is not there."
+    found = []
+    for o in map(str, where):
+        path = Path(o).expanduser()
+        if path.is_dir(): found += [path/p for p in find_images(path)]
+        elif path.is_file(): found.append(path)
+        elif matches := _matches(str(path)): found += matches
+        else: raise InputNotFound(f"there is no file, folder or image that matches {printable(o)}")
+    if not found: raise InputNotFound(f"there are no images in {', '.join(map(printable, map(str, where)))}")
+    once = {}
+    for o in found: once.setdefault(os.path.realpath(o), o)
+    return list(once.values())
 
 # %% ../../nbs/data/07_folders.ipynb #95cd7982
 SPLIT_FOLDERS = dict(

@@ -23,7 +23,7 @@ import os, re, shutil, socket, warnings
 from fastcore.foundation import L
 from ..base.errors import InputError
 from ..base.files import claim, whole_file
-from ..results.board import leaderboard
+from ..results.leaderboard import leaderboard
 from ..results.details import SERIES, read_classes
 from ..results.records import by_data, load_runs, read_predictions
 from .followers import TRACKERS, Tracker, flat_config, run_name

@@ -22,8 +22,8 @@ import json
 
 import numpy as np
 import pandas as pd
-from ..base.errors import InputError, InputNotFound
-from ..base.record import examine_record
+from ..base.errors import InputError
+from ..base.record import examine_record, run_files
 from ..base.specs import RunSpec, entry_hash, machine_of
 from .scores import METRICS, figures
 
@@ -179,13 +179,7 @@ def load_runs(
     where:str|Path|list='runs' # A folder of run folders, one run's folder, or a list of such, say of several machines
 )->pd.DataFrame: # As `runs_frame` gives it
     "The runs in `where`; damaged records have the status `damaged`. Raises `InputNotFound` if there are no runs."
-    places = [Path(o) for o in (where if isinstance(where, (list, tuple)) else [where])]
-    for o in places:
-        if not o.is_dir():
-            raise InputNotFound(f"there is no folder of runs {o}; `fashion-bench run DATA --out {o}` makes one")
-    files = sorted({f for o in places for f in (*o.glob('run.json'), *o.glob('*/run.json'))})
-    if not files: raise InputNotFound(f"{', '.join(map(str, places))} holds no runs (folders with a run.json)")
-    rows = [_read(f) for f in files]
+    rows = [_read(f) for f in run_files(where)]
     return pd.DataFrame(rows, columns=list(dict.fromkeys(k for o in rows for k in o)))
 
 # %% ../../nbs/results/02_records.ipynb #fcd4cc21

@@ -12,10 +12,10 @@ __all__ = ['plan_bench']
 
 # %% ../../nbs/runs/05_grid.ipynb #dd1c15b6
 from dataclasses import replace
-import re
 
 from fastcore.meta import delegates
 from ..base.errors import InputError
+from ..base.specs import parse_minutes
 from ..data.loaders import check_batch
 from ..data.table import check_images, check_table, fingerprint, is_multilabel
 from ..models.backbones import build_backbone
@@ -75,21 +75,3 @@ def plan_bench(
     for o in dict.fromkeys(files): build_backbone(*o) # does each fit its network?
     data = fingerprint(table)
     return list(dict.fromkeys(replace(o, data=data) for o in specs))
-
-# %% ../../nbs/runs/05_grid.ipynb #330ce223
-def _minutes(text):
-    "Minutes of text such as `1h30m`, 0 if it says none; pandas would take `1.2.3h` for a time"
-    m = re.fullmatch(r'(?:([\d.]+)h)?(?:([\d.]+)(?:m|$))?(?:([\d.]+)s)?', text.replace(' ', ''))
-    if not m or not any(m.groups()): return 0.
-    try: return float(m[1] or 0)*60 + float(m[2] or 0) + float(m[3] or 0)/60
-    except ValueError: return 0.
-
-# %% ../../nbs/runs/05_grid.ipynb #a16dadcc
-def parse_minutes(
-    text:str|float # A number of minutes, or text such as `90m`, `2h`, `1h30m`, `45s`
-)->float: # Minutes
-    "The minutes that `text` says; raises `InputError` if it says none."
-    minutes = float(text) if isinstance(text, (int, float)) else _minutes(str(text))
-    if not 0 < minutes < float('inf'):
-        raise InputError(f"{text!r} is no time; expected minutes, or text such as 90m, 2h or 1h30m")
-    return minutes

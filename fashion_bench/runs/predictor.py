@@ -14,7 +14,7 @@ __all__ = ['save_model', 'Predictor', 'load_predictor', 'export_onnx']
 
 # %% ../../nbs/runs/01_predictor.ipynb #1fb33c3c
 from pathlib import Path
-import glob, json, os
+import json
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,9 @@ from ..base.files import file_digest, whole_file, write_json
 from ..base.tally import printable
 from ..base.texts import read_text
 from ..data.loaders import PixelReader
-from ..base.pixels import BadImage, image_suffixes
-from ..data.folders import find_images
+from ..base.pixels import BadImage
+from ..base.record import check_model
+from ..data.folders import image_files
 from ..models.backbones import build_backbone
 from ..models.learner import HEADS
 from ..models.registry import in_a_line
@@ -50,29 +51,6 @@ def save_model(
     with whole_file(folder/'model.safetensors') as part: save_file(tensors, part, metadata=texts)
     write_json(folder/'model.json', facts | dict(digest=file_digest(folder/'model.safetensors')))
     return folder
-
-# %% ../../nbs/runs/01_predictor.ipynb #5b2cc6f2
-def _matches(pattern):
-    "The images that a pattern stands for, sorted"
-    found = map(Path, glob.glob(pattern, recursive=True))
-    return sorted(o for o in found if o.suffix.lower() in image_suffixes() and o.is_file())
-
-# %% ../../nbs/runs/01_predictor.ipynb #3a4118e4
-def image_files(
-    *where:Path|str # Files, folders, or patterns with `*`
-)->list: # Paths, each photo once
-    "The images that `where` stands for; raises `InputNotFound` for what is not there."
-    found = []
-    for o in map(str, where):
-        path = Path(o).expanduser()
-        if path.is_dir(): found += [path/p for p in find_images(path)]
-        elif path.is_file(): found.append(path)
-        elif matches := _matches(str(path)): found += matches
-        else: raise InputNotFound(f"there is no file, folder or image that matches {printable(o)}")
-    if not found: raise InputNotFound(f"there are no images in {', '.join(map(printable, map(str, where)))}")
-    once = {}
-    for o in found: once.setdefault(os.path.realpath(o), o)
-    return list(once.values())
 
 # %% ../../nbs/runs/01_predictor.ipynb #6f51f3e7
 class Predictor:
@@ -175,10 +153,7 @@ def load_predictor(
     "A model that `save_model` kept; raises `InputNotFound` or `InputError` for what is no model."
     folder = Path(folder)
     file = folder/'model.safetensors'
-    lost = [o for o in ('model.json', file.name) if not (folder/o).is_file()]
-    if lost:
-        raise InputNotFound(f"{folder} has no {' and no '.join(lost)}; "
-                            "expected the folder of a finished run that kept its model, or an exported one")
+    check_model(folder)
     facts = _read_facts(folder/'model.json')
     _check_tensors(file, facts)
     predictor = Predictor(_network(facts), facts)

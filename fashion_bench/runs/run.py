@@ -22,12 +22,11 @@ from fastai.callback.training import GradientAccumulation
 from ..base.errors import InputError, InputNotFound
 from ..base.files import drop_parts, whole_file
 from ..base.record import kept_files, read_record, write_record
-from ..base.specs import RunSpec, machine_of
+from ..base.specs import RunSpec, check_choice, machine_of
 from ..data.loaders import fashion_dls, split_dl
 from ..data.table import is_multilabel
 from ..models.backbones import weights_digest
-from ..models.groups import GROUPS
-from ..models.learner import HEADS, describe_model, fashion_learner, learner_summary
+from ..models.learner import describe_model, fashion_learner, learner_summary
 from ..models.registry import model_info, model_inputs, split_file
 from ..models.speed import multiply_adds
 from ..training.checkpoint import Checkpoint, read_checkpoint
@@ -61,8 +60,7 @@ def make_spec(
 
     Raises `InputError` for an unknown model, groups, head or precision and for text that is no recipe, and
     `InputNotFound` for a file that is not there."""
-    for what, one, known in (('groups', groups, GROUPS), ('head', head, HEADS)):
-        if one not in known: raise InputError(f"unknown {what} {one!r}; there are {', '.join(known)}")
+    for what, name in (('groups', groups), ('head', head), ('precision', precision)): check_choice(what, name)
     model, file = split_file(model)
     if file and weights != 'pretrained':
         raise InputError(f"{model} brings weights of its own, {file}, and weights says {weights}; "
