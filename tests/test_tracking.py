@@ -137,7 +137,8 @@ def test_tensorboard_has_a_row_for_each_run_and_no_curve_of_one_point(tracked):
         assert set(told) == {'_hparams_/session_start_info', '_hparams_/session_end_info'}
         row = told['_hparams_/session_start_info'].session_start_info.hparams
         assert all(row[k].number_value == figures[k] for k in set(figures) - metrics)
-        assert (row['model'].string_value, row['seed'].number_value) == (record['spec']['model'], record['spec']['seed'])
+        asked = record['spec']
+        assert (row['model'].string_value, row['seed'].number_value) == (asked['model'], asked['seed'])
 
 def test_runs_are_sent_later_from_their_records_alone(tracked):
     tmp, _ = tracked
