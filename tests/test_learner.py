@@ -1,5 +1,5 @@
-"""Learners of ours under what a fastai user does with a learner: one made by hand, one of a run in this process, and one
-made again from the run's folder, whose files stay as they are."""
+"""Learners of ours under what a fastai user does with a learner: one made by hand, one of a run in this process, and
+one made again from the run's folder, whose files stay as they are."""
 import warnings
 from pathlib import Path
 from types import SimpleNamespace

@@ -35,7 +35,7 @@ class Links(HTMLParser):
         if link := attrs.get(dict(a='href', img='src').get(tag)): self.found.append(link)
 
 def lost(link, page, site, pages):
-    "Whether a link of `page` is to a file, or to a name in a page, that is not there; an address elsewhere is not looked at"
+    "Whether a link of `page` is to a file or to a name that is not there; an address elsewhere is not looked at"
     if re.match(r'[a-z]+:|//', link) or link == '#': return False
     path, _, name = link.partition('#')
     path = path.partition('?')[0]
@@ -101,7 +101,8 @@ SIDEBAR = """<script>
 window.addEventListener('load', () => setTimeout(() => {
   const list = document.getElementById('quarto-sidebar'), here = list.querySelector('a.active')
   const a = here.getBoundingClientRect(), b = list.getBoundingClientRect()
-  const groups = [...list.querySelectorAll('ul.sidebar-section')], open = groups.filter(o => o.classList.contains('show'))
+  const groups = [...list.querySelectorAll('ul.sidebar-section')]
+  const open = groups.filter(o => o.classList.contains('show'))
   const wide = [...document.querySelectorAll('main *')].filter(
     o => /auto|scroll/.test(getComputedStyle(o).overflowX) && o.scrollWidth > o.clientWidth + 1 && o.clientWidth)
   document.title = 'PROBED' + JSON.stringify({
@@ -112,7 +113,8 @@ window.addEventListener('load', () => setTimeout(() => {
 </script>"""
 
 @pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
-@pytest.mark.parametrize('page,title', [('cli/02_main', 'main'), ('runs/03_run', 'run'), ('tutorials/howto', 'How do I')])
+@pytest.mark.parametrize('page,title', [('cli/02_main', 'main'), ('runs/03_run', 'run'),
+                                        ('tutorials/howto', 'How do I')])
 def test_rooms_fold_the_page_is_in_view_and_what_scrolls_is_reached_by_keyboard(site, page, title, tmp_path):
     file = (site/f'{page}.html').with_name(f'{Path(page).name}-sidebar.html')
     text = (site/f'{page}.html').read_text(encoding='utf-8')
