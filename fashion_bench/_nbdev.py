@@ -23,7 +23,8 @@ def strip_export(
 
 @lru_cache(maxsize=None)
 def _public(module):
-    try: return import_module(f'fashion_bench.{module}').__all__
+    "Names of a module, in small letters as a page has them"
+    try: return [o.lower() for o in import_module(f'fashion_bench.{module}').__all__]
     except ImportError: return ()
 
 _LINK = re.compile(r'\[(`[^`\]]+`)\]\(https://[^)\s]*?/fashion_bench/([\w/]+)\.html#([\w.]+)\)') # as nbdev writes it
@@ -39,7 +40,7 @@ def _inside(text, page):
     nbs = next(o for o in page.parents if o.name == 'nbs')
     def link(m):
         label, module, name = m.groups()
-        if name.partition('.')[0] not in _public(module.replace('/', '.')): return label
+        if name.lower().partition('.')[0] not in _public(module.replace('/', '.')): return label
         return f'[{label}]({Path(os.path.relpath(_notebook(module, nbs), page.parent)).as_posix()}#{name})'
     return _LINK.sub(link, text)
 
@@ -52,4 +53,4 @@ class links_inside:
     def __call__(self, cell):
         if cell.cell_type == 'markdown': cell.source = _inside(cell.source, self.page)
         for data in (o['data'] for o in cell.get('outputs', []) if 'data' in o):
-            if 'text/markdown' in data: data['text/markdown'] = [_inside(o, self.page) for o in data['text/markdown']]
+            if 'text/markdown' in data: data['text/markdown'] = _inside(''.join(data['text/markdown']), self.page)
