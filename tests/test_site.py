@@ -81,8 +81,8 @@ window.addEventListener('load', () => {
 def probed(file, profile, *flags, timeout, address=None):
     "What the script in a page wrote into its title"
     ask = [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
-           '--allow-file-access-from-files', f'--user-data-dir={profile}', *flags, '--dump-dom', address or file.as_uri()]
-    r = subprocess.run(ask, capture_output=True, text=True, timeout=timeout)
+           '--allow-file-access-from-files', f'--user-data-dir={profile}', *flags, '--dump-dom']
+    r = subprocess.run([*ask, address or file.as_uri()], capture_output=True, text=True, timeout=timeout)
     file.unlink()
     found = re.search(r'<title>PROBED(.*?)</title>', r.stdout, re.S)
     assert found, r.stdout[:500] + r.stderr[-500:]
