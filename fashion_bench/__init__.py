@@ -73,6 +73,7 @@ Modules:
 - `fashion_bench.runs.engines.local`: Each run in a process of its own on this machine, and a record of it, whatever became of it.
 - `fashion_bench.runs.engines.worker`: A process of its own for each run, so that whatever happens to it happens to it alone.
 - `fashion_bench.runs.grid`: Models by sizes by recipes by seeds, checked before anything starts.
+- `fashion_bench.runs.learner`: The learner of a run, made again from its folder, to go on with as with any of fastai's.
 - `fashion_bench.runs.predictor`: A trained model as two files that anyone may open, and predictions from nothing but them.
 - `fashion_bench.runs.probe`: What a run will cost, from a few batches of it.
 - `fashion_bench.runs.record`: What a run says of itself: the data it saw, what it cost, and why it failed.

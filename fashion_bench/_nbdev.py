@@ -1,6 +1,7 @@
 "What nbdev calls as it tests the notebooks and builds the site; nothing of it is used at run time."
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 import atexit, os, re, shutil, tempfile
 
 def own_temp_folder(
@@ -29,18 +30,34 @@ def _house_look():
 
 @lru_cache(maxsize=None)
 def _public(module):
-    try: return import_module(f'fashion_bench.{module}').__all__
+    "Names of a module, in small letters as a page has them"
+    try: return [o.lower() for o in import_module(f'fashion_bench.{module}').__all__]
     except ImportError: return ()
 
-def _unlinked(text):
-    "`text` without links to names that are not public, and so have no place on a page"
-    def kept(m): return m[0] if m[3].partition('.')[0] in _public(m[2].replace('/', '.')) else m[1]
-    return re.sub(r'\[(`[^`\]]+`)\]\(https://[^)\s]*?/fashion_bench/([\w/]+)\.html#([\w.]+)\)', kept, text)
+_LINK = re.compile(r'\[(`[^`\]]+`)\]\(https://[^)\s]*?/fashion_bench/([\w/]+)\.html#([\w.]+)\)') # as nbdev writes it
 
-def unlink_internal(
-    cell # Of a notebook
-)->None:
-    "nbdev links every name that it finds in backticks; those that only serve the house are described nowhere."
-    if cell.cell_type == 'markdown': cell.source = _unlinked(cell.source)
-    for data in (o['data'] for o in cell.get('outputs', []) if 'data' in o):
-        if 'text/markdown' in data: data['text/markdown'] = [_unlinked(o) for o in data['text/markdown']]
+def _notebook(module, nbs):
+    "Where below `nbs` the notebook of a module such as `runs/run` lies"
+    room, _, name = module.rpartition('/')
+    return next(o for o in (nbs/room).glob('[0-9]*.ipynb') if o.stem.partition('_')[2] == name)
+
+def _inside(text, page):
+    """`text`, of the notebook at `page`, with links that stay within the site wherever it is put, and without those to
+    names that are not public, and so have no place on a page"""
+    nbs = next(o for o in page.parents if o.name == 'nbs')
+    def link(m):
+        label, module, name = m.groups()
+        if name.lower().partition('.')[0] not in _public(module.replace('/', '.')): return label
+        return f'[{label}]({Path(os.path.relpath(_notebook(module, nbs), page.parent)).as_posix()}#{name})'
+    return _LINK.sub(link, text)
+
+class links_inside:
+    "nbdev links every name that it finds in backticks, to an address on the internet; here it links within the site."
+    def __init__(self,
+        nb # A notebook that nbdev makes a page of
+    ): self.page = Path(nb.path_).absolute()
+
+    def __call__(self, cell):
+        if cell.cell_type == 'markdown': cell.source = _inside(cell.source, self.page)
+        for data in (o['data'] for o in cell.get('outputs', []) if 'data' in o):
+            if 'text/markdown' in data: data['text/markdown'] = _inside(''.join(data['text/markdown']), self.page)

@@ -28,4 +28,5 @@ from .follow.progress import BarProgress
 from .runs.bench import bench, estimate
 from .runs.choose import choose
 from .runs.grid import plan_bench
+from .runs.learner import load_run_learner
 from .runs.predictor import load_predictor

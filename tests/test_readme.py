@@ -16,7 +16,8 @@ def test_readme_is_made_from_index():
 
 def test_readme_holds_the_two_commands_each_on_a_line_of_its_own():
     lines = (ROOT/'README.md').read_text(encoding='utf-8').splitlines()
-    assert lines.count('pip install -e ".[demo]" && fashion-bench demo') == 1
+    at = lines.index('pip install -e ".[demo]" && fashion-bench demo')
+    assert re.fullmatch(r'git clone https://github.com/(\S+)/(\S+) && cd \2', lines[at-1]), lines[at-1]
     assert lines.count('pip install -e ".[dev]" && nbdev-test && pytest -q') == 1
 
 def texts():

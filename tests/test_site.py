@@ -1,7 +1,9 @@
 """The documentation site, as the fallback without Quarto renders it: every page there, no broken link, and three of
 them in a browser."""
-import json, re, shutil, subprocess, sys
+import json, re, shutil, subprocess, sys, threading
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -34,20 +36,15 @@ class Links(HTMLParser):
         if 'id' in attrs: self.ids.add(attrs['id'])
         if link := attrs.get(dict(a='href', img='src').get(tag)): self.found.append(link)
 
-def lost_name(link, pages):
-    "Whether a link is to a name that its page, called by its module as Quarto calls it, does not have"
-    module, _, name = link.removeprefix(HOST).partition('.html#')
-    ids = (v.ids for k,v in pages.items() if re.sub(r'(^|/)\d+_', r'\1', k) == f'{module}.html')
-    return name not in next(ids, ())
-
-def lost_file(link, page, site):
-    "Whether a link of `page` is to a file that is not there; an address elsewhere is not looked at"
+def lost(link, page, site, pages):
+    "Whether a link of `page` is to a file or to a name that is not there; an address elsewhere is not looked at"
     if re.match(r'[a-z]+:|//', link) or link == '#': return False
-    path = link.partition('#')[0].partition('?')[0]
-    if not path: file = page # a link within it
-    elif path.startswith('/'): file = site/path.lstrip('/')
-    else: file = page.parent/path
-    return not file.exists()
+    path, _, name = link.partition('#')
+    path = path.partition('?')[0]
+    file = page if not path else site/path.lstrip('/') if path.startswith('/') else page.parent/path
+    if not file.exists(): return True
+    there = pages.get(file.resolve().relative_to(site.resolve()).as_posix())
+    return bool(name) and there is not None and name not in there.ids
 
 def test_every_notebook_has_a_page_and_every_link_leads_somewhere(site):
     pages = {o.relative_to(site).as_posix(): Links() for o in site.rglob('*.html')}
@@ -60,12 +57,13 @@ def test_every_notebook_has_a_page_and_every_link_leads_somewhere(site):
     wanted = {o.relative_to(ROOT/'nbs').with_suffix('.html').as_posix() for o in notebooks}
     assert wanted <= set(pages), wanted - set(pages)
     found = [(name, o) for name,links in pages.items() for o in links.found]
-    to_names = [(name, o) for name,o in found if o.startswith(HOST)]
-    lost = [f'{name}: {o}' for name,o in to_names if lost_name(o, pages)]
-    lost += [f'{name}: {o}' for name,o in found if lost_file(o, site/name, site)]
-    assert not lost, lost[:10]
+    missing = [f'{name}: {o}' for name,o in found if lost(o, site/name, site, pages)]
+    assert not missing, missing[:10]
+    away = [f'{name}: {o}' for name,o in found if o.startswith(HOST)]
+    assert not away, away[:10] # a copy of the site is whole
+    assert sum('#' in o for _,o in found) > 100
     recipes = (site/'training/01_recipes.html').read_text(encoding='utf-8')
-    assert len(to_names) > 100 and recipes.count('/fashion_bench/training/recipes.py#L') >= 7
+    assert recipes.count('/fashion_bench/training/recipes.py#L') >= 7
 
 PROBE = """<script>
 const errors = []
@@ -80,11 +78,11 @@ window.addEventListener('load', () => {
 })
 </script>"""
 
-def probed(file, profile, *flags, timeout):
+def probed(file, profile, *flags, timeout, address=None):
     "What the script in a page wrote into its title"
     ask = [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
-           '--allow-file-access-from-files', f'--user-data-dir={profile}', *flags, '--dump-dom', file.as_uri()]
-    r = subprocess.run(ask, capture_output=True, text=True, timeout=timeout)
+           '--allow-file-access-from-files', f'--user-data-dir={profile}', *flags, '--dump-dom']
+    r = subprocess.run([*ask, address or file.as_uri()], capture_output=True, text=True, timeout=timeout)
     file.unlink()
     found = re.search(r'<title>PROBED(.*?)</title>', r.stdout, re.S)
     assert found, r.stdout[:500] + r.stderr[-500:]
@@ -100,6 +98,64 @@ def test_pages_open_in_a_browser(site, page, width, tmp_path):
     out = probed(file, tmp_path, f'--window-size={width},900', '--virtual-time-budget=5000', timeout=120)
     assert out['errors'] == [] and out['broken'] == 0 and out['overflow'] <= 0, out
     assert out['images'] > (page != 'index') - 1, out
+
+SIDEBAR = """<script>
+window.addEventListener('load', () => setTimeout(() => {
+  const list = document.getElementById('quarto-sidebar'), here = list.querySelector('a.active')
+  const a = here.getBoundingClientRect(), b = list.getBoundingClientRect()
+  const groups = [...list.querySelectorAll('ul.sidebar-section')]
+  const open = groups.filter(o => o.classList.contains('show'))
+  const wide = [...document.querySelectorAll('main *')].filter(
+    o => /auto|scroll/.test(getComputedStyle(o).overflowX) && o.scrollWidth > o.clientWidth + 1 && o.clientWidth)
+  document.title = 'PROBED' + JSON.stringify({
+    groups: groups.length, open: open.length, inside: open.some(o => o.contains(here)), here: here.textContent,
+    seen: a.top >= b.top && a.bottom <= Math.min(b.bottom, innerHeight),
+    wide: wide.length, reached: wide.filter(o => o.tabIndex == 0).length})
+}, 300))
+</script>"""
+
+@pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
+@pytest.mark.parametrize('page,title', [('cli/02_main', 'main'), ('runs/03_run', 'run'),
+                                        ('tutorials/howto', 'How do I')])
+def test_rooms_fold_the_page_is_in_view_and_what_scrolls_is_reached_by_keyboard(site, page, title, tmp_path):
+    file = (site/f'{page}.html').with_name(f'{Path(page).name}-sidebar.html')
+    text = (site/f'{page}.html').read_text(encoding='utf-8')
+    file.write_text(text.replace('<head>', '<head>' + SIDEBAR, 1), encoding='utf-8')
+    out = probed(file, tmp_path, '--window-size=1280,700', '--virtual-time-budget=5000', timeout=120)
+    assert out['groups'] >= 11 and out['open'] == 1 and out['inside'] and out['seen'], out
+    assert title in out['here'] and out['wide'] == out['reached'] > (page != 'tutorials/howto') - 1, out
+
+SEARCH = """<script>
+window.addEventListener('load', () => setTimeout(() => {
+  const box = document.querySelector('#quarto-search input')
+  box.focus()
+  box.value = ASKED
+  box.dispatchEvent(new Event('input', {bubbles: true}))
+  setTimeout(() => {
+    const found = [...document.querySelectorAll('#quarto-search a')].map(o => o.getAttribute('href'))
+    document.title = 'PROBED' + JSON.stringify(found)
+  }, 2500)
+}, 500))
+</script>"""
+
+@pytest.fixture(scope='module')
+def address(site):
+    "Where the site is served: a page of files may not fetch what the search looks in"
+    handler = partial(SimpleHTTPRequestHandler, directory=str(site))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+@pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
+@pytest.mark.parametrize('asked,section', [('how do I add a model', 'how-do-i-add-a-model'),
+                                           ('weights file', 'how-do-i-use-my-own-weights-file')])
+def test_questions_are_found_by_the_search(site, address, asked, section, tmp_path):
+    file = site/'asked.html'
+    text = (site/'index.html').read_text(encoding='utf-8')
+    file.write_text(text.replace('<head>', '<head>' + SEARCH.replace('ASKED', json.dumps(asked)), 1), encoding='utf-8')
+    out = probed(file, tmp_path, '--virtual-time-budget=9000', timeout=120, address=f'{address}/asked.html')
+    assert out and out[0].endswith(f'tutorials/howto.html#{section}'), out
 
 FRAMES = """<!DOCTYPE html><html><head></head><body><script>
 const wide = {}

@@ -122,6 +122,24 @@ def test_tensorboard_has_the_same_series(tracked):
         assert [e.step for e in seen.Scalars('learning_rate')] == list(range(1, len(steps)+1))
     assert len(list((tmp/'boards').iterdir())) == 2
 
+def test_tensorboard_has_a_row_for_each_run_and_no_curve_of_one_point(tracked):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+    tmp, _ = tracked
+    for o in (tmp/'boards').iterdir():
+        record, seen = json.loads((tmp/'tops'/o.name/'run.json').read_text()), EventAccumulator(str(o)).Reload()
+        figures = {k: v for k,v in record['figures'].items() if isinstance(v, (int, float))}
+        metrics = {f'{split}_{k}' for split in ('valid', 'test') for k in ('accuracy', 'macro_f1')}
+        assert metrics <= set(figures) and len(figures) > 20
+        assert set(seen.Tags()['scalars']) == {'learning_rate', 'train_loss', 'valid_loss', 'accuracy', *metrics}
+        assert all(seen.Scalars(k)[0].value == pytest.approx(figures[k], abs=1e-6) for k in metrics)
+        told = {k: HParamsPluginData.FromString(v) for k,v in seen.PluginTagToContent('hparams').items()}
+        assert set(told) == {'_hparams_/session_start_info', '_hparams_/session_end_info'}
+        row = told['_hparams_/session_start_info'].session_start_info.hparams
+        assert all(row[k].number_value == figures[k] for k in set(figures) - metrics)
+        asked = record['spec']
+        assert (row['model'].string_value, row['seed'].number_value) == (asked['model'], asked['seed'])
+
 def test_runs_are_sent_later_from_their_records_alone(tracked):
     tmp, _ = tracked
     before = {o['id']: o for o in all_runs(tmp/'tops')}

@@ -124,6 +124,7 @@ class SquareDL(TfmdDL):
     def show_batch(self, b=None, max_n:int=12, ctxs=None, show:bool=True, ncols:int=6, imsize:float=1.6, **kwargs):
         "A grid that fits the page, with titles that stay over their pictures"
         b = self.one_batch() if b is None else b
+        if not show: return super().show_batch(b, max_n, ctxs, show, **kwargs) # for `show_results`
         n = min(max_n, len(b[0]))
         if ctxs is None: ctxs = get_grid(n, nrows=math.ceil(n/ncols), ncols=min(n, ncols), imsize=imsize)
         super().show_batch(b, n, ctxs, **kwargs)

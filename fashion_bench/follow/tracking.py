@@ -15,6 +15,7 @@ from hashlib import blake2b
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from inspect import signature
+from math import isfinite
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from urllib.parse import urlparse
@@ -187,6 +188,16 @@ class WandB(Tracker):
         artifact.add_file(str(file))
         run.log_artifact(artifact)
 
+# %% ../../nbs/follow/02_tracking.ipynb #a5007b0a
+_METRICS = 'valid_accuracy', 'valid_macro_f1', 'test_accuracy', 'test_macro_f1'
+
+def _table_row(record):
+    "Columns of the table of runs, and its metrics"
+    figures = {k: v for k,v in record.get('figures', {}).items() if isinstance(v, (int, float)) and isfinite(v)}
+    metrics = {k: figures.pop(k) for k in _METRICS if k in figures}
+    asked = {k: v for k,v in flat_config(record).items() if v is not None}
+    return {k: v if type(v) in (int, float) else str(v) for k,v in asked.items()} | figures, metrics
+
 # %% ../../nbs/follow/02_tracking.ipynb #a48cf351
 class TensorBoard(Tracker):
     """TensorBoard: a folder per run, for `tensorboard --logdir`.
@@ -217,10 +228,13 @@ class TensorBoard(Tracker):
             if k in values: self.writers[record['id']].add_scalar(k, values[k], step)
 
     def end(self, record:dict, folder:Path):
-        "As `Tracker.end`"
+        "As `Tracker.end`, with the run as a row of the table of runs"
+        from torch.utils.tensorboard.summary import hparams
         writer = self.writers.pop(record['id'])
-        for k, v in record.get('figures', {}).items():
-            if isinstance(v, (int, float)): writer.add_scalar(f'figures/{k}', v)
+        columns, metrics = _table_row(record)
+        for k, v in metrics.items(): writer.add_scalar(k, v)
+        _, begun, done = hparams(columns, metrics) # its first part would make one run's columns those of all
+        for o in [begun, done] if record['status'] == 'finished' else [begun]: writer.file_writer.add_summary(o)
         failure = [f'{k}: {v}' for k,v in record.get('failure', {}).items()]
         writer.add_text('status', '\n\n'.join([record['status'], *failure]))
         writer.close()

@@ -174,7 +174,7 @@ def _hub_info(repo):
 # %% ../../nbs/models/01_registry.ipynb #3b5b0c04
 def _timm_config(arch):
     "timm's own description of `arch`"
-    try: return timm.models.get_pretrained_cfg(arch)
+    try: return timm.models.get_pretrained_cfg(arch) or timm.models.PretrainedCfg() # of a user's own
     except RuntimeError as e:
         tags = [o.partition('.')[2] for o in timm.list_pretrained(arch.split('.')[0] + '.*')]
         raise InputError(f"timm/{arch} has no such tag; there are {', '.join(tags)}") from e

@@ -246,7 +246,13 @@ class _Attempt:
         checkpoint = Checkpoint(self.folder/'checkpoint.pt', self.state, self.facts)
         cbs = [self.recorder, checkpoint, *L(cbs)]
         learn = run_learner(self.spec, table, micro_bs=self.micro_bs, cbs=cbs, **kwargs)
-        if not bars: learn.remove_cb(ProgressCallback).logger = noop
+        try:
+            with ContextManagers([] if bars else [learn.no_bar(), learn.no_logging()]):
+                return self._found(learn, table, keep_model, cbs)
+        finally: learn.remove_cbs([o for o in cbs if o in (self.recorder, checkpoint) or hasattr(o, 'emit')])
+
+    def _found(self, learn, table, keep_model, cbs):
+        "What `run` gives"
         source = self.source(learn)
         size = dict(parameters=sum(p.numel() for p in learn.model.parameters()),
                     multiply_adds=multiply_adds(learn.model, self.spec.size))

@@ -374,6 +374,6 @@ def recipe_parts(
 # %% ../../nbs/training/01_recipes.ipynb #6fc5f8d8
 def is_training(
     learn:Learner # At the beginning of a fit
-)->bool: # And not a prediction or `lr_find`, which fastai calls fits, too
+)->bool: # And not a validation, a prediction or `lr_find`, which fastai calls fits, too
     "Is `learn` about to be trained?"
-    return not hasattr(learn, 'gather_preds') and not hasattr(learn, 'lr_finder')
+    return not learn.lock.locked() and not hasattr(learn, 'lr_finder') # it is locked while it only looks

@@ -44,13 +44,14 @@ class RunRecorder(Callback):
         steps:list|tuple=() # Rows of their steps
     ):
         self.folder, self.plan = Path(folder), phases(recipe)
+        self.ends = list(itertools.accumulate(n for _,n in self.plan)) # epochs that are done after each phase
         self.history, self.steps, self.losses = list(history), list(steps), []
 
     def before_fit(self):
-        self.run = is_training(self.learn)
+        left = [p for (p,_),end in zip(self.plan, self.ends) if len(self.history) < end]
+        self.run = is_training(self.learn) and bool(left) # what is trained after the recipe is no part of it
         if not self.run: return
-        ends = list(itertools.accumulate(n for _,n in self.plan))
-        self.phase = next(p for (p,_),end in zip(self.plan, ends) if len(self.history) < end)
+        self.phase = left[0]
         self.clock, self.trained = Clock(self.dls.device), False
         self.every = 1 if torch.device(self.dls.device).type == 'cpu' else 50 # a GPU is asked once in a while
         smooth = self.recorder.smooth_loss
