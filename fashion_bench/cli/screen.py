@@ -21,7 +21,7 @@ from .options import say, width
 # %% ../../nbs/cli/01_screen.ipynb #b192ffd0
 def _print_rows(costs):
     "Print what `estimate` gives, a row for each model"
-    from fashion_bench.follow.progress import minutes_text
+    from fashion_bench.follow.forecast import minutes_text
     shown = costs.assign(minutes=[minutes_text(o) if o == o else '-' for o in costs.minutes],
                          memory_gb=[f'{o:.1f}' if o == o else '-' for o in costs.memory_gb])
     alike = ['recipe'] if costs.recipe.nunique() == 1 else []
@@ -31,7 +31,7 @@ def _print_rows(costs):
 
 def _print_costs(costs):
     "Print the rows, and what they come to"
-    from fashion_bench.follow.progress import minutes_text
+    from fashion_bench.follow.forecast import minutes_text
     _print_rows(costs)
     total, busy = (costs.minutes*costs.runs).sum(), costs.busy_share.max()
     say(f'About {minutes_text(total)} in all, besides decoding the images once.')
@@ -63,7 +63,7 @@ def print_plan(
 # %% ../../nbs/cli/01_screen.ipynb #a1ea4f97
 def _print_choice_costs(look, full, models, seeds):
     "What looks and trainings cost, beside the whole grid"
-    from fashion_bench.follow.progress import minutes_text
+    from fashion_bench.follow.forecast import minutes_text
     _print_rows(full.assign(look=[minutes_text(o) if o == o else '-' for o in look.minutes]))
     say(f'A look at each photo by all of them takes about {minutes_text(look.minutes.sum())}; '
         'then those that are still in are trained.',

@@ -71,6 +71,8 @@ class _NotebookBars:
         else: self.handle = display(bars, display_id=True)
 
 # %% ../../nbs/follow/03_progress.ipynb #02506b57
+def _decoding_text(total, how=''): return f'Decoding {total:,} images once' + (f' ({how})' if how else '')
+
 class BenchProgress:
     "Hears how a benchmark goes on. This one prints a line when a run starts and one when it ends; a notebook has bars."
     def before_bench(self,
@@ -82,12 +84,19 @@ class BenchProgress:
         self.going, self.epochs, self.accs = {}, {}, {} # runs that go on, where they are, how accurate they were last
         self.bars = _NotebookBars() if _shell() else None
 
+    def on_disk(self,
+        specs:list # Those of the plan that are finished already
+    ):
+        "What is finished costs nothing more"
+        for o in specs: self.forecast.leave_out(o)
+
     def decoding(self,
         images, # What `cache.build_cache` makes of each image, as it comes
-        total:int # Their number
+        total:int, # Their number
+        how:str='' # For example `96 px, bicubic`, where it is done in several ways
     ):
         "A cache is being built; returns `images`"
-        self.say(f'Decoding {total:,} images once')
+        self.say(_decoding_text(total, how))
         return images
 
     def before_run(self,
@@ -201,9 +210,9 @@ class BarProgress(BenchProgress):
         self.grid = self.bar.add_task('', total=sum(self.forecast.steps.values()), state='', left='')
         self.bar.start()
 
-    def decoding(self, images, total:int):
+    def decoding(self, images, total:int, how:str=''):
         self.bar.stop() # one bar at a time
-        yield from track(images, f'Decoding {total:,} images once', total=total,
+        yield from track(images, _decoding_text(total, how), total=total,
                          console=self.console, transient=True, disable=not self.console.is_terminal)
         self.bar.start()
 

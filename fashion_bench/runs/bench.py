@@ -14,6 +14,7 @@ __all__ = ['estimate', 'bench']
 
 # %% ../../nbs/runs/06_bench.ipynb #ed50e9f2
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 import errno, json, shutil, threading, time
 
@@ -29,7 +30,8 @@ from ..data.table import check_out
 from ..models.catalogue import model_facts
 from ..models.registry import model_inputs
 from ..training.recipes import FrozenRecipe
-from ..follow.progress import BenchProgress, minutes_text
+from ..follow.forecast import minutes_text
+from ..follow.progress import BenchProgress
 from ..follow.tracking import as_trackers
 from .grid import parse_minutes, plan_bench
 from .record import describe_table
@@ -84,7 +86,10 @@ def _pixels(spec):
 def _caches(table, specs, progress):
     "A `PixelCache` for every size and interpolation that `specs` need"
     kinds = dict.fromkeys(map(_pixels, specs))
-    try: return {o: build_cache(table, *o, progress=progress.decoding) for o in kinds}
+    def told(size, interpolation): # each way of shrinking has a cache of its own
+        if len(kinds) == 1: return progress.decoding
+        return partial(progress.decoding, how=f'{size} px, {interpolation}')
+    try: return {o: build_cache(table, *o, progress=told(*o)) for o in kinds}
     except BadImage as e:
         raise InputError(f"{e}. `fashion-bench audit` lists all such files; "
                          "run with --audit --on-bad skip to leave them out") from e
@@ -311,6 +316,7 @@ def _bench(specs, table, out, engine, progress, trackers, cache, **kwargs):
     followers = []
     try:
         todo = [o for o in specs if (read_record(out/o.folder) or {}).get('status') != 'finished']
+        progress.on_disk([o for o in specs if o not in todo])
         _check_room(out, room_needed(todo, kwargs.get('keep_model', True), engine.workers))
         followers += [o.follow(out) for o in trackers]
         caches = _caches(table, todo, progress) if cache else {}

@@ -32,7 +32,8 @@ from ..models.registry import expand_models
 from ..training.recipes import FrozenRecipe, Recipe, parse_recipe
 from ..results.choosing import Choice, candidate_answers, judge, leaders, next_seeds, short_names
 from ..results.records import load_runs, runs_frame
-from ..follow.progress import BenchProgress, minutes_text
+from ..follow.forecast import minutes_text
+from ..follow.progress import BenchProgress
 from .bench import bench, engine_for, estimate
 from .grid import parse_minutes, plan_bench, seed_list
 from .run import make_spec
