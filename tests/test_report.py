@@ -201,6 +201,14 @@ def test_what_is_long_makes_no_page_wider_than_a_phone(tmp_path):
     assert out['moved'] > 0 and abs(out['name']) <= 1 and out['scope'] == 'row'
     assert out['down'] > 0 and abs(out['head']) <= 1
 
+def test_paper_and_browsers_without_scripts_show_all_rows(tmp_path):
+    "And no filter, which they could not use"
+    page = report_html(make_runs(tmp_path/'runs', 3, 1, images=40))
+    assert '<tr hidden' not in page and re.search(r'<label[^>]*hidden[^>]*>Filter: ', page)
+    labels = re.findall(r'<label[^>]*class="([^"]*)"', page)
+    assert labels and all('noprint' in o.split() for o in labels)
+    assert re.search(r'@media print \{.*\.noprint[^}]*\{ display: none \}', page, re.S)
+
 def test_failures_are_grouped_and_their_logs_folded(tmp_path):
     runs = make_runs(tmp_path/'runs', 2, 1, images=40)
     for seed in range(3): lose(runs, 'timm/lost', seed, 'no network')
