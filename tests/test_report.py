@@ -192,14 +192,26 @@ STAYS = """
   out.down = around.scrollTop
 """
 
+FITS = 'out.beyond = table.offsetWidth - table.parentElement.clientWidth'
+
 @needs_chromium
 def test_what_is_long_makes_no_page_wider_than_a_phone(tmp_path):
     "And the head and the names of rows stay in sight"
     runs = make_runs(tmp_path/'runs', 4, 1)
     for seed in range(12): lose(runs, LONG if seed < 6 else f'timm/lost{seed}', seed, f'{URL} cannot be reached')
-    out = probed(report_html(runs, title=URL), STAYS, 390, tmp_path)
+    page = report_html(runs, title=URL)
+    out = probed(page, STAYS, 390, tmp_path)
     assert out['moved'] > 0 and abs(out['name']) <= 1 and out['scope'] == 'row'
     assert out['down'] > 0 and abs(out['head']) <= 1
+    assert probed(page, FITS, 1200, tmp_path)['beyond'] <= 0 # the first look needs no moving on a larger screen
+
+def test_paper_and_browsers_without_scripts_show_all_rows(tmp_path):
+    "And no filter, which they could not use"
+    page = report_html(make_runs(tmp_path/'runs', 3, 1, images=40))
+    assert '<tr hidden' not in page and re.search(r'<label[^>]*hidden[^>]*>Filter: ', page)
+    labels = re.findall(r'<label[^>]*class="([^"]*)"', page)
+    assert labels and all('noprint' in o.split() for o in labels)
+    assert re.search(r'@media print \{.*\.noprint[^}]*\{ display: none \}', page, re.S)
 
 def test_failures_are_grouped_and_their_logs_folded(tmp_path):
     runs = make_runs(tmp_path/'runs', 2, 1, images=40)

@@ -52,9 +52,9 @@ nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; pa
   .n { text-align: right; font-variant-numeric: tabular-nums }
 thead th { position: sticky; top: 0; z-index: 2; background: var(--page); vertical-align: bottom }
   th[scope=row] { position: sticky; left: 0; z-index: 1; background: var(--page); font-weight: 600;
-  white-space: normal; max-width: min(20rem, 48vw); overflow-wrap: break-word }
+  white-space: normal; min-width: min(7rem, 30vw); max-width: min(18rem, 48vw); overflow-wrap: break-word }
   thead th.name { left: 0; z-index: 3 }
-  td.said { white-space: normal; min-width: 20rem; max-width: 36rem; overflow-wrap: anywhere }
+  td.said { white-space: normal; min-width: 16rem; max-width: 36rem; overflow-wrap: anywhere }
 th button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
   cursor: pointer; white-space: nowrap }
   th[aria-sort=ascending] button::after { content: ' \\25B2' }
@@ -93,6 +93,7 @@ figure { margin: 1rem 0 }
   summary { cursor: pointer }
 @media (max-width: 40rem) {
   figure svg { min-width: 30rem }
+  td.said { min-width: 26rem }
   }
 @media print {
   :root { font-size: 11px }
