@@ -22,6 +22,7 @@ Modules:
 - `fashion_bench.base.texts`: Text that other programs wrote: read as it was meant, or refused with file, line and what to do.
 - `fashion_bench.cli.main`: `fashion-bench`: thin commands over the library.
 - `fashion_bench.cli.options`: What a command line asks for, made into what the library takes.
+- `fashion_bench.cli.records`: The commands that read what was trained: a board, a page, a comparison, a grid file, curves.
 - `fashion_bench.cli.screen`: What a person sees before and after a benchmark: the plan with its costs, the board, and where the charts are.
 - `fashion_bench.cli.tools`: The commands besides the benchmark: about photos, models, weights, and what is kept on disk.
 - `fashion_bench.data.attributes`: DeepFashion's attributes as labels, one or several an image, and its landmarks.

@@ -215,7 +215,7 @@ def test_every_public_function_is_shown_in_its_notebook():
     missing = []
     for path in NBS:
         shown = '\n'.join(o for o in code_cells(path) if not re.match(r'#\|\s*(export|default_exp)', o))
-        if path.stem.endswith('_tools'): shown += '\n'.join(code_cells(ROOT/'nbs/cli/03_main.ipynb'))
+        if path.stem.endswith(('_records', '_tools')): shown += '\n'.join(code_cells(ROOT/'nbs/cli/04_main.ipynb'))
         for name in public_names(path):
             either = rf"\b{name}\b|'{name.replace('_', '-')}'"
             if name not in NOT_SHOWN and not re.search(either, shown): missing.append(f'{path.stem}: {name}')
