@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fashion_bench.results.page import html_page, html_table, table_tools
+from fashion_bench.results.records import load_runs
 from fashion_bench.results.report import report_html
 from fashion_bench.results.standings import _place
 
@@ -271,11 +272,14 @@ def test_report_and_compare_from_the_command_line(tmp_path):
     def shell(*args):
         ask = [sys.executable, '-c', 'from fashion_bench.cli.main import main; main()', *map(str, args)]
         return subprocess.run(ask, capture_output=True, text=True, cwd=tmp_path)
-    (tmp_path/'audit.json').write_text(json.dumps(dict(counts={'unreadable': 3})))
+    for name, data in (('audit', load_runs(runs).fingerprint[0]), ('others', 'beef')):
+        (tmp_path/f'{name}.json').write_text(json.dumps(dict(fingerprint=data, found='3 files cannot be read')))
     r = shell('report', runs, '-o', 'report.html', '--audit', 'audit.json', '--price', 2)
     assert r.returncode == 0 and r.stderr == '' and 'came out first' in r.stdout, r.stderr
     page = (tmp_path/'report.html').read_text(encoding='utf-8')
-    assert page.startswith('<!DOCTYPE html>') and 'Audit: 3 unreadable' in page and 'at 2 an hour' in page
+    assert page.startswith('<!DOCTYPE html>') and 'Audit: 3 files cannot be read' in page and 'at 2 an hour' in page
+    r = shell('report', runs, '-o', 'report.html', '--audit', 'others.json')
+    assert r.returncode == 2 and 'is of other images than these runs' in r.stderr
     r = shell('compare', runs, runs)
     assert r.returncode == 0 and 'model2' in r.stdout and ' 1.0' in r.stdout, r.stderr
     r = shell('compare', runs, '2021')

@@ -102,7 +102,8 @@ def _asked(a, load):
     check_asked(a)
     if a['weights_dir']: _use_weights(a['weights_dir'])
     track = [] if a['dry_run'] else trackers_asked(a)
-    table = audited(load_asked(load, check=a['on_bad'] != 'skip'), a['on_bad'], whole=a['audit'])
+    out = None if a['dry_run'] else a['out']
+    table = audited(load_asked(load, check=a['on_bad'] != 'skip'), a['on_bad'], a['audit'], out)
     say_loading()
     return grid_asked(a), table, track
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Callable, get_args, get_origin
-import sys
+import json, sys
 
 from fastcore.docments import docments
 from typer import Argument, Context, Option, Typer
@@ -119,12 +119,23 @@ def progress_bar(
     return lambda it, total: track(it, what, total=total, **how)
 
 # %% ../../nbs/cli/00_options.ipynb #23171263
-def _looked_at(table, on_bad):
-    "What an audit of every image leaves of `table`"
+def _keep_findings(found, out):
+    "Leave what an audit found beside the runs in `out`"
+    from fashion_bench.base.files import whole_file
+    from fashion_bench.data.audit import audit_json
+    from fashion_bench.data.table import check_out
+    text = audit_json(found)
+    file = check_out(out, found.table)/f"audit-{json.loads(text)['fingerprint']}.json"
+    with whole_file(file) as part: part.write_text(text, encoding='utf-8')
+
+def _looked_at(table, on_bad, out):
+    "What an audit of every image leaves of `table`; its findings are kept in `out`, if that is named"
     from fashion_bench.data.audit import audit, handle_bad
     found = audit(table, progress=progress_bar('Looking at every image'))
     say(*str(found).splitlines()[1:])
-    return handle_bad(found, on_bad)
+    kept = handle_bad(found, on_bad)
+    if out: _keep_findings(found, out)
+    return kept
 
 # %% ../../nbs/cli/00_options.ipynb #9f1e09a0
 def _listed(table, on_bad):
@@ -139,12 +150,13 @@ def _listed(table, on_bad):
 def audited(
     table, # An image table
     on_bad:str, # `fail` or `skip`
-    whole:bool # Look at every image, or only at what can be told without opening them?
+    whole:bool, # Look at every image, or only at what can be told without opening them?
+    out:str=None # A folder for what was found by looking at every image
 ): # An image table
     "`table` without what is missing or cannot be read; raises `InputError` if that is not wanted."
     from fashion_bench.data.table import check_images, check_table, note_load
     if on_bad not in ('fail', 'skip'): raise InputError(f"--on-bad takes 'fail' or 'skip', not {on_bad!r}")
-    kept = _looked_at(table, on_bad) if whole else _listed(table, on_bad)
+    kept = _looked_at(table, on_bad, out) if whole else _listed(table, on_bad)
     if n := len(table) - len(kept): say(f'{n:,} of {len(table):,} images are left out')
     if on_bad == 'skip' and 'load' in table.attrs:
         audit = dict(audit=True) if whole else {}

@@ -45,7 +45,8 @@ def report(
     runs:list[str] = Argument(['runs'], help='Folders of run folders, of one machine or several.'),
     out:str = Option('report.html', '-o', '--out', help='File to write.'),
     title:str = Option(None, help='By default, what the runs are on.'),
-    audit:str = Option(None, help='The audit.json of an audit of the data, to be told of.'),
+    audit:str = Option(None, help='The audit.json of an audit of the data; '
+                                   'by default, what `run --audit` found.'),
     photos:str = Option(None, help='The folder that the photos lie in, to show those that are taken wrongly.'),
     price:float = Option(None, help='Of an hour of the machine, for a column of costs.'),
     data:str = ONE_DATA,

@@ -20,9 +20,10 @@ import pandas as pd
 from ..base.errors import InputError
 from ..base.markup import markdown
 from ..base.specs import BUSY
+from ..base.tally import printable
 from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
-from .records import (correct_answers, as_frame, distinct_runs, entry_columns, metric_names,
-                                           name_entries, one_data)
+from .records import (as_frame, believed, correct_answers, distinct_runs, entry_columns,
+                                           metric_names, name_entries, one_data, read_predictions)
 
 # %% ../../nbs/results/03_board.ipynb #875b44f3
 _TIMES = ['minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'busy_share', 'images_per_second',
@@ -142,6 +143,26 @@ def _in_order(df):
     by = ['finished', f'valid_{rank_by}', 'model']
     return df.sort_values(by, ascending=[False, False, True], na_position='last', ignore_index=True), split
 
+# %% ../../nbs/results/03_board.ipynb #3c5f96fd
+def for_nothing(
+    runs:pd.DataFrame, # As `records.as_frame` gives them
+    split:str='test' # Or `valid`
+)->dict|None: # `guess` and `largest`, shares of right answers, and `label`, the largest class; `None` where unknown
+    "What guessing among the classes gets right on `split`, and what always saying its largest class does."
+    for path in runs.path[(runs.status == 'finished') & (runs.path != '')]:
+        p, names = read_predictions(path, split), (believed(path)[0] or {}).get('data', {}).get('classes')
+        if not p or not names or p['target'].ndim > 1: continue
+        counts = np.bincount(p['target'], minlength=len(names))
+        return dict(guess=1/len(names), largest=counts.max()/counts.sum(), label=names[counts.argmax()])
+
+def nothing_text(
+    levels:dict|None # As `for_nothing` gives it
+)->str: # For example `Guessing gets 10.0 % right, always saying Dress 13.3 %.`; empty for `None`
+    "What would be had for nothing, in words."
+    if not levels: return ''
+    guess, largest = (f'{levels[k]*100:.1f} %' for k in ('guess', 'largest'))
+    return f"Guessing gets {guess} right, always saying {printable(levels['label'])} {largest}."
+
 # %% ../../nbs/results/03_board.ipynb #8cc50189
 def summarize(
     where:str|Path|list|pd.DataFrame='runs' # As `records.as_frame` takes it
@@ -158,6 +179,7 @@ def summarize(
     likely = _likely(chosen, df.finished.sum())
     for k in ('chance_best', 'chance_near'): df[k] = df.entry.map(likely[k]) if k in likely else np.nan
     df['note'] = _notes(df, runs, chosen.unknown | reported.unknown)
+    df.attrs['for_nothing'] = for_nothing(runs, split)
     return df
 
 # %% ../../nbs/results/03_board.ipynb #3fd3452e

@@ -151,26 +151,6 @@ def class_table(
     if found: return pd.concat(found).groupby(['class', 'entry'], sort=False).mean().reset_index()
     return pd.DataFrame(columns=['class', 'entry', 'images', 'precision', 'recall', 'f1'])
 
-# %% ../../nbs/results/06_details.ipynb #80e61bae
-def chance_levels(
-    where:Path|str|list|pd.DataFrame='runs', # As `records.as_frame` takes it; the runs' folders must be there
-    split:str='test' # Or `valid`
-)->dict|None: # `guess`, `largest` as shares of right answers, `label` of the largest class; `None` where unknown
-    "What guessing among the classes gets right on `split`, and what always saying its largest class does."
-    for r, p in _predictions(as_frame(where), split):
-        try: classes = read_classes(r.path)
-        except InputError: continue
-        counts = np.bincount(p['target'], minlength=len(classes))
-        return dict(guess=1/len(classes), largest=counts.max()/counts.sum(), label=classes[counts.argmax()])
-
-def chance_text(
-    levels:dict|None # As `chance_levels` gives it
-)->str: # For example `Guessing gets 10.0 % right, always saying Dress 13.3 %.`; empty for `None`
-    "What would be had for nothing, in words."
-    if not levels: return ''
-    guess, largest = (f'{levels[k]*100:.1f} %' for k in ('guess', 'largest'))
-    return f"Guessing gets {guess} right, always saying {levels['label']} {largest}."
-
 # %% ../../nbs/results/06_details.ipynb #13b110e4
 def _vote(images, target, probs, classes):
     "A row per image, from `probs` of runs x images x classes"

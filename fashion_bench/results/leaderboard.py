@@ -23,7 +23,7 @@ from ..base.errors import InputError
 from ..base.files import whole_file
 from ..base.markup import html
 from ..base.tally import printable
-from .board import FEW_PRODUCTS, clock, markdown_table, summarize, text_cells
+from .board import FEW_PRODUCTS, clock, markdown_table, nothing_text, summarize, text_cells
 from .confidence import SEED_SD
 from .records import as_frame, entry_columns
 from .verdict import verdict
@@ -96,7 +96,8 @@ def _how_sure(board):
 # %% ../../nbs/results/15_leaderboard.ipynb #179a87ba
 def _said(board):
     "What stands below a board, in sentences"
-    return [_what_it_shows(board), *_how_sure(board)]
+    nothing = nothing_text(board.attrs.get('for_nothing'))
+    return [_what_it_shows(board), *([nothing] if nothing else []), *_how_sure(board)]
 
 def _run_notes(board):
     "What is to be known of some entries, a line each"

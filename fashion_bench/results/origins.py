@@ -44,20 +44,30 @@ def _about_data(records):
     return facts + ([f"{shared:,} products have photos in several splits"] if shared else [])
 
 # %% ../../nbs/results/13_origins.ipynb #2514be53
-def _about_audit(audit):
-    "What an audit found, if there was one"
-    if not audit: return html('No audit was given (', Code('fashion-bench audit'), ' looks at every image).')
-    with reading(audit, 'the audit.json of an audit'):
-        found = json.loads(read_text(audit))['counts']
-        return 'Audit: ' + (', '.join(f'{n:,} {k}' for k,n in found.items()) or 'nothing found')
+def _found_by(file, records):
+    "What the audit in `file` found, in words; `None` if it is of other images than `records` are"
+    with reading(file, 'the audit.json of an audit'):
+        audit = json.loads(read_text(file))
+        data, found = audit['fingerprint'], str(audit['found'])
+    return found if data in {r['spec']['data'] for r in records} else None
+
+def _about_audit(records, audit=None, beside=()):
+    "What an audit of the images found: the one that is given, else one of those that lie beside the runs"
+    if audit and not _found_by(audit, records):
+        raise InputError(f"{audit} is of other images than these runs; leave it out, or audit what they are on")
+    for file in [audit] if audit else beside:
+        if found := _found_by(file, records): return f'Audit: {found}'
+    return html('No audit was made (', Code('fashion-bench audit'), ' and ', Code('run --audit'),
+                ' look at every image).')
 
 # %% ../../nbs/results/13_origins.ipynb #c1bb03df
 def data_part(
     records:list, # As `records_of` gives them
-    audit=None # The `audit.json` of an audit of the data
+    audit=None, # The `audit.json` of an audit of the data
+    beside=() # Such files that lie beside the runs, of this data or of other
 )->str: # HTML
     "What is known of the data."
-    return html(Ul(*map(Li, [*_about_data(records), _about_audit(audit)])))
+    return html(Ul(*map(Li, [*_about_data(records), _about_audit(records, audit, beside)])))
 
 # %% ../../nbs/results/13_origins.ipynb #48e3c0c6
 def _reasons(records):

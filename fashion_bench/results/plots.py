@@ -95,6 +95,15 @@ def plot_efficiency(
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #c32e47d9
+def _mark_nothing(ax, df):
+    "Dotted lines at what would be had for nothing, where that is known"
+    levels = df.attrs.get('for_nothing') or {}
+    for k, name in (('guess', 'guessing'), ('largest', 'largest class')):
+        if k not in levels or k == 'guess' and levels['largest'] - levels['guess'] < .02: continue
+        ax.axvline(levels[k], color='grey', linewidth=1, linestyle=':')
+        ax.annotate(f'{name} {levels[k]:.3f}', (levels[k], 1), (2, -2), xycoords=('data', 'axes fraction'), rotation=90,
+                    textcoords='offset points', ha='left', va='top', fontsize=7, color='grey')
+
 def _accuracy_line(ax, y, row, colour):
     "An entry's interval, where it has one, and its mean, in figures too"
     if row.low == row.low: ax.plot([row.low, row.high], [y, y], color=colour, linewidth=2, solid_capstyle='butt')
@@ -118,6 +127,7 @@ def plot_accuracy(
         _accuracy_line(ax, y, row, COLOURS['good'] if first else 'grey')
     ax.set(yticks=ys, yticklabels=labels, ylim=(-.1, height + .15),
            xlabel=_label(f'accuracy on the {df.split.iloc[0]} split, 95 % interval'))
+    _mark_nothing(ax, df)
     ax.grid(axis='x', linewidth=.5)
     return ax
 

@@ -230,7 +230,7 @@ def _found_parts(runs, done, photos):
 def report_html(
     where:Path|str|list|pd.DataFrame='runs', # As `records.as_frame` takes it; some pictures need the runs' folders
     title:str|None=None, # By default, what the runs are on
-    audit:Path|str|None=None, # The `audit.json` of an audit of the data
+    audit:Path|str|None=None, # The `audit.json` of an audit; by default, what `run --audit` left beside the runs
     price:float|None=None, # Of an hour of the machine, in any currency
     photos:Path|str|None=None # The folder that the images lie in, to show those that are taken wrongly
 )->str: # A page that needs no other file
@@ -240,7 +240,8 @@ def report_html(
     df, records = summarize(runs), records_of(runs)
     done = df[df.finished]
     title = title or _title(runs, done)
-    parts = [('Data', data_part(records, audit)), ('Leaderboard', board_part(runs, df, price)),
+    audits = sorted({f for o in runs.path if o for f in Path(o).parent.glob('audit-*.json')})
+    parts = [('Data', data_part(records, audit, audits)), ('Leaderboard', board_part(runs, df, price)),
              *[('How it was chosen', _choice_part(o)) for o in choices], *_found_parts(runs, done, photos),
              ('Beside 2021', _reference_part(runs)), ('Failures', failure_part(records)),
              ('Provenance', provenance_part(records)), ('To run it again', again_part(records))]

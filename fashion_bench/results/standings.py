@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from fastcore.xml import Dd, Details, Dl, Dt, P, Summary, ft
 from ..base.markup import html
-from .board import FEW_PRODUCTS, in_words
+from .board import FEW_PRODUCTS, in_words, nothing_text
 from .confidence import SEED_SD
 from .page import Shown, csv_link, html_table, table_tools
 from .records import distinct_runs, metric_names, name_entries
@@ -52,6 +52,7 @@ def _about_board(df):
     if known('low'):
         low, high = _scale(df)
         out.append(f"A bar is the 95 % interval of the figure before it, from {low:.2f} on the left to {high:.2f}.")
+    if nothing := nothing_text(df.attrs.get('for_nothing')): out.append(nothing)
     return out + _rests_on(df)
 
 # %% ../../nbs/results/12_standings.ipynb #4411bab9
