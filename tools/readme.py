@@ -10,10 +10,11 @@ def links(text:str):
     return re.sub(r'\]\(([\w/]+\.ipynb)', r'](nbs/\1', text)
 
 def markdown_table(html:str):
-    "pandas' HTML of a frame as a Markdown table"
+    "pandas' HTML of a frame as a Markdown table, and what is said below it"
     rows = [re.findall(r'<t[hd][^>]*>(.*?)</t[hd]>', o) for o in re.findall(r'<tr.*?</tr>', html, flags=re.S)]
     rows.insert(1, ['---']*len(rows[0]))
-    return '\n'.join(f"| {' | '.join(o)} |" for o in rows)
+    table = '\n'.join(f"| {' | '.join(o)} |" for o in rows)
+    return '\n\n'.join([table, *re.findall(r'<p>(.*?)</p>', html, flags=re.S)])
 
 def outputs(cell:dict, files:dict):
     "A cell's stored outputs as Markdown; its pictures are put into `files`"
@@ -24,7 +25,7 @@ def outputs(cell:dict, files:dict):
             name = f'index_files/picture-{len(files)+1}.png'
             files[name] = base64.b64decode(''.join(png))
             yield f'![{alt[1] if alt else ""}]({name})'
-        elif html := data.get('text/html'): yield markdown_table(''.join(html))
+        elif '<table' in (html := ''.join(data.get('text/html', ''))): yield markdown_table(html)
         elif text := ''.join(o.get('text', data.get('text/plain', ''))).rstrip(): yield f'```\n{text}\n```'
 
 def readme():

@@ -64,7 +64,7 @@ def leaderboard(
     board = _Leaderboard(df[['rank', 'model', 'library', 'weights', *_varying(df), 'seeds', 'seed_spread',
                              *figures, 'low', 'high', *products, 'split', *chosen_by,
                              'minutes_per_epoch', 'compute_minutes_per_epoch', 'busy', 'note', 'entry']])
-    board._runs = runs
+    board.attrs, board._runs = df.attrs, runs
     return board
 
 # %% ../../nbs/results/15_leaderboard.ipynb #55dc637d

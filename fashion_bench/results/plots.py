@@ -95,14 +95,11 @@ def plot_efficiency(
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #c32e47d9
-def _mark_nothing(ax, df):
-    "Dotted lines at what would be had for nothing, where that is known"
-    levels = df.attrs.get('for_nothing') or {}
-    for k, name in (('guess', 'guessing'), ('largest', 'largest class')):
-        if k not in levels or k == 'guess' and levels['largest'] - levels['guess'] < .02: continue
-        ax.axvline(levels[k], color='grey', linewidth=1, linestyle=':')
-        ax.annotate(f'{name} {levels[k]:.3f}', (levels[k], 1), (2, -2), xycoords=('data', 'axes fraction'), rotation=90,
-                    textcoords='offset points', ha='left', va='top', fontsize=7, color='grey')
+def _mark_nothing(ax, levels):
+    "Dotted lines at what would be had for nothing; gives what they are, in words"
+    if not levels: return ''
+    for k in ('guess', 'largest'): ax.axvline(levels[k], color='grey', linewidth=1, linestyle=':')
+    return f"\ndotted: guessing {levels['guess']:.3f}, always the largest class {levels['largest']:.3f}"
 
 def _accuracy_line(ax, y, row, colour):
     "An entry's interval, where it has one, and its mean, in figures too"
@@ -125,9 +122,9 @@ def plot_accuracy(
     leads = [str(o).split('-')[0] == '1' for o in df['rank']]
     for y, row, first in zip(ys, df.itertuples(), leads):
         _accuracy_line(ax, y, row, COLOURS['good'] if first else 'grey')
+    dotted = _mark_nothing(ax, df.attrs.get('for_nothing'))
     ax.set(yticks=ys, yticklabels=labels, ylim=(-.1, height + .15),
-           xlabel=_label(f'accuracy on the {df.split.iloc[0]} split, 95 % interval'))
-    _mark_nothing(ax, df)
+           xlabel=_label(f'accuracy on the {df.split.iloc[0]} split, 95 % interval{dotted}'))
     ax.grid(axis='x', linewidth=.5)
     return ax
 
