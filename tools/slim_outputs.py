@@ -3,7 +3,14 @@ where they were drawn so; no warnings.
 Usage: python tools/slim_outputs.py NOTEBOOK..."""
 import base64, io, json, sys
 from pathlib import Path
-from PIL import Image
+from PIL import Image, ImageChops, ImageFilter
+
+def grey_letters(im:Image.Image):
+    "Black letters on no ground, as other libraries write them, in a grey that can be read on a dark page, too"
+    black = im.convert('RGB').convert('L').point(lambda v: 255*(v < 12))
+    beside_nothing = im.getchannel('A').filter(ImageFilter.MinFilter(7)).point(lambda v: 255*(v == 0))
+    grey = Image.merge('RGBA', [Image.new('L', im.size, 0x7f)]*3 + [im.getchannel('A')])
+    im.paste(grey, mask=ImageChops.multiply(black, beside_nothing))
 
 def few_colours(im:Image.Image):
     "A drawing in 48 colours, photos in 128; transparency in 8 steps, or none"
@@ -20,6 +27,7 @@ def slim(b64:str):
     im = Image.open(io.BytesIO(raw))
     if im.mode == 'P' and im.width <= 720: return b64
     im = im.convert('RGBA')
+    grey_letters(im)
     if im.width > 720: im = im.resize((720, round(im.height*720/im.width)), Image.LANCZOS)
     few_colours(im).save(out, 'PNG', optimize=True)
     return base64.b64encode(out.getvalue()).decode()

@@ -111,12 +111,12 @@ def _save_chart(file, draw):
     "Save what `draw` draws, or say why there is nothing"
     from fashion_bench.results.plots import look
     try:
-        with look(): figure = draw()
+        with look(dark=False): figure = draw()
         kinds = figure.canvas.get_supported_filetypes()
         if Path(file).suffix[1:].lower() not in kinds:
             known = ', .'.join(sorted(kinds))
             raise InputError(f"{file} is none of the pictures that can be written: .{known}")
-        with look(), whole_file(file) as part: figure.savefig(part, dpi=150, facecolor='white')
+        with look(dark=False), whole_file(file) as part: figure.savefig(part, dpi=150, facecolor='white')
     except (InputError, OSError) as e: say(f'No chart: {e}.')
     else: say(f'Chart: {file}')
 
