@@ -44,7 +44,8 @@ def _notebook(module, nbs):
 def _inside(text, page):
     """`text`, of the notebook at `page`, with links that stay within the site wherever it is put, and without those to
     names that are not public, and so have no place on a page"""
-    nbs = next(o for o in page.parents if o.name == 'nbs')
+    nbs = next((o for o in page.parents if o.name == 'nbs'), None)
+    if nbs is None: return text # it is for a README, which lies elsewhere
     def link(m):
         label, module, name = m.groups()
         if name.lower().partition('.')[0] not in _public(module.replace('/', '.')): return label
