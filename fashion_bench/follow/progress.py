@@ -24,6 +24,7 @@ from rich.text import Text
 from ..base.markup import html
 from ..base.specs import BUSY, RunSpec, is_busy
 from .forecast import Forecast, minutes_text
+from ..results.board import clock
 from ..training.recipes import total_epochs
 
 # %% ../../nbs/follow/03_progress.ipynb #6d82831d
@@ -48,7 +49,7 @@ def describe_run(
     if record['status'] != 'finished': return f"failed ({failure['phase']}): {failure['message']}"
     f = record['figures']
     test = f", test {f['test_accuracy']:.3f}" if 'test_accuracy' in f else ''
-    pace = f"{f['minutes_per_epoch']*60:.0f} s an epoch"
+    pace = f"{clock(f['minutes_per_epoch'])} an epoch"
     return f"valid accuracy {f['valid_accuracy']:.3f}{test}, {pace} ({_notes(record)})"
 
 # %% ../../nbs/follow/03_progress.ipynb #dfaa91cc
