@@ -278,7 +278,7 @@ def test_bad_files_are_left_out_or_refused(tmp_path):
     assert r.returncode == 0, r.stdout + r.stderr
     assert record(tmp_path/'runs')['data']['images']['train'] == 19
     from fashion_bench.results.report import report_html
-    assert 'Audit: 1 file cannot be read' in report_html(tmp_path/'runs') # it was kept beside the runs
+    assert 'Audit: 1 file that cannot be read' in report_html(tmp_path/'runs') # it was kept beside the runs
 
 @pytest.mark.skipif(not SHARED.exists(), reason='needs the real photos beside the repository')
 def test_the_audit_of_real_photos_counts_the_products_that_straddle_the_splits(tmp_path):

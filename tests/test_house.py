@@ -17,7 +17,7 @@ ROOMS = dict(
     models=('base',),
     training=('base', 'data', 'models'),
     results=('base',),
-    follow=('base', 'training', 'results'),
+    follow=('base', 'models', 'training', 'results'),
     runs=('base', 'data', 'models', 'training', 'results', 'follow'),
     cli=('base', 'data', 'models', 'training', 'results', 'follow', 'runs'))
 

@@ -130,30 +130,18 @@ def near_groups(
     return groups
 
 # %% ../../nbs/data/10_audit.ipynb #891a3105
-KINDS = {
-    'unreadable':        'would stop a training run, or is skipped with --on-bad skip',
-    'across splits':     'the same picture in two splits: the score is too good',
-    'other label':       'the same picture under two labels: one of them is wrong',
-    'duplicate':         'the same picture twice in one split',
-    'shared product':    'photos of one product in several splits: recognising the product earns a part of the score',
-    'few images':        'a class with fewer than 10 images in train, or fewer than 3 to be measured on',
-    'box':               'a box without area, past the edge, or of another resolution',
-    'small':             'shorter side under 64 pixels',
-    'table':             'the table itself cannot be trained on',
-}
-
-_SAID = { # one of them, and several
-    'unreadable':     ('file cannot be read', 'files cannot be read'),
-    'across splits':  ('photo is in two splits', 'photos are in two splits'),
-    'other label':    ('photo is under two labels', 'photos are under two labels'),
-    'duplicate':      ('photo is there twice', 'photos are there twice'),
-    'shared product': ('product has photos in several splits', 'products have photos in several splits'),
-    'few images':     ('class is too small to train on or to be measured',
-                       'classes are too small to train on or to be measured'),
-    'box':            ('box does not fit', 'boxes do not fit'),
-    'small':          ('photo is under 64 pixels', 'photos are under 64 pixels'),
-    'table':          ('fault is in the table itself', 'faults are in the table itself'),
-}
+KINDS = { # in words, as `s` and `es` of several; and what it means
+    'unreadable':     ('file{s} that cannot be read', 'would stop a training run, or is skipped with --on-bad skip'),
+    'across splits':  ('photo{s} in two splits', 'the same picture in two splits: the score is too good'),
+    'other label':    ('photo{s} under two labels', 'the same picture under two labels: one of them is wrong'),
+    'duplicate':      ('repeated photo{s}', 'the same picture twice in one split'),
+    'shared product': ('product{s} with photos in several splits',
+                       'photos of one product in several splits: recognising the product earns a part of the score'),
+    'few images':     ('class{es} with few photos',
+                       'a class with fewer than 10 images in train, or fewer than 3 to be measured on'),
+    'box':            ('bad box{es}', 'a box without area, past the edge, or of another resolution'),
+    'small':          ('photo{s} under 64 pixels', 'shorter side under 64 pixels'),
+    'table':          ('fault{s} of the table', 'the table itself cannot be trained on')}
 
 def _finding(kind, detail, image='', other=''): return dict(kind=kind, image=image, other=other, detail=detail)
 
@@ -256,9 +244,10 @@ def _line(finding):
 # %% ../../nbs/data/10_audit.ipynb #ac4d91df
 def counts_text(
     counts:dict # Number of findings of each kind, as `Audit.counts` gives it
-)->str: # For example `1 photo is under two labels; 2 classes are too small to train on or to be measured`
+)->str: # For example `1 photo under two labels; 2 classes with few photos`
     "What an audit found, in words."
-    return '; '.join(f'{n:,} {_SAID[k][n > 1]}' for k,n in counts.items()) or 'nothing found'
+    of_several = lambda n: dict(s='s', es='es') if n > 1 else dict(s='', es='')
+    return '; '.join(f'{n:,} {KINDS[k][0].format(**of_several(n))}' for k,n in counts.items()) or 'nothing found'
 
 def describe_findings(
     findings:pd.DataFrame, # As `find_problems` gives it
@@ -268,7 +257,7 @@ def describe_findings(
     lines = []
     for k in [o for o in KINDS if (findings.kind == o).any()]:
         of = findings[findings.kind == k]
-        lines.append(f'{len(of):6,} {k}: {KINDS[k]}')
+        lines.append(f'{len(of):6,} {k}: {KINDS[k][1]}')
         lines += [f'         {_line(r)}' for r in of[:n].itertuples()]
     return lines
 
@@ -384,6 +373,6 @@ def audit_html(
     for k,n in a.counts().items():
         rows = a.findings[a.findings.kind == k][:per_kind]
         shown = f' (the first {per_kind})' if n > per_kind else ''
-        sections += [H2(f'{n:,} {k}'), P(KINDS[k] + shown), *[_figure(r, paths) for r in rows.itertuples()]]
+        sections += [H2(f'{n:,} {k}'), P(KINDS[k][1] + shown), *[_figure(r, paths) for r in rows.itertuples()]]
     title = f"Audit of {a.table.attrs.get('source') or 'table'}"
     return page(title, H1(title), P(summary(a.table)), *(sections or [P('Nothing found.')]), style=_STYLE)

@@ -127,6 +127,7 @@ class Forecast:
 
     def _learn_epoch(self, spec, run, now):
         "An epoch without what its first batches took to warm up"
+        if run.get('first') is None: return # of an epoch without a batch
         steps = self.per_epoch[spec.id]
         late, pace = run['first'] - run['since'], (now - run['first'])/max(run['n'], 1)
         took = now - run['since'] - max(late - pace*(steps - run['n']), 0.)
