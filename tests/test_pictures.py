@@ -15,9 +15,10 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
 from PIL import Image
 from fashion_bench.base import figures
-from fashion_bench.base.figures import CYCLE, INKS, PHONE, look, picture
+from fashion_bench.base.figures import CYCLE, INKS, PHONE, look
 from fashion_bench.data import pictures as of_data
 from fashion_bench.results import choosing, plots, schedules
+from fashion_bench.results.page import figure_html
 from fashion_bench.results.reference import reference_2021
 
 ROOT = Path(__file__).parent.parent
@@ -211,17 +212,14 @@ def test_nothing_is_cut_and_letters_on_a_phone_are_large_enough(photos, phone):
         if phone: assert figure.get_figwidth() <= PHONE, name # which it shows without making it smaller
         plt.close(figure)
 
-def test_a_page_s_picture_is_drawn_for_phones_and_dark_pages():
-    html = picture(lambda: plots.plot_accuracy(many(4)), 'Four models')
-    assert html.count('(max-width: 600px)') == 2 and html.count('(prefers-color-scheme: dark)') == 2
-    assert 'alt="Four models"' in html and len(html) < 100_000
-    addresses = re.findall(r'image/svg\+xml;base64,([\w+/=]+)', html)
-    small_dark, small, dark, large = [base64.b64decode(o).decode() for o in addresses]
-    widths = [float(re.search(r'<svg[^>]* width="([\d.]+)pt"', o)[1]) for o in (small_dark, small, dark, large)]
-    assert np.allclose(widths, [PHONE*72]*2 + [7*72]*2)
-    assert [INKS[True] in o for o in (small_dark, small, dark, large)] == [True, False, True, False]
-    assert '>accuracy on the test split, 95 % interval<' in large # letters, not outlines
-    assert '#ffffff' not in large # no box behind it
+def test_a_page_s_picture_is_drawn_for_phones_and_takes_the_page_s_colours():
+    html = figure_html(lambda: plots.plot_accuracy(many(4)), 'Four models')
+    widths = [float(o) for o in re.findall(r'<svg[^>]* width="([\d.]+)pt"', html)]
+    assert np.allclose(widths, [7*72, PHONE*72], atol=1) and html.count('aria-label="Four models"') == 2
+    assert INKS[False] in html and INKS[True] not in html and '#ffffff' not in html # dark is the style
+    assert '>accuracy on the test split, 95 % interval<' in html # letters, not outlines
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert len(set(ids)) == len(ids)
 
 def stored():
     "Of each picture that a notebook stores: where, the cell's source, and the picture"

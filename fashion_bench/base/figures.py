@@ -12,18 +12,13 @@ Docs: https://fashion-bench.github.io/fashion_bench/base/figures.html.md"""
 __all__ = ['look']
 
 # %% ../../nbs/base/10_figures.ipynb #c16f3050
-from base64 import b64encode
 from functools import lru_cache, wraps
-from io import BytesIO
 import re, unicodedata, warnings
 
 from matplotlib import font_manager
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 import matplotlib.pyplot as plt
-from fastcore.xml import Img, Safe, Source, ft
-from .errors import InputError
-from .markup import html
 
 # %% ../../nbs/base/10_figures.ipynb #ead8377a
 COLOURS = dict(good='#0072B2', bad='#D55E00')
@@ -190,36 +185,3 @@ def as_written(
     return drawn
 
 def _figure(drawn): return getattr(drawn, 'figure', None) or drawn.flat[0].figure
-
-# %% ../../nbs/base/10_figures.ipynb #b7b62eaa
-def _rounded(svg):
-    "`svg` with its lines to a hundredth of a point, which is half as long"
-    def short(line): return re.sub(rb'(\.\d\d)\d+', rb'\1', line[0])
-    return re.sub(rb' d="[^"]*"', short, svg)
-
-# %% ../../nbs/base/10_figures.ipynb #bf1ab1a8
-def _image(draw, dark, phone, photos):
-    "What `draw` draws, as an address that holds it; empty if there is nothing to draw"
-    with look(None if photos else dark, phone):
-        try: figure = _figure(draw())
-        except InputError: return '' # whatever else goes wrong is ours to mend
-        out, kind = BytesIO(), 'webp' if photos else 'svg'
-        figure.savefig(out, format=kind, dpi=200 if phone else 110, metadata=None if photos else dict(Date=None))
-        plt.close(figure)
-    if photos: return f'data:image/webp;base64,{b64encode(out.getvalue()).decode()}'
-    return f'data:image/svg+xml;base64,{b64encode(_rounded(out.getvalue())).decode()}'
-
-# %% ../../nbs/base/10_figures.ipynb #42ab203c
-def picture(
-    draw:callable, # Called without arguments; returns axes, or raises `InputError` if there is nothing to draw
-    alt:str, # What it shows, for those who cannot see it
-    photos:bool=False # Does it hold photos? They would be large as SVG
-)->str: # A `picture` element of HTML, with all that it needs; empty if there is nothing to draw
-    "A picture in a page: for a phone or a larger screen, light or dark."
-    small, dark = '(max-width: 600px)', '(prefers-color-scheme: dark)'
-    ways = {f'{small} and {dark}': (True, True), small: (False, True), dark: (True, False)} # dark?, phone?
-    if photos: ways = {small: ways[small]}
-    light = _image(draw, False, False, photos)
-    if not light: return Safe('')
-    sources = [Source(media=k, srcset=_image(draw, *v, photos)) for k,v in ways.items()]
-    return html(ft('picture', *sources, Img(alt=alt, src=light)))

@@ -151,7 +151,7 @@ def for_nothing(
     "What guessing among the classes gets right on `split`, and what always saying its largest class does."
     for path in runs.path[(runs.status == 'finished') & (runs.path != '')]:
         p, names = read_predictions(path, split), (believed(path)[0] or {}).get('data', {}).get('classes')
-        if not p or not names or p['target'].ndim > 1: continue
+        if not p or not names or p['target'].ndim > 1 or p['probs'].shape[1] != len(names): continue
         counts = np.bincount(p['target'], minlength=len(names))
         return dict(guess=1/len(names), largest=counts.max()/counts.sum(), label=names[counts.argmax()])
 

@@ -75,7 +75,6 @@ figure { margin: 1rem 0 }
   figure text { white-space: pre; font-family: 'DejaVu Sans', Verdana, system-ui, sans-serif }
   figure [fill='#222222'] { fill: var(--ink) }
   figure [stroke='#222222'] { stroke: var(--ink) }
-  figure [stroke='#cccccc'] { stroke: var(--line) }
   .curves { font-size: 12px; width: 40rem }
   .curves text { fill: var(--ink) }
   .curves line { stroke: var(--line) }
@@ -85,6 +84,7 @@ figure { margin: 1rem 0 }
   .curves:has(g:hover, g:focus) g { opacity: .25 }
   .curves g:hover, .curves:not(:has(g:hover)) g:focus { opacity: 1; outline: none }
   .curves g:hover text, .curves g:focus text { display: block; font-weight: 600 }
+  .small { display: none }
   figcaption { font-size: .85rem }
   code, pre { font-size: .85rem; background: var(--soft) }
   pre { padding: .5rem; overflow-x: auto; white-space: pre-wrap }
@@ -92,7 +92,9 @@ figure { margin: 1rem 0 }
   details { margin: .3rem 0 }
   summary { cursor: pointer }
 @media (max-width: 40rem) {
-  figure svg { min-width: 30rem }
+  .wide:not(.small) > svg { min-width: 30rem }
+  .small { display: block }
+  .large { display: none }
   td.said { min-width: 26rem }
   }
 @media print {
@@ -106,6 +108,8 @@ figure { margin: 1rem 0 }
   th, td:not(.n), th button { white-space: normal }
   th, td { padding: 1px 3px }
   td.said { min-width: 0 }
+  .small { display: none }
+  .large { display: block }
   figure svg { max-width: 75%; max-height: 9cm; min-width: 0 }
   figure.tall svg { max-height: 23cm }
   }
@@ -256,9 +260,10 @@ def _inline(svg):
     return root
 
 # %% ../../nbs/results/11_page.ipynb #ec883886
-def _svg(draw):
+def _svg(draw, phone=False):
     "A picture as an element, or nothing if there is nothing to draw"
-    with look(), plt.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'report'}):
+    salt = 'phone' if phone else 'page' # of its ids, which no other picture of the page may have
+    with look(dark=False, phone=phone), plt.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': salt}):
         try: axes = draw()
         except InputError: return None # there is nothing to draw; whatever else goes wrong is ours to mend
         fig = getattr(axes, 'figure', None) or axes.flat[0].figure
@@ -268,17 +273,23 @@ def _svg(draw):
     return _inline(out.getvalue().decode())
 
 # %% ../../nbs/results/11_page.ipynb #a3d4093e
+def _framed(svg, caption, cls):
+    "A picture that can be moved sideways where there is no room for it"
+    svg.set('aria-label', caption)
+    return Div(Safe(ElementTree.tostring(svg, encoding='unicode')), cls=cls, tabindex='0')
+
 def figure_html(
     draw, # Called without arguments; returns axes, or raises `InputError` if there is nothing to draw
-    caption:str # Below the picture, and what it says to who cannot see it
+    caption:str, # Below the picture, and what it says to who cannot see it
+    phone:bool=True # Draw it once more for phones? Not what holds photos, which are large
 )->str: # HTML; empty if there is nothing to draw
-    "A picture within the page."
+    "A picture within the page, as wide as a page or a phone."
     svg = _svg(draw)
     if svg is None: return Safe('')
-    svg.set('aria-label', caption)
     width, height = map(float, svg.get('viewBox').split()[2:])
-    picture = Div(Safe(ElementTree.tostring(svg, encoding='unicode')), cls='wide', tabindex='0')
-    return html(Figure(picture, Figcaption(caption), cls='tall' if height > 1.2*width else None))
+    pictures = [_framed(svg, caption, 'wide large' if phone else 'wide')]
+    if phone: pictures.append(_framed(_svg(draw, True), caption, 'wide small'))
+    return html(Figure(*pictures, Figcaption(caption), cls='tall' if height > 1.2*width else None))
 
 # %% ../../nbs/results/11_page.ipynb #1bc12b5e
 _LEFT, _TOP, _RIGHT, _BOTTOM = 45, 24, 630, 250 # of the lines, in a picture of 640 x 290

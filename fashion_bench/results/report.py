@@ -157,9 +157,9 @@ def _image_part(runs, split, photos):
     wrong = there[there.correct == 0]
     caption = (f'{len(wrong):,} of {len(hard):,} images are taken wrongly by every model and seed; '
                'look here for wrong labels. Above each its label, and what most take it for.')
-    return html(figure_html(lambda: plot_images(wrong), caption),
+    return html(figure_html(lambda: plot_images(wrong), caption, phone=False),
                 figure_html(lambda: plot_images(disagreements(there)),
-                            'The images on which models and seeds disagree most.'))
+                            'The images on which models and seeds disagree most.', phone=False))
 
 # %% ../../nbs/results/14_report.ipynb #ddf3c2c6
 def _schedules_of(model, rows):
