@@ -37,6 +37,7 @@ def minutes_text(
 
 # %% ../../nbs/follow/00_forecast.ipynb #55cb168a
 _DEARER = 1., 2.5 # an epoch of the whole network beside one with the backbone frozen: least and most
+_BY_WORK = .4, 1.5 # of what multiply-adds alone promise of another model, or of another size
 
 class _Epochs:
     "Seconds of an image in the epochs that were seen, by model, size and kind"
@@ -69,7 +70,7 @@ class _Epochs:
         for m, s in {o[:2] for o in [*self.seen, *self.soon]}:
             work, theirs = self.work.get(model), self.work.get(m)
             share = work/theirs if work and theirs and work == work and theirs == theirs else 1.
-            if known := self._of(m, s, kind): found += [o*share*(size/s)**2 for o in known]
+            if known := self._of(m, s, kind): found += [o*share*(size/s)**2*by for o,by in zip(known, _BY_WORK)]
         return (min(found), max(found)) if found else None
 
 # %% ../../nbs/follow/00_forecast.ipynb #bd985eff
