@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError
+from ..base.tally import also_left_out
 from ..base.texts import read_csv
 from .splits import seeded_order, strata
-from .table import classes, is_multilabel
+from .table import classes, image_names, is_multilabel
 
 # %% ../../nbs/data/02_subsets.ipynb #f5119769
 SUBSETS = dict(
@@ -64,6 +65,14 @@ def _at_most(table, per_class, total, seed):
     return table.loc[sorted(kept.index[:total])]
 
 # %% ../../nbs/data/02_subsets.ipynb #9cdd00f7
+def _counted(df, table):
+    "`df`, a part of `table`, with those that are not in it counted among what was left out"
+    if 'files' not in table.attrs or len(df) == len(table): return df
+    kept = set(image_names(df))
+    gone = dict.fromkeys((o for o in image_names(table) if o not in kept), 'not in the subset')
+    df.attrs['files'] = also_left_out(table.attrs['files'], gone)
+    return df
+
 def subset_table(
     table:pd.DataFrame, # An image table
     kind:str|None=None, # Keep rows whose column `kind` is this, such as DeepFashion's `upper`, `lower` and `full`
@@ -83,7 +92,7 @@ def subset_table(
         large = _largest(df, min_count, top)
         df = _relabel(df, lambda c: c if c in large else None)
     if per_class is not None or total is not None: df = _at_most(df, per_class, total, seed)
-    return df.reset_index(drop=True)
+    return _counted(df.reset_index(drop=True), table)
 
 # %% ../../nbs/data/02_subsets.ipynb #8b8568e4
 def _rename_table(file):
