@@ -486,6 +486,14 @@ def test_any_record_leaves_the_rest_of_the_board(two_runs, **mutation):
     runs = beside(two_runs, mutated(two_runs[1], **mutation))
     assert 'good' in board_text(leaderboard(runs[runs.fingerprint.isin(['f00d', ''])]))
 
+def test_half_a_letter_in_a_record_ends_no_report(tmp_path):
+    a_run(tmp_path, 'timm/good')
+    odd = a_run(tmp_path, 'timm/odd')/'run.json'
+    record = {k: v for k,v in json.loads(odd.read_text()).items() if k not in ('digest', 'files')}
+    odd.write_text(json.dumps(record | dict(environment=dict(command='\ud83d'))))
+    assert sorted(load_runs(tmp_path).status) == ['damaged', 'finished']
+    assert 'half a letter' in report_html(tmp_path)
+
 def test_a_strangers_record_shows_none_of_your_pictures(tmp_path):
     own = photos(tmp_path, 'own/secret.jpg', 'photos/0.jpg')
     folder = a_run(tmp_path/'runs', data=dict(classes=['a', 'b'], root=str(own/'photos'), images=dict(valid=40)))

@@ -125,6 +125,8 @@ def record_problem(
 )->str|None: # In words; `None` if it is one
     "What of `record` cannot be what a run wrote."
     if why := _wrong(record, [], _schema()): return why
+    try: json.dumps(record, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as e: return f"it holds {e.object[e.start:e.end]!r}, which is half a letter"
     def there(path):
         at = record
         for o in path.split('.'): at = (at or {}).get(o)
