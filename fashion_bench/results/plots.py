@@ -95,10 +95,9 @@ def plot_efficiency(
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #c32e47d9
-def _mark_nothing(ax, levels):
-    "Dotted lines at what would be had for nothing; gives what they are, in words"
+def _nothing_label(levels):
+    "What the dotted lines are, at what would be had for nothing; empty where that is not known"
     if not levels: return ''
-    for k in ('guess', 'largest'): ax.axvline(levels[k], color='grey', linewidth=1, linestyle=':')
     return f"\ndotted: guessing {levels['guess']:.3f}, always the largest class {levels['largest']:.3f}"
 
 def _accuracy_line(ax, y, row, colour):
@@ -118,13 +117,15 @@ def plot_accuracy(
     if not len(df): raise InputError('no run is finished: there is no accuracy to draw')
     labels = [f'{place}   {name}' for place,name in zip(df['rank'], _names(df))]
     ys, height = _rows(labels)
-    ax = new_axes(ax, 7, .9 + height)
+    nothing = df.attrs.get('for_nothing')
+    label = _label(f'accuracy on the {df.split.iloc[0]} split, 95 % interval{_nothing_label(nothing)}')
+    ax = new_axes(ax, 7, .9 + .15*label.count('\n') + height)
     leads = [str(o).split('-')[0] == '1' for o in df['rank']]
     for y, row, first in zip(ys, df.itertuples(), leads):
         _accuracy_line(ax, y, row, COLOURS['good'] if first else 'grey')
-    dotted = _mark_nothing(ax, df.attrs.get('for_nothing'))
-    ax.set(yticks=ys, yticklabels=labels, ylim=(-.1, height + .15),
-           xlabel=_label(f'accuracy on the {df.split.iloc[0]} split, 95 % interval{dotted}'))
+    for k in ('guess', 'largest') if nothing else ():
+        ax.axvline(nothing[k], color='grey', linewidth=1, linestyle=':')
+    ax.set(yticks=ys, yticklabels=labels, ylim=(-.1, height + .15), xlabel=label)
     ax.grid(axis='x', linewidth=.5)
     return ax
 
