@@ -206,8 +206,9 @@ def test_lines_and_letters_are_seen_on_white_and_on_black():
 @pytest.mark.parametrize('n', [1, 6])
 @pytest.mark.parametrize('phone', [False, True])
 def test_nothing_is_cut_and_letters_on_a_phone_are_large_enough(photos, phone, n):
+    compare = 'plot_efficiency', 'plot_weights', 'plot_pareto'
     for name, draw in every_plot(photos, n).items():
-        if n == 1 and name in ('plot_efficiency', 'plot_weights'): continue # which compare
+        if n == 1 and name in compare: continue
         with look(phone=phone): figure = figure_of(draw())
         figure.draw_without_rendering()
         needed = figure.get_tightbbox() # in inches

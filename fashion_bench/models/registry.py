@@ -30,8 +30,10 @@ from .catalogue import HUB, named_models, split_file, unknown_model
 # %% ../../nbs/models/01_registry.ipynb #40949aff
 @cache
 def _torchvision_names(): return torchvision.models.list_models(module=torchvision.models)
-@cache
-def _timm_names(): return timm.list_models() + list(timm.models.get_deprecated_models())
+
+def _timm_names(): # asked anew, since who registers a model may do so at any time
+    return timm.list_models() + list(timm.models.get_deprecated_models())
+
 @cache
 def _fastai_names(): return [o for o in xresnet.__all__ if o.startswith('x') and o != 'XResNet']
 
