@@ -334,7 +334,7 @@ def audit_json(
     "`a` for a program; `fingerprint` is that of the images that can be read, `found` is in words."
     readable = leave_out(a.table, dict.fromkeys(a.unreadable, 'unreadable'))
     modes = a.seen['mode'].value_counts().to_dict()
-    data = fingerprint(readable) if len(readable) else ''
+    data = fingerprint(readable, digests=a.seen.digest[a.seen.reason == ''].tolist()) if len(readable) else ''
     found = dict(summary=summary(a.table), images=len(a.table), fingerprint=data, found=counts_text(a.counts()),
                  counts=a.counts(), modes=modes, findings=a.findings.to_dict('records'))
     return json.dumps(found, indent=1, ensure_ascii=False)

@@ -268,11 +268,13 @@ def _digest_now(path):
 # %% ../../nbs/data/00_table.ipynb #28afccf4
 def fingerprint(
     table:pd.DataFrame, # An image table whose files are all there
-    n_workers:int|None=None # Threads that read files; one per core by default
+    n_workers:int|None=None, # Threads that read files; one per core by default
+    digests:list|None=None # Of the files, where they were read already
 )->str: # 16 hexadecimal digits
     "A hash of `table`'s rows and of its images' bytes: equal on two machines exactly if the data are."
-    with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex:
-        digests = list(ex.map(_digest_now, image_paths(table)))
+    if digests is None:
+        with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex:
+            digests = list(ex.map(_digest_now, image_paths(table)))
     by_name = lambda o: (o[0][0], o[1], str(o[0])) # of one name: by content, since roots are a machine's own
     pairs = sorted(zip(_plain_rows(table), digests), key=by_name)
     return _hash([[row for row,_ in pairs], [digest for _,digest in pairs]])
