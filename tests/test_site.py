@@ -115,7 +115,7 @@ window.addEventListener('load', () => setTimeout(() => {
 </script>"""
 
 @pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
-@pytest.mark.parametrize('page,title', [('cli/02_main', 'cli'), ('runs/03_run', 'run'),
+@pytest.mark.parametrize('page,title', [('cli/04_main', 'cli'), ('runs/03_run', 'run'),
                                         ('tutorials/howto', 'How do I')])
 def test_rooms_fold_the_page_is_in_view_and_what_scrolls_is_reached_by_keyboard(site, page, title, tmp_path):
     file = (site/f'{page}.html').with_name(f'{Path(page).name}-sidebar.html')

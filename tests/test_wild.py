@@ -370,9 +370,10 @@ def test_curves_that_were_changed_are_left_out_and_said(tmp_path):
     assert load_runs(tmp_path).status.tolist() == ['finished']
 
 def test_a_file_that_ends_too_early_is_not_aborted(monkeypatch, capsys):
-    from fashion_bench.cli import main
+    from fashion_bench.cli import main, records
     def raises(*args): raise EOFError('No data left in file')
-    monkeypatch.setattr(main, 'print_board', raises)
+    monkeypatch.setattr(records, 'run_files', list)
+    monkeypatch.setattr(records, 'print_board', raises)
     monkeypatch.setattr(sys, 'argv', ['fashion-bench', 'show'])
     with pytest.raises(SystemExit): main.main()
     said = capsys.readouterr().err
