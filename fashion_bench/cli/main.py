@@ -71,7 +71,7 @@ def _bench(table, out, **kwargs):
     if any(o['status'] != 'finished' for o in records): raise typer.Exit(1)
 
 # %% ../../nbs/cli/04_main.ipynb #7346cad3
-DEMO = ['timm/tf_efficientnet_lite0', 'timm/mobilenetv3_large_075', 'timm/ghostnet_050'] # the latter two have no weights
+DEMO = ['timm/tf_efficientnet_lite0', 'timm/mobilenetv3_large_075', 'timm/ghostnet_050'] # two have no weights
 _GARMENTS = 'keep=Dress+Tee+Shorts+Skirt+Cardigan+Jeans' # that a network can tell after few steps
 
 @app.command()
