@@ -26,8 +26,10 @@ def read_runs(folder:Path):
         record = read_record(file.parent)
         if not record or record['status'] != 'finished' or record.get('resumed'): continue
         h = pd.read_csv(file)
-        epochs = list(zip(h.train_seconds + h.valid_seconds, h.warmup_seconds + h.train_seconds/h.images))
-        run = read_spec(record['spec']), record['seconds'], epochs, record['data']['images']
+        spec = read_spec(record['spec'])
+        first = h.warmup_seconds + h.train_seconds/h.images*spec.recipe.bs
+        epochs = list(zip(h.train_seconds + h.valid_seconds, first))
+        run = spec, record['seconds'], epochs, record['data']['images']
         found.append((record['started'], run))
     return [run for _,run in sorted(found, key=lambda o: o[0])]
 
@@ -36,8 +38,8 @@ def heard(left:Forecast, clock:Clock, spec, seconds:float, epochs:list):
     left.begin(spec)
     for nth, (took, warmup) in enumerate(epochs, 1):
         left.on_event(spec, dict(event='epoch', nth=nth))
-        for seconds, n in ((warmup, 1), (took - warmup, left.per_epoch[spec.id] - 1)):
-            clock.t += seconds
+        for passes, n in ((warmup, 1), (took - warmup, left.per_epoch[spec.id] - 1)):
+            clock.t += passes
             left.on_event(spec, dict(event='batches', n=n))
         left.on_event(spec, dict(event='accuracy', value=0.))
         yield sum(o for o,_ in epochs[nth:])

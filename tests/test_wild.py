@@ -487,6 +487,23 @@ def test_any_record_leaves_the_rest_of_the_board(two_runs, **mutation):
     runs = beside(two_runs, mutated(two_runs[1], **mutation))
     assert 'good' in board_text(leaderboard(runs[runs.fingerprint.isin(['f00d', ''])]))
 
+ODD_PARTS = [('figures.valid_accuracy', '0.7'), ('data', None), ('data.images', [1]), ('environment', 'a text'),
+             ('environment.device', ['a']), ('failure', 'lost'), ('failure', dict(type='X', message='y')),
+             ('spec.recipe', {}), ('figures.parameters', '11M'), ('spec.seed', '1'), ('spec.seed', None)]
+
+@pytest.mark.parametrize('path,value', ODD_PARTS)
+def test_an_odd_part_of_a_record_ends_no_report(tmp_path, path, value):
+    a_run(tmp_path, 'timm/good')
+    odd = a_run(tmp_path, 'timm/odd')/'run.json'
+    record = {k: v for k,v in json.loads(odd.read_text()).items() if k not in ('digest', 'files')}
+    if path == 'failure': record['status'] = 'failed'
+    part, _, key = path.partition('.')
+    odd.write_text(json.dumps(record | {part: record.get(part, {}) | {key: value} if key else value}))
+    runs = load_runs(tmp_path)
+    assert runs.status[runs.folder == 'timm-good-42'].tolist() == ['finished']
+    why = runs.note[runs.folder != 'timm-good-42'].iloc[0]
+    assert 'good' in report_html(runs) and (value is None or path in why or 'failure.phase' in why)
+
 def test_half_a_letter_in_a_record_ends_no_report(tmp_path):
     a_run(tmp_path, 'timm/good')
     odd = a_run(tmp_path, 'timm/odd')/'run.json'

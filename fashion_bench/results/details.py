@@ -17,8 +17,8 @@ import warnings
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError, InputNotFound
-from ..base.record import examine_record, is_kept, read_record
-from .records import as_frame, distinct_runs, name_entries, read_predictions
+from ..base.record import is_kept, read_record
+from .records import as_frame, believed, distinct_runs, name_entries, read_predictions
 from .scores import class_scores, less_is_better
 
 # %% ../../nbs/results/06_details.ipynb #2d241c5f
@@ -114,7 +114,7 @@ def read_classes(
     path:Path|str # A run's folder
 )->list: # Class names in the order of the outputs
     "The classes of a run; raises `InputError` if its record does not say them, or cannot be believed."
-    record, why = examine_record(path)
+    record, why = believed(path)
     found = record and record.get('data', {}).get('classes')
     if found: return found
     raise InputError(f"{path}: {why or 'its record does not say the classes'}")
