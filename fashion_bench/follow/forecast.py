@@ -43,6 +43,7 @@ class _Epochs:
     "Seconds of an image in the epochs that were seen, by model, size and kind"
     def __init__(self):
         self.seen, self.soon = {}, {} # of whole epochs, and of one that is not over
+        self.failed = {} # of models that failed before an epoch was over, by model and size
         facts = model_facts()
         self.work = dict(zip(facts.name, (facts.multiply_adds/facts['size']**2).astype(float)))
 
@@ -52,7 +53,9 @@ class _Epochs:
 
     def _of(self, model, size, kind):
         "Of this model: what was seen, or bounds by the other kind"
-        if (own := self._known(model, size, kind)) is not None: return own, own
+        own = self._known(model, size, kind)
+        if own is None: own = self.failed.get((model, size))
+        if own is not None: return own, own
         least, most = self._dearer()
         if kind == 'unfrozen' and (frozen := self._known(model, size, 'frozen')): return least*frozen, most*frozen
         if kind == 'frozen' and (whole := self._known(model, size, 'unfrozen')): return whole/most, whole/least
@@ -144,7 +147,9 @@ class Forecast:
             self.beside.setdefault((spec.model, spec.size), []).append(max(seconds - run['seconds'], 0.))
         elif not run['seconds']:
             kinds = self.kinds[spec.id]
-            for o in kinds: self.epochs.add(spec.model, spec.size, o, seconds/self.images[spec.id]/len(kinds))
+            each = seconds/self.images[spec.id]/len(kinds)
+            if kinds == ['look']: self.epochs.add(spec.model, spec.size, 'look', each)
+            else: self.epochs.failed[spec.model, spec.size] = each
 
     def _beside(self, spec):
         "Seconds of a run that are none of its epochs', by the same model, else by any"

@@ -146,12 +146,12 @@ COSTS = dict(minutes_per_epoch='minutes per epoch',
              parameters='parameters', multiply_adds='multiply-adds', memory_gb='GB of memory', kilojoules='kJ')
 _TIMED = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'kilojoules') # which others on the machine change
 
-def _priced(where, cost):
-    "The entries that have an accuracy and say their cost, at least two"
+def _priced(where, cost, least=2):
+    "The entries that have an accuracy and say their cost, at least so many"
     if cost not in COSTS: raise InputError(f"unknown cost {cost!r}; there are {', '.join(COSTS)}")
     df = _entries(where).dropna(subset=['accuracy', cost])
-    if len(df) >= 2: return df
-    raise InputError(f"{len(df)} finished model(s) say their {COSTS[cost]}, and this picture takes at least 2")
+    if len(df) >= least: return df
+    raise InputError(f"{len(df)} finished model(s) say their {COSTS[cost]}, and this picture takes at least {least}")
 
 # %% ../../nbs/results/07_plots.ipynb #32de1f74
 def _in_units(values, cost):
@@ -214,7 +214,7 @@ def plot_weights(
     ax:plt.Axes|None=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "Places by `z(accuracy) - w z(cost)`, against the weight `w`."
-    df, weights, timed = _priced(where, cost), np.linspace(0, 3, 61), cost in _TIMED
+    df, weights, timed = _priced(where, cost, 3), np.linspace(0, 3, 61), cost in _TIMED
     scores = z_scores(df.accuracy).to_numpy()[None] - weights[:, None]*z_scores(df[cost]).to_numpy()[None]
     places = (-scores).argsort(1, kind='stable').argsort(1, kind='stable') # weights x entries, from 0
     names = _names(df, timed, 36)

@@ -56,10 +56,10 @@ def z_scores(
 def efficiency(
     frame:pd.DataFrame # Columns `accuracy` and `minutes_per_epoch`
 )->pd.DataFrame: # Its finished rows with a column `efficiency`, best first
-    "Add the 2021 post's `z(accuracy) - z(minutes_per_epoch)`; raises `InputError` for fewer than two finished rows."
+    "Add the 2021 post's `z(accuracy) - z(minutes_per_epoch)`; raises `InputError` for fewer than three finished rows."
     df = frame.dropna(subset=['accuracy', 'minutes_per_epoch'])
-    if len(df) < 2:
+    if len(df) < 3: # of two, z-scores are 1 and -1 whatever they are
         there = f"there {'is' if len(df) == 1 else 'are'} {len(df)}"
-        raise InputError(f"efficiency compares finished runs, and {there}; it takes at least 2")
+        raise InputError(f"efficiency compares finished runs, and {there}; it takes at least 3")
     df = df.assign(efficiency=z_scores(df.accuracy) - z_scores(df.minutes_per_epoch))
     return df.sort_values('efficiency', ascending=False, ignore_index=True)
