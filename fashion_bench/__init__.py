@@ -72,6 +72,9 @@ Modules:
 - `fashion_bench.runs.choose`: The model for your photos, for a part of what the whole grid costs: cheap looks first, whole trainings for those that are still in.
 - `fashion_bench.runs.engines.in_process`: One run after the other in this process, where one can look on.
 - `fashion_bench.runs.engines.local`: Each run in a process of its own on this machine, and a record of it, whatever became of it.
+- `fashion_bench.runs.engines.node`: A run on a machine that is not the one where the benchmark was started: what it must find there, and what goes home.
+- `fashion_bench.runs.engines.ray`: A grid on every machine of a Ray cluster, and no run lost with a machine.
+- `fashion_bench.runs.engines.where`: Which engine is meant, by a word or by what was said of processes.
 - `fashion_bench.runs.engines.worker`: A process of its own for each run, so that whatever happens to it happens to it alone.
 - `fashion_bench.runs.grid`: Models by sizes by recipes by seeds, checked before anything starts.
 - `fashion_bench.runs.learner`: The learner of a run, made again from its folder, to go on with as with any of fastai's.

@@ -122,7 +122,7 @@ def entry_hash(
 # %% ../../nbs/base/02_specs.ipynb #dabc3c94
 # Of fields that take a name, those that there are; a test holds them against what is there
 CHOICES = dict(groups=('even', 'fastai', 'layerwise'), head=('fastai', 'linear'),
-               precision=('auto', 'fp32', 'bf16', 'fp16'))
+               precision=('auto', 'fp32', 'bf16', 'fp16'), engine=('local', 'ray', 'slurm'))
 
 def check_choice(
     field:str, # A key of `CHOICES`

@@ -23,8 +23,8 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
 from ..base.errors import DiskError, InputError, InputNotFound
-from .options import (DATA, Commands, Narrow, asked_for, audited, check_asked, grid_asked, load_asked,
-                                       say, say_loading, takes_data, trackers_asked)
+from .options import (DATA, Commands, Narrow, asked_for, audited, check_asked, engine_asked,
+                                       grid_asked, load_asked, say, say_loading, takes_data, trackers_asked)
 from .records import records
 from .screen import print_board, print_choice_plan, print_plan
 from .tools import tools
@@ -111,8 +111,15 @@ def _asked(a, load):
 def _execution(a, track):
     "How runs are executed, as `bench` takes it"
     jobs = int(a['jobs']) if str(a['jobs']).isdecimal() else a['jobs']
-    kept = {k: a[k] for k in ('allow_scratch', 'num_workers', 'cache', 'budget', 'time_limit')}
-    return dict(kept, keep_model=a['keep_models'], isolate=not a['in_process'], jobs=jobs, track=track)
+    kept = {k: a[k] for k in ('allow_scratch', 'num_workers', 'cache', 'budget', 'time_limit', 'gpus_per_run')}
+    return dict(kept, keep_model=a['keep_models'], isolate=not a['in_process'], jobs=jobs, track=track,
+                engine=engine_asked(a))
+
+def _where(a):
+    "The engine that is asked for, to try models on"
+    from fashion_bench.runs.engines.where import engine_for
+    e = _execution(a, [])
+    return engine_for(**{k: e[k] for k in ('engine', 'isolate', 'jobs', 'time_limit', 'gpus_per_run')})
 
 # %% ../../nbs/cli/04_main.ipynb #11f3a7e6
 def _run(a):
@@ -121,7 +128,8 @@ def _run(a):
     if not (table.split == 'test').any():
         say('No test split: the winner will be shown by the accuracy that it was chosen by. '
             '--split random (or product) sets one aside.')
-    if a['dry_run']: return print_plan(table, a['out'], a['num_workers'], a['allow_scratch'], a['keep_models'], **grid)
+    if a['dry_run']:
+        return print_plan(table, a['out'], a['num_workers'], a['allow_scratch'], a['keep_models'], _where(a), **grid)
     _bench(table, a['out'], **grid, **_execution(a, track))
 
 # %% ../../nbs/cli/04_main.ipynb #62ea14ae
@@ -174,6 +182,11 @@ def run(
                                                      'from two batches of each model, and stop.'),
     budget:str = _MACHINE(None, help='Such as 2h: runs that will not fit into what is left of it are not started.'),
     time_limit:str = _MACHINE(None, help='Such as 30m: a run that takes longer is ended; it becomes a failed row.'),
+    engine:str = _MACHINE('local', help="Where runs execute: 'local', on a Ray cluster ('ray', 'ray://HOST:PORT'), "
+                                        "or as jobs of Slurm ('slurm')."),
+    slurm:str = _MACHINE('', help='With --engine slurm: what its jobs ask for, such as partition=gpu,time=4:00:00.'),
+    gpus_per_run:float|None = _MACHINE(None, help='GPUs of each run; with several, each computes a part of '
+                                                   'every batch.'),
     jobs:str = _MACHINE('auto', help="Runs at once: 'auto' for one on each GPU, one in all on a CPU; or a number."),
     precision:str = _MACHINE('auto', help="'auto' (bf16 or fp16 where the device has it, else fp32), "
                                           "'fp32', 'bf16', 'fp16'."),
@@ -223,7 +236,7 @@ def _choose(a):
     from fashion_bench.runs.choose import choose
     sizes = grid['size']
     grid |= dict(size=None if sizes == ['native'] else sizes[0], seeds=list(grid['seeds']), most=a['shortlist'])
-    if a['dry_run']: return print_choice_plan(table, a['num_workers'], a['allow_scratch'], **grid)
+    if a['dry_run']: return print_choice_plan(table, a['num_workers'], a['allow_scratch'], _where(a), **grid)
     try: choice = choose(table, out=a['out'], margin=a['margin']/100, progress=BarProgress(),
                          **grid, **_execution(a, track))
     except (KeyboardInterrupt, BrokenPipeError): raise _stopped(a['out'])

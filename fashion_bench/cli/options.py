@@ -251,6 +251,17 @@ def grid_asked(
     rest = {k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')}
     return dict(models=asked['models'], recipe=_recipe(asked), size=_sizes(asked['size']), seeds=_seeds(asked), **rest)
 
+# %% ../../nbs/cli/00_options.ipynb #bb2645b7
+def engine_asked(
+    asked:dict # Options by name
+)->str|None: # As `bench` takes it; `None` for this machine
+    "Where runs execute; raises `InputError` for a name that there is not and for what the engine does not take."
+    engine, slurm = asked.get('engine', 'local'), asked.get('slurm', '')
+    check_choice('engine', engine.partition(':')[0])
+    if slurm and engine != 'slurm': raise InputError(f"--slurm says how Slurm runs it, and --engine is {engine}")
+    if engine == 'local': return None
+    return f'slurm:{slurm}' if engine == 'slurm' else engine
+
 # %% ../../nbs/cli/00_options.ipynb #f57e082f
 def check_asked(
     asked:dict # Options by name
@@ -267,6 +278,7 @@ def check_asked(
     _rate(asked.get('lr', 'auto'))
     for o in ('budget', 'time_limit'):
         if asked.get(o): parse_minutes(asked[o])
+    engine_asked(asked)
     weights = asked['weights']
     if weights not in ('pretrained', 'scratch') and not Path(weights).is_file():
         raise InputNotFound(f"there is no weights file {weights}; --weights takes 'pretrained', 'scratch' or a file")

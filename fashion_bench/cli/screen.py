@@ -45,6 +45,7 @@ def print_plan(
     num_workers:int|None=None, # As `bench` takes it
     allow_scratch:bool=False, # As `bench` takes it
     keep_models:bool=True, # Are trained models kept?
+    engine=None, # Where to try, as `estimate` takes it
     **grid # As `grid_asked` gives it
 )->None:
     "Print what would run, and what it will cost."
@@ -57,7 +58,7 @@ def print_plan(
     on_disk = f', {len(specs) - len(left)} of them on disk already' if len(left) < len(specs) else ''
     say(f'{runs}{on_disk} ({specs[0].precision}). Trying two batches of each model ...')
     if not left: return
-    _print_costs(estimate(left, table, num_workers=num_workers, allow_scratch=allow_scratch))
+    _print_costs(estimate(left, table, engine, num_workers=num_workers, allow_scratch=allow_scratch))
     say(room_text(out, room_needed(left, keep_models)) + '.')
 
 # %% ../../nbs/cli/01_screen.ipynb #a1ea4f97
@@ -75,6 +76,7 @@ def print_choice_plan(
     table, # An image table
     num_workers:int|None=None, # As `bench` takes it
     allow_scratch:bool=False, # As `bench` takes it
+    engine=None, # Where to try, as `estimate` takes it
     *,
     models:list|str, # Candidates, as `choose` takes them
     most:int, # So many are looked at
@@ -90,7 +92,7 @@ def print_choice_plan(
     from fashion_bench.runs.grid import plan_bench
     kept, rest = shortlist(expand_models(models), most)
     if rest: say(f"{len(rest)} of {len(kept) + len(rest)} are not looked at, by what is published: {', '.join(rest)}")
-    how = dict(num_workers=num_workers, allow_scratch=allow_scratch)
+    how = dict(engine=engine, num_workers=num_workers, allow_scratch=allow_scratch)
     costs = [estimate(plan_bench(table, kept, by, seeds=seeds[:1], **grid), table, **how) for by in (LOOKS[-1], recipe)]
     _print_choice_costs(*costs, len(kept) + len(rest), len(seeds))
 

@@ -13,7 +13,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs/bench.html.md"""
 __all__ = ['estimate', 'bench']
 
 # %% ../../nbs/runs/06_bench.ipynb #ed50e9f2
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 import errno, json, shutil, threading, time
@@ -37,7 +37,7 @@ from .grid import parse_minutes, plan_bench
 from .record import describe_table
 from .run import tidy
 from .engines.local import Processes
-from .engines.in_process import InProcess
+from .engines.where import engine_for
 
 # %% ../../nbs/runs/06_bench.ipynb #bc7d3639
 def _cost_key(spec): return spec.model, spec.recipe, spec.size
@@ -155,7 +155,9 @@ class _Work:
 
     def _run(self, spec, worker, more):
         "What the engine gives back; what it raises is a failure of this run, and not the end of all"
-        def heard(event): self._told('on_event', spec, event)
+        def heard(event):
+            if event['event'] == 'said': self._told('say', event['text'])
+            else: self._told('on_event', spec, event)
         try: return self.engine.run(spec, self.table, self.out, heard, cache=self.caches.get(_pixels(spec)),
                                     worker=worker, more=more, **self.kwargs)
         except (OSError, InterruptedError): raise # of the disk, or of a benchmark that is over
@@ -207,19 +209,29 @@ class _Work:
         return True
 
     def work(self, nth):
-        "What one worker does: run after run"
+        "What one worker does: run after run, as long as there is a place for it"
         self.at_work.add(nth)
         try:
-            while spec := self._next():
+            while nth < max(self.engine.workers, 1) and (spec := self._next()):
                 before = read_record(self.out/spec.folder) or {}
                 if not self.do(spec, nth): self.elsewhere.append((spec, before))
         finally: self.at_work.discard(nth)
 
-    def share_out(self, workers):
-        "So many workers at once; what goes wrong with one of them ends all"
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                for o in [pool.submit(self.work, i) for i in range(workers)]: o.result()
+    def _workers(self): return min(self.engine.workers, len(self.specs))
+
+    def _keep_working(self, pool):
+        "As many workers as the engine has places for, of which there may be more or fewer later"
+        going = {}
+        while going or self.left:
+            for nth in range(self._workers()):
+                if self.left and nth not in going: going[nth] = pool.submit(self.work, nth)
+            wait(going.values(), timeout=1, return_when=FIRST_COMPLETED)
+            for nth in [k for k,o in going.items() if o.done()]: going.pop(nth).result()
+
+    def share_out(self):
+        "Several workers at once; what goes wrong with one of them ends all"
+        with ThreadPoolExecutor(len(self.specs)) as pool:
+            try: self._keep_working(pool)
             except BaseException:
                 self.stopped = True
                 while self.at_work: # some may be just about to start a run
@@ -236,43 +248,10 @@ class _Work:
 
     def all(self):
         "The records of all runs"
-        workers = min(self.engine.workers, len(self.specs))
-        if workers == 1: self.work(0) # in this thread, where Ctrl-C arrives
-        else: self.share_out(workers)
+        if self._workers() > 1 or getattr(self.engine, 'grows', False): self.share_out()
+        else: self.work(0) # in this thread
         self.wait()
         return [self.records[o.id] for o in self.specs]
-
-# %% ../../nbs/runs/06_bench.ipynb #627e276d
-_MEMBERS = ('workers', 'probe', 'run', 'close') # of an engine
-
-def _check_engine(engine, jobs, time_limit, isolate, cbs):
-    "Raises `InputError` for what is no engine, and for options that exclude each other"
-    if engine is not None and (isinstance(engine, type) or not all(hasattr(engine, o) for o in _MEMBERS)):
-        raise InputError(f"engine takes an object that has {', '.join(_MEMBERS)}, such as Processes(), not {engine!r}")
-    if engine is not None and (jobs != 'auto' or time_limit or not isolate):
-        raise InputError("an engine of your own decides how many runs it takes at once, for how long and where; "
-                         "leave out jobs, time_limit and isolate")
-    if jobs != 'auto' and not isolate:
-        raise InputError("runs in this process come one after the other; leave out jobs, or isolate")
-    if time_limit and not isolate:
-        raise InputError("a run in this process cannot be ended by a time limit; leave it out, or isolate")
-    if cbs and isolate:
-        raise InputError("callbacks cannot be sent to another process; run in this one (isolate=False)")
-
-# %% ../../nbs/runs/06_bench.ipynb #dc5c74a1
-def engine_for(
-    engine=None, # One that is given
-    isolate:bool=True, # As `bench` takes it, and what follows
-    jobs:int|str='auto',
-    time_limit:float|str|None=None,
-    cbs=None,
-    bars:bool=False # Show fastai's bars, of runs in this process?
-): # An engine
-    "Where runs execute; raises `InputError` for options that exclude each other."
-    _check_engine(engine, jobs, time_limit, isolate, cbs)
-    if engine is not None: return engine
-    if not isolate: return InProcess(cbs, bars)
-    return Processes(jobs, parse_minutes(time_limit) if time_limit else None)
 
 # %% ../../nbs/runs/06_bench.ipynb #914c9127
 def room_needed(
@@ -347,7 +326,10 @@ def bench(
     jobs:int|str='auto', # Runs at once: `auto` for one on each GPU, one in all on a CPU
     time_limit:float|str|None=None, # Minutes, or text such as `1h30m`, after which a run in its own process is ended
     budget:float|str|None=None, # Minutes, or text such as `2h`: runs that do not fit into what is left are not started
-    engine=None, # Where runs execute, instead of `isolate`, `jobs` and `time_limit`: see `engines.Processes`
+    # Where runs execute: on this machine by default; `ray`, `ray://HOST:PORT`, `slurm:partition=gpu,time=4:00:00`; or
+    # an engine such as `engines.ray.Ray(...)`, which decides itself what `jobs` and the like say of others
+    engine=None,
+    gpus_per_run:float|None=None, # GPUs of each run; with several, each computes a part of every batch
     progress:BenchProgress|None=None, # Who watches; a line a run by default
     cbs=None, # Further fastai callbacks, passed to every run; only with `isolate=False`
     track=None, # Trackers of the curves, or their names such as `wandb=PROJECT`: as `tracking.as_trackers` takes them
@@ -359,7 +341,7 @@ def bench(
 
     Raises before anything starts if the input is wrong; after that, what fails is a record."""
     budget = parse_minutes(budget) if budget else None
-    engine = engine_for(engine, isolate, jobs, time_limit, cbs, bars=progress is None and not isolate)
+    engine = engine_for(engine, isolate, jobs, time_limit, cbs, gpus_per_run, bars=progress is None and not isolate)
     specs = plan_bench(table, models, **kwargs)
     trackers, out, progress = as_trackers(track), check_out(out, table), progress or BenchProgress()
     progress.before_bench(specs, table, min(engine.workers, len(specs)))

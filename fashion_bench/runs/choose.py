@@ -61,7 +61,7 @@ def _shorter(recipe):
     return replace(recipe, epochs=1, freeze_epochs=min(recipe.freeze_epochs, 1), lr=rate)
 
 # %% ../../nbs/runs/07_choose.ipynb #0dc86270
-_WHERE = 'isolate', 'jobs', 'time_limit', 'cbs' # of `bench`: where runs execute
+_WHERE = 'engine', 'isolate', 'jobs', 'time_limit', 'cbs', 'gpus_per_run' # of `bench`: where runs execute
 _SPEC = ('weights', 'groups', 'head', 'precision', 'compile', 'deterministic') # what of a grid is the same for all runs
 
 class _Stages:
@@ -231,7 +231,7 @@ def _grid_minutes(stages, records):
     return statistics.mean(of_one.values())*len(stages.asked)*len(stages.seeds)
 
 # %% ../../nbs/runs/07_choose.ipynb #07b1a34e
-@delegates(bench, but='engine,recipe,seeds,size,budget')
+@delegates(bench, but='recipe,seeds,size,budget')
 def choose(
     table:pd.DataFrame, # An image table, as `sources.load_table` gives it
     models:list|str, # Candidates: names, `name@file` for one with a weights file of its own, and suites
@@ -243,7 +243,7 @@ def choose(
     recipe:Recipe|str=Recipe(), # The whole training that a model is chosen for
     size:int|None=224, # Side of the square that models see, in pixels; `None`: each its own
     progress:BenchProgress|None=None, # Who watches; a line a run by default
-    # As `bench` takes it: `weights`, `allow_scratch`, `jobs`, `track` and others
+    # As `bench` takes it: `weights`, `allow_scratch`, `engine`, `jobs`, `track` and others
     **kwargs
 )->Choice: # Shows itself; its `winners` are those that share the first place
     """The best model for `table`, in stages. Whatever is trained is a run in `out`; the same call goes on if it was

@@ -123,7 +123,7 @@ class Processes:
             if event['event'] in ('epoch', 'accuracy'): events.append(event)
             on_event(event)
         job = dict(do='run', spec=spec.plain(), table=table, cache=str(cache.folder) if cache else None, out=str(out),
-                   log=str(folder/'log.txt'), argv=sys.argv, kwargs=dict(kwargs, jobs=self.jobs))
+                   log=str(folder/'log.txt'), argv=sys.argv, kwargs=dict(jobs=self.jobs) | kwargs)
         record, how = self._ask(worker, more, job, heard)
         if record: return record
         record = self._begun(spec, table, folder)
