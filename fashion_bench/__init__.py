@@ -71,7 +71,9 @@ Modules:
 - `fashion_bench.runs.bench`: Many models on one table: checked before anything starts, each in a process of its own, failures as rows, and nothing lost.
 - `fashion_bench.runs.choose`: The model for your photos, for a part of what the whole grid costs: cheap looks first, whole trainings for those that are still in.
 - `fashion_bench.runs.engines.in_process`: One run after the other in this process, where one can look on.
+- `fashion_bench.runs.engines.job`: A job of a cluster: what it asks for, what it does, and how it tells of that.
 - `fashion_bench.runs.engines.local`: Each run in a process of its own on this machine, and a record of it, whatever became of it.
+- `fashion_bench.runs.engines.slurm`: The runs of a grid as jobs of a cluster, which go on when nobody looks.
 - `fashion_bench.runs.engines.worker`: A process of its own for each run, so that whatever happens to it happens to it alone.
 - `fashion_bench.runs.grid`: Models by sizes by recipes by seeds, checked before anything starts.
 - `fashion_bench.runs.learner`: The learner of a run, made again from its folder, to go on with as with any of fastai's.
