@@ -71,9 +71,11 @@ Modules:
 - `fashion_bench.runs.bench`: Many models on one table: checked before anything starts, each in a process of its own, failures as rows, and nothing lost.
 - `fashion_bench.runs.choose`: The model for your photos, for a part of what the whole grid costs: cheap looks first, whole trainings for those that are still in.
 - `fashion_bench.runs.engines.in_process`: One run after the other in this process, where one can look on.
+- `fashion_bench.runs.engines.job`: A job of a cluster: what it asks for, what it does, and how it tells of that.
 - `fashion_bench.runs.engines.local`: Each run in a process of its own on this machine, and a record of it, whatever became of it.
 - `fashion_bench.runs.engines.node`: A run on a machine that is not the one where the benchmark was started: what it must find there, and what goes home.
 - `fashion_bench.runs.engines.ray`: A grid on every machine of a Ray cluster, and no run lost with a machine.
+- `fashion_bench.runs.engines.slurm`: The runs of a grid as jobs of a cluster, which go on when nobody looks.
 - `fashion_bench.runs.engines.where`: Which engine is meant, by a word or by what was said of processes.
 - `fashion_bench.runs.engines.worker`: A process of its own for each run, so that whatever happens to it happens to it alone.
 - `fashion_bench.runs.grid`: Models by sizes by recipes by seeds, checked before anything starts.
