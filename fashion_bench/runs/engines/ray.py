@@ -57,7 +57,9 @@ def _connect(address):
     own = dict(include_dashboard=False) if here else {}
     try: ray.init(address, log_to_driver=False, logging_level='error', **own)
     except (ConnectionError, RuntimeError) as e:
-        raise InputError(f"there is no Ray cluster to connect to at {address}: {str(e).splitlines()[0]}") from e
+        said = [o.strip() for o in str(e).splitlines() if o.strip()]
+        raise InputError(f"there is no Ray cluster that takes us at {address}: {said[0]} {said[-1]*(len(said) > 1)}; "
+                         "one that asks for a token is reached with RAY_AUTH_MODE=token") from e
     return ray, True
 
 # %% ../../../nbs/runs/engines/06_ray.ipynb #ffc1d379

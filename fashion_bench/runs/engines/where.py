@@ -31,7 +31,7 @@ _MEMBERS = ('workers', 'probe', 'run', 'close') # of an engine
 
 def _check_engine(engine, said):
     "Raises `InputError` for what is no engine, and for what it decides itself"
-    if isinstance(engine, type) or not all(hasattr(engine, o) for o in _MEMBERS):
+    if isinstance(engine, type) or not {*_MEMBERS} <= {*dir(engine)}: # to ask for its workers might start it
         raise InputError(f"engine takes {', '.join(_CLUSTERS)}, or an object that has {', '.join(_MEMBERS)}, "
                          f"such as Processes(), not {engine!r}")
     if said:
