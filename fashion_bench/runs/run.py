@@ -349,7 +349,7 @@ def run_model(
     spec = read_spec(spec)
     folder = Path(out)/spec.folder
     if (old := read_record(folder)) and old['status'] == 'finished': return tidy(folder, old)
-    folder.mkdir(parents=True, exist_ok=True)
+    if leads(): folder.mkdir(parents=True, exist_ok=True)
     record = _run(spec, table, folder, old, jobs, too_large, keep_model=keep_model, cbs=cbs, bars=bars, cache=cache,
                   num_workers=num_workers, allow_scratch=allow_scratch)
     if leads(): write_record(folder, record)

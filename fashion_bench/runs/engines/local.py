@@ -66,7 +66,7 @@ def run_envs(
     if 0 < here < n: raise InputError(f"gpus_per_run asks for {n} GPUs, and this machine has {here}")
     check_accelerate()
     runs = max(1, len(gpus)//n) if jobs == 'auto' else len(worker_envs(jobs)) # which checks it
-    envs = worker_envs(runs*n)
+    envs = [o | dict(TORCH_CPP_LOG_LEVEL='ERROR') for o in worker_envs(runs*n)] # in a log, last words are a reason
     return [envs[i:i+n] for i in range(0, len(envs), n)]
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #46947f11
@@ -115,11 +115,11 @@ class _Team:
     "The processes of one run. It takes jobs as a `Worker` does; when one of them fails, all of them end."
     def __init__(self, envs):
         self.members = [Worker(o) for o in envs]
-        self.forks = self.members[0].forks
+        self.forks, self.over = self.members[0].forks, False
 
     def ask(self, job, on_event=lambda event: None, time_limit=None):
         "As `Worker.ask`, with the events of the first; after a failure `job` names the log of whose it was"
-        self.ends, self.over = [], False
+        self.ends = []
         with TemporaryDirectory() as tmp, ThreadPoolExecutor(len(self.members)) as pool:
             jobs = self._parts(job, Path(tmp)/'store')
             try:
@@ -161,7 +161,7 @@ class _Team:
         return _say_who(self.ends, i, len(jobs)) if len(jobs) > 1 else first
 
     @property
-    def alive(self): return all(o.alive for o in self.members)
+    def alive(self): return not self.over and all(o.alive for o in self.members)
 
     def stop(self):
         for o in self.members: o.stop()
