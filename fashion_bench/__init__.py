@@ -49,6 +49,7 @@ Modules:
 - `fashion_bench.models.groups`: Which part of a network learns at which rate, and why that must not depend on the library.
 - `fashion_bench.models.learner`: One factory for every library: the same head, the same parameter groups, the same freezing.
 - `fashion_bench.models.prior`: How good a model may be expected to be before anybody has looked at your photos.
+- `fashion_bench.models.ranks`: Several processes that train one model as if they were one: what they tell each other, and batch norm over all of them.
 - `fashion_bench.models.registry`: One registry over torchvision, timm and fastai: what a model is called, what it wants to be fed, and which weights it has.
 - `fashion_bench.models.regularization`: What holds a network back while it is trained, the same for every library.
 - `fashion_bench.models.speed`: How many images a second a network can take on this machine, with nothing else in the way.
@@ -89,6 +90,7 @@ Modules:
 - `fashion_bench.training.features`: What a frozen backbone sees in every photo, computed once and kept.
 - `fashion_bench.training.frozen`: Classes told apart by the features of a frozen backbone: by a vote of neighbours, or by a linear classifier.
 - `fashion_bench.training.lr_finder`: A learning rate for a model that nobody has trained yet, and not a trace of having looked.
+- `fashion_bench.training.parallel`: One run on several GPUs: each computes its share of every batch, and the outcome is that of one GPU.
 - `fashion_bench.training.precision`: Half the bits where they cost no accuracy: which precision a machine is fast in, and how a learner trains in it.
 - `fashion_bench.training.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.
 - `fashion_bench.training.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over."""

@@ -72,12 +72,13 @@ _SCHEMA = { # dots for parts of parts, a star for any
     'data.files.left_out': [dict(why=_TEXT, count=int, first=_TEXT)],
     'data.files.unlisted': dict(count=int, first=_TEXT),
     'environment.device': _TEXT, 'environment.cpu': _TEXT, 'environment.threads': int, 'environment.jobs': int,
-    'environment.command': _TEXT, 'environment.*': object,
+    'environment.world': int, 'environment.devices': [_TEXT], 'environment.command': _TEXT, 'environment.*': object,
     'failure.type': _TEXT, 'failure.phase': _TEXT, 'failure.message': _TEXT, 'failure.log': [_TEXT],
     'failure.places': [_TEXT], 'failure.epochs': int,
     'source.weights': _TEXT, 'source.tag': _TEXT, 'source.digest': _TEXT, 'source.*': object,
     'inputs.train_crop': _TEXT, 'inputs.valid_crop': _TEXT, 'inputs.*': object, 'network.*': object,
     'batch.asked': int, 'batch.at_once': int, 'batch.too_large': [int],
+    'parallel.world': int, 'parallel.sync_batch_norm': bool,
     'machines': [_TEXT], 'resumed': [int], 'files.*': _TEXT}
 _NEEDED = {'status': ('status', 'spec.model', 'spec.data'), # of all, and of those with this status
            'failed': ('failure.type', 'failure.phase', 'failure.message'), 'finished': ('figures',)}

@@ -14,6 +14,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/base/specs.html.md"""
 __all__ = ['PROTOCOL', 'RunSpec', 'data_options', 'entry_hash']
 
 # %% ../../nbs/base/02_specs.ipynb #7976dd1b
+from collections import Counter
 from dataclasses import dataclass
 from hashlib import blake2b
 import json, re
@@ -97,8 +98,11 @@ def machine_of(
 )->str: # Such as `Xeon 8481C, 2 threads`; empty if it is not known
     "What a run's minutes belong to: device, threads of a processor, and how many runs shared it."
     device, cpu, threads, jobs = (environment.get(k) for k in ('device', 'cpu', 'threads', 'jobs'))
-    parts = [cpu or device] if device == 'cpu' else [device, cpu]
+    devices = environment.get('devices') or []
+    several = ' + '.join(f'{n} × {o}' for o,n in Counter(devices).items()) if len(devices) > 1 else device
+    parts = [cpu or device] if device == 'cpu' else [several, cpu]
     if threads and (cpu or device == 'cpu'): parts.append(f"{threads} thread{'s'*(threads > 1)}")
+    if device == 'cpu' and len(devices) > 1: parts.append(f'{len(devices)} processes')
     if jobs and jobs > 1: parts.append(f'{jobs} runs at once')
     return ', '.join(o for o in parts if o)
 

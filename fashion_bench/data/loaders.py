@@ -80,14 +80,15 @@ class SquareDL(TfmdDL):
         dataset=None, # `Datasets` of an image table's rows, or of paths
         reader:PixelReader|None=None, # How images are read, and at which size
         whole:int=1, # Images to a step of training; an epoch ends with a whole step
+        share:tuple=(0, 1), # Number of this process, and how many share out each batch
         **kwargs # As `TfmdDL` takes them
     ):
-        self.reader, self.whole = reader, whole
+        self.reader, self.whole, self.share = reader, whole, share
         super().__init__(dataset, **kwargs)
 
     def new(self, dataset=None, cls:type|None=None, **kwargs):
         "A loader like this for another dataset"
-        return super().new(dataset, cls, **merge(dict(reader=self.reader), kwargs))
+        return super().new(dataset, cls, **merge(dict(reader=self.reader, share=self.share), kwargs))
 
     def get_idxs(self): # where several batches make a step, an epoch ends with a whole one
         idxs = super().get_idxs()
@@ -111,9 +112,19 @@ class SquareDL(TfmdDL):
         self.targets = encode_labels(items.label, self.vocab) if has_labels else None
         self.at = self._places(n)
 
+    def _own(self, rows):
+        "This process's share of a batch; the last row is repeated until all have as many"
+        rank, world = self.share
+        n = -(-len(rows)//world)
+        return (rows + rows[-1:]*(n*world - len(rows)))[n*rank:n*(rank + 1)]
+
+    def in_batch(self, nth:int):
+        "How many images the `nth` batch of all processes has, without repetitions"
+        return min(self.bs, self.n - nth*self.bs)
+
     def create_batches(self, samples):
         size = self.reader.size
-        for rows in self.chunkify(samples):
+        for rows in map(self._own, self.chunkify(samples)):
             x = np.empty((len(rows), 3, size, size), np.uint8)
             for k,i in enumerate(rows):
                 pixels = self.reader(self.files[i], self.crops[i])
@@ -189,7 +200,8 @@ def fashion_dls(
     num_workers:int|None=None,
     device:str|torch.device|None=None, # Where batches go; fastai's default device if not given
     # Load training images in batches of so many, a divisor of `bs`, that are to be accumulated to steps of `bs`
-    micro_bs:int|None=None
+    micro_bs:int|None=None,
+    share:tuple=(0, 1) # Number of this process, and how many share out each batch, training on them together
 )->DataLoaders: # `vocab` holds the class names
     """`DataLoaders` of `table` for a model that expects `size`, `mean`, `std` and `interpolation`.
 
@@ -200,9 +212,10 @@ def fashion_dls(
         if target.type == 'cpu': num_workers = 0
     if micro_bs and bs % micro_bs:
         raise InputError(f"batches of {micro_bs} do not add up to steps of {bs} images; micro_bs is a divisor of bs")
+    if num_workers is None and share[1] > 1: num_workers = max(1, defaults.cpus//share[1])
     reader = PixelReader(size, interpolation, cache, table)
     block = fashion_block(classes(table), reader, mean, std, augment, is_multilabel(table))
-    of_train, of_valid = dict(whole=bs if micro_bs else 1), {}
+    of_train, of_valid = dict(whole=bs if micro_bs else 1, share=share), dict(share=share)
     return block.dataloaders(table, bs=micro_bs or bs, num_workers=num_workers, device=device,
                              dl_kwargs=[of_train, of_valid])
 

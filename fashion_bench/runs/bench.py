@@ -33,7 +33,7 @@ from ..training.recipes import FrozenRecipe
 from ..follow.forecast import minutes_text
 from ..follow.progress import BenchProgress
 from ..follow.tracking import as_trackers
-from .grid import parse_minutes, plan_bench
+from .grid import check_plan, parse_minutes, plan_bench
 from .record import describe_table
 from .run import tidy
 from .engines.local import Processes
@@ -71,7 +71,7 @@ def estimate(
     The columns are `model`, `size`, `recipe`, `runs`, `minutes` of each, `busy_share` of the trial, `memory_gb` and
     `problem`."""
     engine = engine or Processes()
-    try: found = _probes(specs, table, engine, **kwargs)
+    try: found = _probes(check_plan(specs, engine), table, engine, **kwargs)
     finally: engine.close()
     runs = {k: sum(_cost_key(o) == k for o in specs) for k in found}
     return pd.DataFrame([_cost_row(k, p, runs[k]) for k,p in found.items()], columns=_COSTS)
@@ -342,7 +342,7 @@ def bench(
     Raises before anything starts if the input is wrong; after that, what fails is a record."""
     budget = parse_minutes(budget) if budget else None
     engine = engine_for(engine, isolate, jobs, time_limit, cbs, gpus_per_run, bars=progress is None and not isolate)
-    specs = plan_bench(table, models, **kwargs)
+    specs = check_plan(plan_bench(table, models, **kwargs), engine)
     trackers, out, progress = as_trackers(track), check_out(out, table), progress or BenchProgress()
     progress.before_bench(specs, table, min(engine.workers, len(specs)))
     return _bench(specs, table, out, engine, progress, trackers, cache, budget=budget,

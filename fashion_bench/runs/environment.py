@@ -16,6 +16,7 @@ import os, platform, subprocess, sys, warnings
 import torch
 from fastai.torch_core import default_device
 import fashion_bench
+from ..models.ranks import everyones
 
 # %% ../../nbs/runs/00_environment.ipynb #3c4d1966
 def _commit():
@@ -46,14 +47,18 @@ def environment(
     device:str|torch.device|None=None, # Where it runs; fastai's default device if not given
     jobs:int=1 # Runs that share the device at a time
 )->dict: # Versions, machine, device
-    "What a figure depends on besides the spec."
+    """What a figure depends on besides the spec.
+
+    Where several processes train one model, all of them must ask; `devices` are theirs."""
     device = torch.device(device or default_device())
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else str(device)
+    devices = everyones(name)
     command = ' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     libraries = ('fastai', 'timm', 'torch', 'torchvision', 'pillow')
     return dict(
         python=platform.python_version(), platform=platform.platform(), cpu=_cpu(), cpus=os.cpu_count(),
-        threads=torch.get_num_threads(), jobs=jobs, device=name, commit=_commit(), command=command,
+        threads=torch.get_num_threads(), jobs=jobs, device=name, world=len(devices), devices=devices,
+        commit=_commit(), command=command,
         **{'fashion-bench': fashion_bench.__version__}, **{o: metadata.version(o) for o in libraries})
 
 # %% ../../nbs/runs/00_environment.ipynb #94b478a4

@@ -75,3 +75,12 @@ def plan_bench(
     for o in dict.fromkeys(files): build_backbone(*o) # does each fit its network?
     data = fingerprint(table)
     return list(dict.fromkeys(replace(o, data=data) for o in specs))
+
+# %% ../../nbs/runs/05_grid.ipynb #de227ac2
+def check_plan(
+    specs:list, # As `plan_bench` gives them
+    engine:object # Where they are to run
+)->list: # `specs`
+    "Raises `InputError` for what `engine` cannot do, if it says so by a method `check`."
+    if hasattr(engine, 'check'): engine.check(specs)
+    return specs

@@ -21,6 +21,7 @@ from ..base.errors import is_disk_full
 from ..base.files import whole_file
 from ..data.splits import shared_products, split_hash
 from ..data.table import classes, is_multilabel, rows_hash
+from ..models.ranks import leads
 from ..results.scores import scores
 
 # %% ../../nbs/runs/02_record.ipynb #5d3805ee
@@ -76,7 +77,8 @@ def keep_predictions(
     Keeps `image`, `split`, `target` (class numbers, or rows of 0 and 1), `probs` (images, classes), and `group` where
     images have one. Raises `FloatingPointError` for probabilities that are no numbers."""
     for split, probs, _ in parts: _check_probs(probs, split)
-    with whole_file(Path(folder)/'predictions.npz') as f: np.savez_compressed(f, **_kept(table, parts))
+    if leads():
+        with whole_file(Path(folder)/'predictions.npz') as f: np.savez_compressed(f, **_kept(table, parts))
     return {f'{o}_{k}': v for o,p,t in parts for k,v in scores(p, t).items()}
 
 # %% ../../nbs/runs/02_record.ipynb #30a91914

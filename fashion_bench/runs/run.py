@@ -27,6 +27,7 @@ from ..data.loaders import fashion_dls, split_dl
 from ..data.table import is_multilabel
 from ..models.backbones import weights_digest
 from ..models.learner import describe_model, fashion_learner, learner_summary
+from ..models.ranks import leads, ranks
 from ..models.registry import model_info, model_inputs, split_file
 from ..models.speed import multiply_adds
 from ..training.checkpoint import Checkpoint, read_checkpoint
@@ -34,6 +35,7 @@ from ..training.clock import EnergyMeter, gpu_sharers, peak_memory
 from ..training.features import frozen_features
 from ..training.frozen import frozen_answers
 from ..training.lr_finder import suggest_lr
+from ..training.parallel import DataParallel, joules_of_all, largest_of_all, micro_batches
 from ..training.precision import Autocast, best_precision
 from ..training.recipes import FrozenRecipe, Recipe, parse_recipe, recipe_parts, total_epochs, train
 from ..training.recorder import RunRecorder
@@ -83,17 +85,6 @@ def read_spec(
     if isinstance(spec, dict): spec = RunSpec(**spec)
     return replace(spec, recipe=parse_recipe(spec.recipe))
 
-# %% ../../nbs/runs/03_run.ipynb #193eeba6
-SMALLEST = 2 # images at once: batch norm needs more than one
-
-def micro_batches(
-    recipe:Recipe # How to train
-)->list: # Images at once: what the recipe says, `None` for a whole step, then smaller and smaller parts
-    "What to try one after the other when memory runs out."
-    first = recipe.bs//recipe.accumulate
-    halves = [first//2**k for k in range(1, first.bit_length()) if first % 2**k == 0]
-    return [None if recipe.accumulate == 1 else first, *(o for o in halves if o >= SMALLEST)]
-
 # %% ../../nbs/runs/03_run.ipynb #3dfc1304
 def run_learner(
     spec:RunSpec, # What to run
@@ -108,16 +99,19 @@ def run_learner(
     recipe = read_spec(spec).recipe
     micro_bs = micro_bs or micro_batches(recipe)[0]
     parts = recipe_parts(recipe, is_multilabel(table))
+    rank, world = ranks()
     set_seed(spec.seed)
     bs = recipe.bs if isinstance(recipe, Recipe) else min(recipe.bs, (table.split == 'train').sum())
     dls = fashion_dls(table, **model_inputs(spec.model, spec.size), bs=bs, micro_bs=micro_bs,
-                      cache=cache, num_workers=num_workers)
+                      cache=cache, num_workers=num_workers, share=(rank, world))
     own = [ChannelsLast()]
     if spec.precision != 'fp32': own.append(Autocast(spec.precision, dls.device))
-    if micro_bs: own.append(GradientAccumulation(recipe.bs))
+    if micro_bs: own.append(GradientAccumulation(recipe.bs//world))
+    if world > 1: own.append(DataParallel())
     own += parts.pop('cbs')
     learn = fashion_learner(dls, spec.model, spec.weights, allow_scratch, spec.groups, spec.head,
                             cbs=[*own, *L(cbs)], **parts)
+    if rank: set_seed(spec.seed + 10**6*rank) # the weights of all, and augmentation and dropout of its own
     if spec.compile:
         for o in learn.model: o.compile()
     return learn
@@ -148,7 +142,7 @@ class _Attempt:
         self.spec, self.folder, self.machine, self.state = spec, folder, machine, state
         self.recipe, self.began = spec.recipe, time.perf_counter()
         start = dict(history=[], steps=[], micro_bs=micro_bs, seconds=0., resumed=[], joules={}, lr=None)
-        self._take_up(start | (state or {}))
+        self._take_up(start | (state or {}) | dict(micro_bs=micro_bs))
         self.meter = EnergyMeter()
         self._clear_folder()
         if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
@@ -164,6 +158,7 @@ class _Attempt:
 
     def _clear_folder(self):
         "Without a checkpoint, what is there is of a start that did not finish"
+        if not leads(): return
         if not self.state:
             for o in _FILES: (self.folder/o).unlink(missing_ok=True)
         drop_parts(self.folder)
@@ -172,7 +167,8 @@ class _Attempt:
     def seconds(self): return self.before + time.perf_counter() - self.began
 
     @property
-    def joules(self): return {k: v + self.joules_before.get(k, 0.) for k,v in self.meter.joules().items()}
+    def joules(self):
+        return {k: v + self.joules_before.get(k, 0.) for k,v in joules_of_all(self.meter.joules()).items()}
 
     @property
     def machines(self):
@@ -197,7 +193,8 @@ class _Attempt:
             bs = self.recipe.bs
             steps = 100*bs//(self.micro_bs or bs)
             self.lr, seen = suggest_lr(learn, self.recipe.freeze_epochs > 0, steps)
-            with whole_file(self.folder/'lr_find.csv') as f: seen.to_csv(f, index=False)
+            if leads():
+                with whole_file(self.folder/'lr_find.csv') as f: seen.to_csv(f, index=False)
         return replace(self.recipe, lr=self.lr)
 
     def source(self, learn):
@@ -221,7 +218,7 @@ class _Attempt:
         found = measure(learn, table, self.folder) | epoch_costs(pd.DataFrame(here))
         trained = [p for p in learn.model.parameters() if p.requires_grad]
         found |= dict(trainable_parameters=sum(p.numel() for p in trained),
-                      peak_memory=peak_memory(learn.dls.device), joules=self.joules)
+                      peak_memory=largest_of_all(peak_memory(learn.dls.device)), joules=self.joules)
         if self.lr: found['suggested_lr'] = self.lr
         return found
 
@@ -258,10 +255,11 @@ class _Attempt:
                     multiply_adds=multiply_adds(learn.model, self.spec.size))
         inputs, network = self.inputs(learn, table), describe_model(learn)
         kept = dict(source=source, inputs=inputs, network=network)
+        if hasattr(learn, 'data_parallel'): kept['parallel'] = learn.data_parallel.facts()
         if isinstance(self.recipe, FrozenRecipe):
             return dict(kept, figures=size | self.looked(learn, table, cbs), precision=self.spec.precision)
         self.train(learn)
-        if keep_model: save_model(learn, self.folder)
+        if keep_model and leads(): save_model(learn, self.folder)
         figures = size | self.figures(learn, table)
         ran = learn.autocast.ran if hasattr(learn, 'autocast') else 'fp32' # perhaps by measuring alone
         return dict(kept, figures=figures, precision=ran)
@@ -282,18 +280,19 @@ def tidy(
     record:dict # Its record
 )->dict: # `record`
     "Drop the checkpoint of a run that is finished, also of one that was killed between the two."
-    if record['status'] == 'finished': (Path(folder)/'checkpoint.pt').unlink(missing_ok=True)
+    if record['status'] == 'finished' and leads(): (Path(folder)/'checkpoint.pt').unlink(missing_ok=True)
     return record
 
 # %% ../../nbs/runs/03_run.ipynb #ed50e3c3
 def _begun(spec, table, old, state, jobs):
     "The record of a run that begins, or goes on from checkpoint `state` of a start whose record is `old`"
+    here = environment(jobs=jobs) # which all processes of a run ask for
     started = old.get('started') if old and state else None
     # the machine that measures is not the one that trained
     trained = old and state and len(state['history']) >= total_epochs(spec.recipe)
     return dict(id=spec.id, folder=spec.folder, status='running', spec=spec.plain(), recipe=asdict(spec.recipe),
                 data=describe_table(table, spec.data),
-                environment=old['environment'] if trained else environment(jobs=jobs),
+                environment=old['environment'] if trained else here,
                 started=started or time.strftime('%Y-%m-%dT%H:%M:%S%z'))
 
 # %% ../../nbs/runs/03_run.ipynb #859586f0
@@ -310,22 +309,24 @@ def _own_checkpoint(file, spec):
     warnings.warn(f"{file} is of another run, and this one starts over")
 
 # %% ../../nbs/runs/03_run.ipynb #546667a3
-def _run(spec, table, folder, old, jobs, **kwargs):
+def _run(spec, table, folder, old, jobs, too_large, **kwargs):
     "The record of `spec`, in ever smaller parts until memory does; `old` is that of an earlier start"
-    state, recipe = _own_checkpoint(folder/'checkpoint.pt', spec), spec.recipe
+    state, bs, world = _own_checkpoint(folder/'checkpoint.pt', spec), spec.recipe.bs, ranks()[1]
     record = _begun(spec, table, old, state, jobs)
-    write_record(folder, record)
-    sizes, machine = micro_batches(recipe), machine_of(record['environment'])
-    too_large = sizes[:sizes.index(state['micro_bs'])] if state else []
-    for micro_bs in sizes[len(too_large):]:
-        attempt = _Attempt(spec, folder, machine, micro_bs, state)
+    if leads(): write_record(folder, record)
+    sizes, machine = [o or bs for o in micro_batches(spec.recipe, world)], machine_of(record['environment'])
+    at_once = (state['micro_bs'] or bs) if state else None
+    if at_once in too_large: state = None
+    elif at_once in sizes: too_large = sizes[:sizes.index(at_once)]
+    left = [o for o in sizes if o not in too_large]
+    for size in left[:1] if world > 1 else left: # several processes must end for one that has no room
+        attempt = _Attempt(spec, folder, machine, None if size == bs else size, state)
         outcome, memory = attempt.outcome(table, **kwargs)
         del attempt
         _free_memory()
         if not memory: break
-        too_large, state = [*too_large, micro_bs], None
-    bs = recipe.bs
-    batch = dict(asked=bs, at_once=micro_bs or bs, too_large=[o or bs for o in too_large])
+        too_large, state = [*too_large, size], None
+    batch = dict(asked=bs, at_once=size, too_large=list(too_large))
     return record | outcome | dict(batch=batch, files=kept_files(folder))
 
 # %% ../../nbs/runs/03_run.ipynb #45c1f459
@@ -339,7 +340,8 @@ def run_model(
     num_workers:int|None=None, # Processes that read images, as `fashion_dls` takes them
     cbs=None, # Further fastai callbacks
     bars:bool=True, # Show fastai's progress bars?
-    jobs:int=1 # Runs that share the device at a time, for the record
+    jobs:int=1, # Runs that share the device at a time, for the record
+    too_large:tuple=() # Images at once for which several processes had no memory, in an earlier start
 )->dict: # The record, as in `run.json`
     """Train and measure `spec`, or return its record if it is finished.
 
@@ -347,8 +349,8 @@ def run_model(
     spec = read_spec(spec)
     folder = Path(out)/spec.folder
     if (old := read_record(folder)) and old['status'] == 'finished': return tidy(folder, old)
-    folder.mkdir(parents=True, exist_ok=True)
-    record = _run(spec, table, folder, old, jobs, keep_model=keep_model, cbs=cbs, bars=bars, cache=cache,
+    if leads(): folder.mkdir(parents=True, exist_ok=True)
+    record = _run(spec, table, folder, old, jobs, too_large, keep_model=keep_model, cbs=cbs, bars=bars, cache=cache,
                   num_workers=num_workers, allow_scratch=allow_scratch)
-    write_record(folder, record)
+    if leads(): write_record(folder, record)
     return tidy(folder, record)

@@ -18,7 +18,9 @@ import random, warnings
 import numpy as np
 import torch
 from fastai.callback.core import Callback
+from fastai.torch_core import get_model
 from ..base.files import whole_file
+from ..models.ranks import everyones, leads, ranks
 from .recipes import is_training
 
 # %% ../../nbs/training/04_checkpoint.ipynb #dddcc5cf
@@ -58,17 +60,23 @@ def _plain(o):
 def learner_state(
     learn # A fastai `Learner` at the end of an epoch
 )->dict: # Plain data and tensors
-    "All that decides how `learn` goes on."
+    "All that decides how `learn` goes on; where several processes train it, all of them must ask."
     smooth, scaler = learn.recorder.smooth_loss, getattr(learn, 'scaler', None)
-    return _plain(dict(model=learn.model.state_dict(), opt=learn.opt.state_dict(),
+    return _plain(dict(model=get_model(learn.model).state_dict(), opt=learn.opt.state_dict(),
                        scaler=scaler.state_dict() if scaler else {},
                        smooth=[smooth.count, smooth.val],
-                       loaders=[o.rng.getstate() for o in learn.dls.loaders], random=random_state()))
+                       loaders=[o.rng.getstate() for o in learn.dls.loaders], random=everyones(random_state())))
 
 # %% ../../nbs/training/04_checkpoint.ipynb #4c181cc2
 def _on(device, state):
     "A parameter's `state`, as an optimizer has it, on `device`"
     return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k,v in state.items()}
+
+# %% ../../nbs/training/04_checkpoint.ipynb #57ff078d
+def _restore_randomness(states):
+    "Random numbers go on; where more processes train than did, the further ones keep their own"
+    if isinstance(states, dict): states = [states] # of an earlier version, which had one process
+    if (rank := ranks()[0]) < len(states): set_random_state(states[rank])
 
 # %% ../../nbs/training/04_checkpoint.ipynb #8b16209b
 def restore_learner(
@@ -77,9 +85,9 @@ def restore_learner(
     within:bool=True # Was it taken within this fit? A new one begins with an optimizer of its own
 )->None:
     "Put `learn` into `state`."
-    learn.model.load_state_dict(state['model'])
+    get_model(learn.model).load_state_dict(state['model'])
     for dl, rng in zip(learn.dls.loaders, state['loaders']): dl.rng.setstate(_rng_state(rng))
-    set_random_state(state['random'])
+    _restore_randomness(state['random'])
     if not within: return
     device, opt = next(learn.model.parameters()).device, state['opt']
     learn.opt.load_state_dict(dict(hypers=opt['hypers'], state=[_on(device, o) for o in opt['state']]))
@@ -123,4 +131,6 @@ class Checkpoint(Callback):
     def after_epoch(self):
         if not self.trained: return # it was skipped
         self.trained = False
-        with whole_file(self.file) as part: torch.save(dict(learner=learner_state(self.learn), **self.more()), part)
+        kept = dict(learner=learner_state(self.learn), **self.more()) # of all processes, and one writes
+        if leads():
+            with whole_file(self.file) as part: torch.save(kept, part)

@@ -15,6 +15,7 @@ __all__ = ['RunRecorder']
 # %% ../../nbs/training/03_recorder.ipynb #eb2d0b10
 from fastai.vision.all import *
 from ..base.files import whole_file
+from ..models.ranks import leads, over_ranks
 from .clock import Clock, gpu_sharers
 from .recipes import Recipe, is_training, phases
 
@@ -100,10 +101,17 @@ class RunRecorder(Callback):
         self.trained = False
         losses = dict(zip(self.recorder.metric_names[1:-1], self.recorder.values[-1]))
         figures = {'valid_accuracy' if k.startswith('accuracy') else k: float(o) for k,o in losses.items()}
-        figures['train_accuracy'] = float(self.correct)/max(self.seen, 1)
+        self.seen, correct = self._counts()
+        figures['train_accuracy'] = correct/max(self.seen, 1)
         row = dict(epoch=len(self.history)+1, phase=self.phase, **figures, images=self.seen, **self._costs())
         self.history.append(row)
         self.write()
+
+    def _counts(self):
+        "How many images all processes have seen, and how many of them were answered rightly"
+        correct = torch.as_tensor(self.correct, device=self.dls.device, dtype=torch.float32)
+        seen, correct = over_ranks(torch.stack([torch.full_like(correct, self.seen), correct])).tolist()
+        return int(seen), correct
 
     def _costs(self):
         "What the epoch took, from both clocks"
@@ -117,6 +125,7 @@ class RunRecorder(Callback):
 
     def write(self):
         "Write both files, whole"
+        if not leads(): return
         with whole_file(self.folder/'history.csv') as f: pd.DataFrame(self.history).to_csv(f, index=False)
         rates = [f'lr_{i}' for i in range(max(map(len, self.steps)) - 4)]
         steps = pd.DataFrame(self.steps, columns=['step', 'phase', 'epoch', 'loss', *rates])

@@ -13,15 +13,20 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs/engines/local.html.md""
 __all__ = ['Processes']
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #31cc9313
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 import os, sys, time
 
 import pandas as pd
 import torch
+from fastai.torch_core import default_device
+from fastcore.basics import noop
 from ...base.errors import InputError
 from ...base.record import read_record, write_record
 from ...base.specs import RunSpec
 from ...data.cache import PixelCache
+from ...training.parallel import check_accelerate, check_share, micro_batches, processes_for
 from ..environment import environment
 from ..record import describe_table
 from ..run import read_spec
@@ -48,6 +53,22 @@ def worker_envs(
     threads = max(1, (os.cpu_count() or 1)//n)
     return [dict(OMP_NUM_THREADS=str(threads)) for _ in range(n)]
 
+# %% ../../../nbs/runs/engines/01_local.ipynb #709b914e
+def run_envs(
+    jobs:int|str='auto', # How many runs at once, as `worker_envs` takes it
+    gpus_per_run:int=1 # Processes of a run, each with a GPU
+)->list: # For each run at a time, environment variables of each of its processes
+    "How this machine is shared out; raises `InputError` for more GPUs than there are."
+    n, gpus = gpus_per_run, _gpus()
+    if type(n) is not int or n < 1: raise InputError(f"gpus_per_run takes a number of GPUs, at least 1, not {n!r}")
+    if n == 1: return [[o] for o in worker_envs(jobs)]
+    here = len(gpus) or (1 if default_device().type == 'mps' else 0)
+    if 0 < here < n: raise InputError(f"gpus_per_run asks for {n} GPUs, and this machine has {here}")
+    check_accelerate()
+    runs = max(1, len(gpus)//n) if jobs == 'auto' else len(worker_envs(jobs)) # which checks it
+    envs = [o | dict(TORCH_CPP_LOG_LEVEL='ERROR') for o in worker_envs(runs*n)] # in a log, last words are a reason
+    return [envs[i:i+n] for i in range(0, len(envs), n)]
+
 # %% ../../../nbs/runs/engines/01_local.ipynb #46947f11
 def _tail(file, n=5):
     "The last lines of a log"
@@ -63,14 +84,104 @@ def _death(how, events, log):
                 places=[], phase='training' if events else 'start',
                 epochs=first - 1 + sum(o['event'] == 'accuracy' for o in events), log=log)
 
+# %% ../../../nbs/runs/engines/01_local.ipynb #6318119d
+_LOST = 'gloo', 'nccl', 'connection' # what a process says that misses another
+
+def _reason(found):
+    "Why a process failed, as it told: by a record, or by a probe; nothing where it did not fail"
+    failure = found.get('failure', '')
+    return failure['message'] if isinstance(failure, dict) else failure
+
+def _is_consequence(found):
+    "Did a process fail because another was gone?"
+    return bool(found) and any(o in _reason(found).lower() for o in _LOST)
+
+# %% ../../../nbs/runs/engines/01_local.ipynb #603495e5
+def _say_who(ends, i, world):
+    "What process `i` told, if anything, and how it ended, with its number where not all of them say the same"
+    found, how = next(o[1:] for o in ends if o[0] == i)
+    reasons = {_reason(o) for _,o,_ in ends if o}
+    if 'time limit' in how or found and len(ends) == world and len(reasons) == 1: return found, how
+    who = f'process {i + 1} of {world}: '
+    if not found: return None, who + how
+    failure = found['failure']
+    said = failure | dict(message=who + failure['message']) if isinstance(failure, dict) else who + failure
+    return found | dict(failure=said), how
+
+# %% ../../../nbs/runs/engines/01_local.ipynb #ca7bc903
+_GRACE = 2. # seconds in which other processes may say what befell them
+
+class _Team:
+    "The processes of one run. It takes jobs as a `Worker` does; when one of them fails, all of them end."
+    def __init__(self, envs):
+        self.members = [Worker(o) for o in envs]
+        self.forks, self.over = self.members[0].forks, False
+
+    def ask(self, job, on_event=lambda event: None, time_limit=None):
+        "As `Worker.ask`, with the events of the first; after a failure `job` names the log of whose it was"
+        self.ends = []
+        with TemporaryDirectory() as tmp, ThreadPoolExecutor(len(self.members)) as pool:
+            jobs = self._parts(job, Path(tmp)/'store')
+            try:
+                asked = [pool.submit(self._one, i, o, on_event, time_limit) for i,o in enumerate(jobs)]
+                for o in asked: o.result()
+            except BaseException:
+                self._end() # Ctrl-C
+                raise
+        return self._outcome(job, jobs)
+
+    def _parts(self, job, store):
+        "The job of each; there is one if there is nothing to share out"
+        if job['world'] == 1: return [job]
+        def log(i): return job['log'] if job['log'] == os.devnull else job['log'].replace('log.txt', f'log-{i}.txt')
+        return [dict(job, log=log(i) if i else job['log'], rank=dict(rank=i, world=job['world'], store=str(store)))
+                for i in range(job['world'])]
+
+    def _one(self, i, job, on_event, time_limit):
+        "What becomes of one of them; if it fails, the others have a moment to say so, too"
+        try: found, how = self.members[i].ask(job, noop if i else on_event, time_limit)
+        except BaseException:
+            self._end()
+            raise
+        if not self.over: self.ends.append((i, found, how))
+        if found and 'failure' not in found: return
+        end = time.perf_counter() + _GRACE
+        while not self.over and len(self.ends) < job['world'] and time.perf_counter() < end: time.sleep(.02)
+        self._end()
+
+    def _end(self):
+        self.over = True
+        for o in self.members: o._kill()
+
+    def _outcome(self, job, jobs):
+        first = next((o[1:] for o in self.ends if o[0] == 0), (None, ''))
+        if first[0] and 'failure' not in first[0]: return first
+        i = next((i for i,found,_ in self.ends if not _is_consequence(found)), self.ends[0][0])
+        job['log'] = jobs[i]['log']
+        return _say_who(self.ends, i, len(jobs)) if len(jobs) > 1 else first
+
+    @property
+    def alive(self): return not self.over and all(o.alive for o in self.members)
+
+    def stop(self):
+        for o in self.members: o.stop()
+
+# %% ../../../nbs/runs/engines/01_local.ipynb #39aa2ebb
+def _no_room(record, recipe, world):
+    "Images at once that several processes had no room for, if smaller parts are left to try"
+    batch = (record or {}).get('batch') or {}
+    tried, sizes = batch.get('too_large', []), [o or recipe.bs for o in micro_batches(recipe, world)]
+    return tried if world > 1 and batch.get('at_once') in tried and set(sizes) - set(tried) else None
+
 # %% ../../../nbs/runs/engines/01_local.ipynb #689c4ab8
 class Processes:
     "An engine: each run in a fresh process on this machine."
     def __init__(self,
         jobs:int|str='auto', # How many at once, as `worker_envs` takes it
-        time_limit:float|None=None # Minutes after which a run is ended
+        time_limit:float|None=None, # Minutes after which a run is ended
+        gpus_per_run:int=1 # GPUs that train one model together; without any, so many processes on the CPU
     ):
-        self.envs, self.time_limit = worker_envs(jobs), time_limit
+        self.envs, self.time_limit, self.gpus_per_run = run_envs(jobs, gpus_per_run), time_limit, gpus_per_run
         self.ready, self.working, self.closed = {}, {}, False
         self.keep = False # Keep what is ready from one benchmark to the next?
 
@@ -80,18 +191,33 @@ class Processes:
     @property
     def jobs(self):
         "Runs that share a device at a time"
-        return -(-self.workers//max(len(_gpus()), 1))
+        return -(-self.workers//max(len(_gpus())//self.gpus_per_run, 1))
+
+    def check(self,
+        specs:list # What is to run
+    )->None:
+        "Raises `InputError` for runs that `gpus_per_run` processes cannot share out."
+        for o in specs: check_share(o, self.gpus_per_run)
+
+    def _start(self, worker):
+        envs = self.envs[worker]
+        return Worker(envs[0]) if len(envs) == 1 else _Team(envs)
 
     def _ask(self, worker, more, job, on_event):
-        process = self.ready.pop(worker, None) or Worker(self.envs[worker])
+        process = self.ready.pop(worker, None) or self._start(worker)
         self.working[worker] = process
-        if more and not process.forks: self.ready[worker] = Worker(self.envs[worker]) # gets ready meanwhile
+        if more and not process.forks: self.ready[worker] = self._start(worker) # gets ready meanwhile
         try: return process.ask(job, on_event, self.time_limit)
         finally:
             if self.closed: raise InterruptedError('the benchmark is over')
             if process.alive and process.forks: self.ready[worker] = process # for the next job
             else: process.stop()
             del self.working[worker]
+
+    def _job(self, do, spec, table, **kwargs):
+        spec = read_spec(spec)
+        return dict(do=do, spec=spec.plain(), table=table, argv=sys.argv,
+                    world=processes_for(spec.recipe, self.gpus_per_run), **kwargs)
 
     def probe(self,
         spec:RunSpec, # What to try
@@ -100,8 +226,7 @@ class Processes:
         **kwargs # As `probe.probe_model` takes them
     )->dict: # As it gives it, or `failure` with the reason
         "What a run of `spec` will cost."
-        job = dict(do='probe', spec=spec.plain(), table=table, cache=None, log=os.devnull, argv=sys.argv,
-                   kwargs=kwargs)
+        job = self._job('probe', spec, table, cache=None, log=os.devnull, kwargs=kwargs)
         found, how = self._ask(0, more, job, lambda event: None)
         return found or dict(failure=how)
 
@@ -122,21 +247,27 @@ class Processes:
         def heard(event):
             if event['event'] in ('epoch', 'accuracy'): events.append(event)
             on_event(event)
-        job = dict(do='run', spec=spec.plain(), table=table, cache=str(cache.folder) if cache else None, out=str(out),
-                   log=str(folder/'log.txt'), argv=sys.argv, kwargs=dict(jobs=self.jobs) | kwargs)
+        job = self._job('run', spec, table, cache=str(cache.folder) if cache else None, out=str(out),
+                        log=str(folder/'log.txt'), kwargs=dict(jobs=self.jobs) | kwargs)
         record, how = self._ask(worker, more, job, heard)
-        if record: return record
-        record = self._begun(spec, table, folder)
-        record.update(status='failed', seconds=time.perf_counter() - start,
-                      failure=_death(how, events, _tail(folder/'log.txt')))
+        while tried := _no_room(record, spec.recipe, job['world']):
+            events.clear()
+            job |= dict(log=str(folder/'log.txt'), kwargs=job['kwargs'] | dict(too_large=tried))
+            record, how = self._ask(worker, more, job, heard)
+        if record and job['world'] == 1: return record
+        if not record:
+            record = self._begun(spec, table, folder, job['world'])
+            record.update(status='failed', seconds=time.perf_counter() - start,
+                          failure=_death(how, events, _tail(job['log'])))
         write_record(folder, record)
         return record
 
-    def _begun(self, spec, table, folder):
+    def _begun(self, spec, table, folder, world):
         "The record of a run that has not ended: its own, or what can be said without it"
         if (found := read_record(folder)) and found['status'] == 'running': return found
+        here = environment(jobs=self.jobs)
         return dict(id=spec.id, folder=spec.folder, spec=spec.plain(), data=describe_table(table, spec.data),
-                    environment=environment(jobs=self.jobs))
+                    environment=here | dict(world=world, devices=[here['device']]*world))
 
     def close(self)->None:
         "End what is doing a job, and what is waiting for one, unless `keep` says that there will be more"

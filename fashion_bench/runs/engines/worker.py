@@ -20,6 +20,7 @@ import json, os, pickle, select, signal, subprocess, sys, tempfile, threading, t
 import torch
 from fastai.vision.all import Callback
 from ...data.cache import PixelCache
+from ...models.ranks import join_ranks, leave_ranks
 from ...training.clock import DRIVER
 from ...training.recipes import is_training
 from ..probe import probe_model
@@ -73,11 +74,13 @@ def _do(job, emit):
     _print_into(job['log'])
     sys.argv = job['argv'] # a record names the command of the benchmark, not of its worker
     emit(dict(event='began', pid=os.getpid()))
+    if job.get('rank'): join_ranks(**job['rank'])
     spec, table, kwargs = read_spec(job['spec']), job['table'], job['kwargs']
     cache = PixelCache(job['cache']) if job['cache'] else None
     if job['do'] == 'probe': found = probe_model(spec, table, **kwargs)
     else: found = run_model(spec, table, job['out'], cache=cache, cbs=EmitEvents(emit), bars=False, **kwargs)
     emit(dict(event='outcome', value=found))
+    if 'failure' not in found: leave_ranks()
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #3b079bbf
 def _end_when(gone):
