@@ -68,7 +68,6 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=5
-MinJobAge=2
 ReturnToService=2
 MpiDefault=none
 SlurmdParameters=config_overrides
