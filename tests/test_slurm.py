@@ -209,7 +209,7 @@ def test_what_slurm_does_not_take_is_said_before_anything_is_submitted():
     with pytest.raises(InputError, match='(?i)invalid partition'): Slurm('partition=nowhere,time=1h')
 
 @with_slurm
-def test_ctrl_c_leaves_the_jobs_in_slurm_and_says_so(tmp_path, specs, whole):
+def test_ctrl_c_leaves_the_jobs_in_slurm_and_says_so(tmp_path, specs):
     out = tmp_path/'runs'
     p = start(driver(out, 2))
     until(p, 'submitted')
