@@ -1,4 +1,4 @@
-"""Runs as jobs: what is killed, put back into the queue, or left alone by its benchmark comes to what an undisturbed run
+"""Runs as jobs: what is killed, put back into the queue or left alone by its benchmark comes to what an undisturbed run
 does. With submitit's own processes on this machine, and with a real Slurm where there is one: `tools/slurm.sh` sets
 one up."""
 import json, os, re, shutil, signal, subprocess, sys, threading, time
@@ -194,8 +194,8 @@ def test_a_job_that_slurm_ends_is_a_run_that_failed(tmp_path, table, specs):
 def test_time_that_is_over_puts_a_run_back_unless_it_got_nowhere(tmp_path, table):
     data, out = fingerprint(table), tmp_path/'runs'
     quick, slow = (make_spec(data, 'fastai/xresnet18', 'scratch', Recipe(epochs, 1, bs=8), size=size)
-                   for epochs, size in ((60, 32), (1, 1536)))
-    engine = Slurm('partition=main,time=1,signal_delay_s=25')
+                   for epochs, size in ((40, 32), (1, 1536)))
+    engine = Slurm('partition=main,time=2,signal_delay_s=20')
     with ThreadPoolExecutor(2) as pool:
         quick, slow = pool.map(lambda o: engine.run(o, table, out, num_workers=0, keep_model=False), (quick, slow))
     engine.close()
@@ -209,7 +209,7 @@ def test_what_slurm_does_not_take_is_said_before_anything_is_submitted():
     with pytest.raises(InputError, match='(?i)invalid partition'): Slurm('partition=nowhere,time=1h')
 
 @with_slurm
-def test_ctrl_c_leaves_the_jobs_in_slurm_and_says_so(tmp_path, specs, whole):
+def test_ctrl_c_leaves_the_jobs_in_slurm_and_says_so(tmp_path, specs):
     out = tmp_path/'runs'
     p = start(driver(out, 2))
     until(p, 'submitted')

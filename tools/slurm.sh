@@ -48,7 +48,7 @@ SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmctldPort=16817
 SlurmdPort=16818
 AuthType=auth/munge
-AuthInfo=socket=$home/munge.socket,cred_expire=2
+AuthInfo=socket=$home/munge.socket,cred_expire=5
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
@@ -68,7 +68,6 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=5
-MinJobAge=2
 ReturnToService=2
 MpiDefault=none
 SlurmdParameters=config_overrides

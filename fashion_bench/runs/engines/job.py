@@ -11,7 +11,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs/engines/job.html.md"""
 # %% auto #0
 __all__ = []
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #21294965
+# %% ../../../nbs/runs/engines/04_job.ipynb #4420d3e5
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 import json, math, os, pickle, re, shutil, signal, subprocess, sys, time
@@ -27,7 +27,7 @@ from ..run import read_spec
 from .local import Processes, _death, _tail
 from .worker import _as_event
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #4cee6d4e
+# %% ../../../nbs/runs/engines/04_job.ipynb #9f3e1768
 def _whole_minutes(text):
     "Minutes, rounded up, of a time as Slurm writes it, such as `1-12:00:00`, or as we do, such as `4h`"
     if not re.fullmatch(r'\d+-\d+(:\d+){0,2}|\d+(:\d+){1,2}', text): return math.ceil(parse_minutes(text))
@@ -36,7 +36,7 @@ def _whole_minutes(text):
     hours, minutes, seconds = [*parts, 0, 0][:3] if dash else [0]*(3 - len(parts)) + parts
     return math.ceil(parse_minutes(24*60*int(days or 0) + 60*hours + minutes + seconds/60))
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #11fd7980
+# %% ../../../nbs/runs/engines/04_job.ipynb #5336da73
 _OURS = {'array', 'error', 'map_count', 'nodes', 'ntasks', 'ntasks_per_node', 'open_mode', 'output', 'signal'}
 
 def _pairs(text):
@@ -48,7 +48,7 @@ def _pairs(text):
                              "such as partition=gpu,time=4:00:00; in Python, a dictionary takes any value")
     return dict(o.split('=', 1) for o in parts)
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #18b79138
+# %% ../../../nbs/runs/engines/04_job.ipynb #661476af
 def job_options(
     options:dict|str # Such as `partition=gpu,time=4:00:00`
 )->dict: # By their names with `_`, the time in minutes
@@ -66,7 +66,7 @@ def job_options(
     if isinstance(found.get('setup'), str): found['setup'] = [found['setup']] # a command before the job's
     return found | dict(time=_whole_minutes(str(found['time'])))
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #0ff2170d
+# %% ../../../nbs/runs/engines/04_job.ipynb #c141e366
 def submitit_module():
     "The library that hands in jobs; raises `InputError` where it is not installed"
     try: import submitit
@@ -75,7 +75,7 @@ def submitit_module():
                          'pip install "fashion-bench[slurm]"') from e
     return submitit
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #23099046
+# %% ../../../nbs/runs/engines/04_job.ipynb #f21af6ec
 _TIMEOUTS = 10_000 # what ends a run that gets nowhere is that it gets nowhere, and not how often it was put back
 _SUBMITIT = {'array_parallelism', 'setup', 'signal_delay_s', 'time'} # what submitit does more with than to hand it on
 
@@ -96,7 +96,7 @@ def job_executor(
     executor.update_parameters(**known, additional_parameters=dict(job_name='fashion-bench', requeue=True) | rest)
     return executor
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #c336fa06
+# %% ../../../nbs/runs/engines/04_job.ipynb #fd064e87
 def check_slurm(
     options:dict # As `job_options` gives them
 )->None:
@@ -109,7 +109,7 @@ def check_slurm(
     r = subprocess.run(['sbatch', '--test-only', *texts, '--wrap=true'], capture_output=True, text=True)
     if r.returncode: raise InputError(f"Slurm does not take these options: {' '.join(r.stderr.split())}")
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #35aa7d26
+# %% ../../../nbs/runs/engines/04_job.ipynb #15c3392f
 def tell(
     file:Path|str, # Lines of events
     event:dict # Another one
@@ -117,7 +117,7 @@ def tell(
     "Add an event to those in `file`."
     with open(file, 'a', encoding='utf-8') as f: f.write(json.dumps(event) + '\n')
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #3624d1b8
+# %% ../../../nbs/runs/engines/04_job.ipynb #ab0c11c3
 class EventLines:
     "Events in a file, as they come."
     def __init__(self,
@@ -135,7 +135,7 @@ class EventLines:
         self.at += len(whole)
         return [o for o in map(_as_event, whole.splitlines()) if o]
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #e5a4406e
+# %% ../../../nbs/runs/engines/04_job.ipynb #2c925d08
 def is_named(
     note:Path|str, # A file that names the job of a run
     job:str, # The id of this one
@@ -148,7 +148,7 @@ def is_named(
         time.sleep(.2)
     return True
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #ff531553
+# %% ../../../nbs/runs/engines/04_job.ipynb #9eaaf358
 def failed_record(
     spec:RunSpec, # Of the run
     table:pd.DataFrame, # The image table
@@ -164,7 +164,7 @@ def failed_record(
     write_record(folder, record)
     return record
 
-# %% ../../../nbs/runs/engines/04_job.ipynb #a3b055c6
+# %% ../../../nbs/runs/engines/04_job.ipynb #429a8469
 _HELD_BACK = [getattr(signal, o) for o in ('SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGHUP') if hasattr(signal, o)]
 
 class JobStart:
@@ -216,9 +216,9 @@ class JobStart:
         tell(self.facts['events'], dict(event='outcome', value=found))
 
     def _is_stuck(self):
-        "Did this start use up its time without finishing an epoch? The signal comes up to a minute early"
+        "Did this start use up its time without finishing an epoch? The signal comes some minutes early"
         limit, delay = self.facts['minutes']*60, self.facts['delay']
-        over = time.monotonic() - self.began > max(limit - delay - 90, (limit - delay)/2)
+        over = time.monotonic() - self.began > max(limit - delay - 300, (limit - delay)/2)
         return over and not any(o['event'] == 'accuracy' for o in self.events)
 
     def checkpoint(self):
@@ -226,7 +226,8 @@ class JobStart:
 
         Gives what is put back into the queue, or `None` if that would be in vain."""
         self._stop()
-        if self.work and self._is_stuck(): return self._give_up()
+        ended = self.work and self.work.exception() # else it was not begun, or over already
+        if ended and self._is_stuck(): return self._give_up()
         return submitit_module().helpers.DelayedSubmission(JobStart(self.facts))
 
     def _give_up(self):

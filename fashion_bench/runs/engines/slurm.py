@@ -11,7 +11,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs/engines/slurm.html.md""
 # %% auto #0
 __all__ = ['Slurm']
 
-# %% ../../../nbs/runs/engines/05_slurm.ipynb #b2262806
+# %% ../../../nbs/runs/engines/05_slurm.ipynb #0df95fd1
 from concurrent.futures import Future
 from pathlib import Path
 from uuid import uuid4
@@ -28,7 +28,7 @@ from .job import (EventLines, JobStart, check_slurm, failed_record, job_executor
                                             submitit_module, tell)
 from .local import _death, _tail
 
-# %% ../../../nbs/runs/engines/05_slurm.ipynb #01beefc3
+# %% ../../../nbs/runs/engines/05_slurm.ipynb #346471e6
 _OVER = {'BOOT_FAIL', 'CANCELLED', 'COMPLETED', 'DEADLINE', 'FAILED', 'NODE_FAIL', 'OUT_OF_MEMORY', 'PREEMPTED',
          'REVOKED', 'TIMEOUT'}
 
@@ -55,7 +55,7 @@ class _Queue:
         words = state if reason == 'None' else f'{state} ({reason})'
         return job in self.jobs and state not in _OVER, words, self.at
 
-# %% ../../../nbs/runs/engines/05_slurm.ipynb #a78a8246
+# %% ../../../nbs/runs/engines/05_slurm.ipynb #3c5b4f6e
 class _LocalQueue:
     "The same of jobs on this machine"
     def look(self, job, every=None):
@@ -64,13 +64,13 @@ class _LocalQueue:
         except OSError: going = False
         return going, 'RUNNING' if going else 'gone', time.monotonic()
 
-# %% ../../../nbs/runs/engines/05_slurm.ipynb #80d2ebc0
+# %% ../../../nbs/runs/engines/05_slurm.ipynb #12083f37
 def _kill(pid):
     "End a job on this machine; its run ends with it"
     try: os.kill(pid, signal.SIGKILL)
     except ProcessLookupError: pass
 
-# %% ../../../nbs/runs/engines/05_slurm.ipynb #97a15ca0
+# %% ../../../nbs/runs/engines/05_slurm.ipynb #a0dc5575
 class _Gathered:
     "Hands on together what is asked for at about the same time"
     def __init__(self,
@@ -107,13 +107,13 @@ class _Gathered:
         except BaseException as e:
             for _, answer in taken: answer.set_exception(e)
 
-# %% ../../../nbs/runs/engines/05_slurm.ipynb #6dc70ebe
+# %% ../../../nbs/runs/engines/05_slurm.ipynb #e0be7058
 def _some(jobs, n=3):
     "The first of some job ids, in words"
     jobs = list(jobs)
     return ', '.join(jobs[:n] + ['...']*(len(jobs) > n))
 
-# %% ../../../nbs/runs/engines/05_slurm.ipynb #0b2f433a
+# %% ../../../nbs/runs/engines/05_slurm.ipynb #00fda20f
 class _Jobs:
     "Jobs by what they do: those that are there, and new ones"
     def __init__(self, local, options):
@@ -170,7 +170,7 @@ class _Jobs:
                     delay=self.options.get('signal_delay_s', 90), argv=sys.argv)
 
     def _follow(self, file, note, on_event):
-        lines, told, gone, began = EventLines(file), [], None, time.monotonic()
+        lines, told, gone, first, began = EventLines(file), [], None, '', time.monotonic()
         while True:
             for event in lines.new():
                 if event['event'] == 'outcome': return event['value'], note
@@ -178,8 +178,8 @@ class _Jobs:
                 if event['event'] != 'start': on_event(event)
             going, how, at = self.queue.look(note['job'])
             if going or at < began: gone = None
-            elif gone is None: gone = at
-            elif at > gone: return None, note | dict(how=how, told=told)
+            elif gone is None: gone, first = at, how # which Slurm soon forgets
+            elif at > gone: return None, note | dict(how=first, told=told)
             if self.closed.wait(max(.5, len(self.working)/100)): raise InterruptedError('the benchmark is over')
 
     def forget(self, home, name):
@@ -208,7 +208,7 @@ class _Jobs:
                   f"{'them' if n > 1 else 'it'} up, `scancel {arrays}` ends {'them' if n > 1 else 'it'}", flush=True)
         self.left = []
 
-# %% ../../../nbs/runs/engines/05_slurm.ipynb #53bb3054
+# %% ../../../nbs/runs/engines/05_slurm.ipynb #fc8aa89a
 class Slurm:
     "An engine: each run in a job of Slurm, all of a grid in one array."
     def __init__(self,
