@@ -181,7 +181,8 @@ class JobStart:
         if not is_named(facts['note'], submitit_module().JobEnvironment().job_id): return print('nobody knows this job')
         sys.argv = facts['argv'] # a record names the command of the benchmark
         self.table = pickle.loads(Path(facts['table']).read_bytes())
-        self.engine = Processes(1, facts['time_limit']) # the job's part of the node is all that it sees
+        # the job's part of the node is all that it sees
+        self.engine = Processes(1, facts['time_limit'], facts['gpus_per_run'])
         with open(facts['events'], 'a') as f: f.write('\n') # a start before this one may have left half a line
         tell(facts['events'], dict(event='start', at=time.time()))
         with ThreadPoolExecutor(1) as pool:

@@ -133,7 +133,7 @@ def _engine(job):
     kind = job.get('time_limit'), job.get('gpus_per_run', 1), os.environ.get('CUDA_VISIBLE_DEVICES')
     if kind not in _ENGINES:
         for o in list(_ENGINES): _ENGINES.pop(o).close()
-        _ENGINES[kind] = Processes(1, job.get('time_limit'))
+        _ENGINES[kind] = Processes(1, job.get('time_limit'), job.get('gpus_per_run', 1))
     return _ENGINES[kind]
 
 # %% ../../../nbs/runs/engines/03_node.ipynb #4f5b61f4

@@ -22,6 +22,7 @@ from ...base.errors import InputError
 from ...base.specs import RunSpec
 from ...data.cache import PixelCache
 from ...training.clock import DRIVER
+from ...training.parallel import check_share
 from ..run import read_spec
 from .node import (_GOES_ON, do_on_node, drop_token, leave_token, node_job, pack,
                                              take_home, unpack)
@@ -169,6 +170,18 @@ class Ray:
         raise InputError("a run takes {:g} CPUs and {:g} GPUs, and no machine of the Ray cluster has them; "
                          "there are: {}".format(*self.share, there))
 
+    @property
+    def processes(self):
+        "Of a run: one for each GPU that it has to itself"
+        return max(int(self.gpus or 1), 1)
+
+    def check(self,
+        specs:list # What is to run
+    )->None:
+        "As `Processes.check`, and for a cluster on which there is no place"
+        for o in specs: check_share(o, self.processes)
+        self.workers
+
     def _kept(self, where, key, make):
         "What is made once for each benchmark"
         with self.lock:
@@ -236,7 +249,8 @@ class Ray:
         **kwargs # As `probe.probe_model` takes them
     )->dict: # As `Processes.probe`
         "What a run of `spec` will cost on some machine of the cluster."
-        return self._until_done(node_job('probe', read_spec(spec), kwargs=kwargs), table)
+        job = node_job('probe', read_spec(spec), gpus_per_run=self.processes, kwargs=kwargs)
+        return self._until_done(job, table)
 
     def run(self,
         spec:RunSpec, # What to run
@@ -253,7 +267,7 @@ class Ray:
         folder = out/spec.folder
         folder.mkdir(parents=True, exist_ok=True)
         token = self._kept(self.tokens, out, lambda: leave_token(out))
-        how = dict(token=token, time_limit=self.time_limit, gpus_per_run=max(int(self.gpus or 1), 1), kwargs=kwargs)
+        how = dict(token=token, time_limit=self.time_limit, gpus_per_run=self.processes, kwargs=kwargs)
         return take_home(folder, self._until_done(node_job('run', spec, out, cache, **how), table, on_event, folder))
 
     def close(self)->None:

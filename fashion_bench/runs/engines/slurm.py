@@ -23,6 +23,7 @@ from ...base.files import cache_dir, read_json, write_json
 from ...base.record import read_record
 from ...base.specs import RunSpec, parse_minutes
 from ...data.cache import PixelCache
+from ...training.parallel import check_share
 from ..run import read_spec
 from .job import (EventLines, JobStart, check_slurm, failed_record, job_executor, job_options,
                                             submitit_module, tell)
@@ -213,7 +214,7 @@ class Slurm:
     "An engine: each run in a job of Slurm, all of a grid in one array."
     def __init__(self,
         options:dict|str, # What `sbatch` is asked for by its long names, or text such as `partition=gpu,time=4:00:00`
-        gpus_per_run:int|None=None, # GPUs of a job, where `options` say nothing of GPUs
+        gpus_per_run:int|None=None, # GPUs of a run; asked for where `options` say nothing of GPUs
         time_limit:float|str|None=None, # Minutes, or text such as `1h30m`, after which a run is ended and has failed
         cluster:str|None=None # `local` for processes of this machine instead of Slurm
     ):
@@ -221,6 +222,7 @@ class Slurm:
         options, self.time_limit = job_options(options), parse_minutes(time_limit) if time_limit else None
         if gpus_per_run and not any('gpu' in f'{k} {v}' for k,v in options.items()):
             options['gpus_per_node'] = gpus_per_run
+        self.gpus_per_run = gpus_per_run or 1
         submitit_module()
         if not cluster: check_slurm(options)
         self.jobs = _Jobs(bool(cluster), options)
@@ -233,7 +235,13 @@ class Slurm:
     def _facts(self, do, spec, table, note, kwargs, **more):
         "What a job is to do"
         return dict(do=do, spec=spec.plain(), table=table, note=str(note), cache=None, time_limit=self.time_limit,
-                    kwargs=kwargs) | more
+                    gpus_per_run=self.gpus_per_run, kwargs=kwargs) | more
+
+    def check(self,
+        specs:list # What is to run
+    )->None:
+        "As `Processes.check`"
+        for o in specs: check_share(o, self.gpus_per_run)
 
     def probe(self,
         spec:RunSpec, # What to try

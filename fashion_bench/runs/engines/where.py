@@ -46,6 +46,11 @@ def _check_here(isolate, jobs, time_limit, gpus_per_run):
     if time_limit: raise InputError("a run in this process cannot be ended by a time limit; leave it out, or isolate")
     if gpus_per_run: raise InputError("a run in this process has one GPU; leave out gpus_per_run, or isolate")
 
+# %% ../../../nbs/runs/engines/07_where.ipynb #280df0ce
+def _as_count(n):
+    "A number of GPUs as a whole one, where it is"
+    return int(n) if isinstance(n, float) and n == int(n) else n
+
 # %% ../../../nbs/runs/engines/07_where.ipynb #c6137506
 def engine_for(
     engine=None, # One that is given, or a name
@@ -60,7 +65,7 @@ def engine_for(
     if cbs and (isolate or engine is not None):
         raise InputError("callbacks cannot be sent to another process; run in this one (isolate=False)")
     here = dict(jobs=jobs != 'auto', isolate=not isolate)
-    limits = dict(time_limit=parse_minutes(time_limit) if time_limit else None, gpus_per_run=gpus_per_run)
+    limits = dict(time_limit=parse_minutes(time_limit) if time_limit else None, gpus_per_run=_as_count(gpus_per_run))
     if isinstance(engine, str) and engine != 'local':
         name, _, rest = engine.partition(':')
         check_choice('engine', name)
@@ -71,4 +76,4 @@ def engine_for(
         _check_engine(engine, [k for k,v in (here | limits).items() if v])
         return engine
     _check_here(isolate, jobs, time_limit, gpus_per_run)
-    return Processes(jobs, limits['time_limit']) if isolate else InProcess(cbs, bars)
+    return Processes(jobs, limits['time_limit'], limits['gpus_per_run'] or 1) if isolate else InProcess(cbs, bars)
