@@ -120,13 +120,15 @@ def test_a_node_with_a_disk_of_its_own_sends_home_what_it_does(cluster, photos, 
     for o in ('cache', 'runs'): (tmp_path/o).mkdir()
     monkeypatch.setenv('FASHION_BENCH_CACHE', str(tmp_path/'cache'))
     table, nodes = load_table(photos), [Node(cluster, tmp_path/'cache', tmp_path/'runs')]
-    def change_nodes(n):
+    def change_nodes():
+        until(lambda: list((tmp_path/'runs').glob('*/checkpoint.pt'))) # it was sent home
         nodes[0].kill()
         nodes.append(Node(cluster))
-    told = Told(lambda n: threading.Thread(target=change_nodes, args=[n]).start())
-    record, = bench(table, out=tmp_path/'runs', engine=Ray(cpus_per_run=1), progress=told, **SMALL)
+    told = Told(lambda n: threading.Thread(target=change_nodes).start())
+    longer = SMALL | dict(recipe=Recipe(11, 1, bs=8))
+    record, = bench(table, out=tmp_path/'runs', engine=Ray(cpus_per_run=1), progress=told, **longer)
     nodes[1].kill()
-    bench(table, out=tmp_path/'here', progress=Told(), **SMALL)
+    bench(table, out=tmp_path/'here', progress=Told(), **longer)
     assert_same([record], tmp_path/'runs', tmp_path/'here')
     assert record['resumed'] and record['resumed'][0] >= 1, told.lines
 

@@ -89,11 +89,14 @@ def _places(
     return [int(min(c//cpus, g//gpus if gpus else c//cpus)) for c,g in has]
 
 # %% ../../../nbs/runs/engines/06_ray.ipynb #2a979886
-class _Mail:
-    "What was told of each run, until it is taken"
-    def __init__(self): self.boxes = defaultdict(list)
-    def put(self, key, event): self.boxes[key].append(event)
-    def take(self, key): return self.boxes.pop(key, [])
+def _mail():
+    "A class that Ray sends as it is: one that it imported would bring torch along, ten seconds and a gigabyte"
+    class Mail:
+        "What was told of each run, until it is taken"
+        def __init__(self): self.boxes = defaultdict(list)
+        def put(self, key, event): self.boxes[key].append(event)
+        def take(self, key): return self.boxes.pop(key, [])
+    return Mail
 
 # %% ../../../nbs/runs/engines/06_ray.ipynb #24da37b8
 def _on_node(job, table, mail):
@@ -144,7 +147,7 @@ class Ray:
         _check_part('cpus_per_run', cpus_per_run)
         self.address = address or os.environ.get('RAY_ADDRESS') or 'local'
         self.gpus, self.cpus, self.time_limit = gpus_per_run, cpus_per_run, time_limit
-        self.ray, self.lock, self.keep, self.closed = None, threading.RLock(), False, False
+        self.ray, self.lock, self.keep, self.closed, self.alone = None, threading.RLock(), False, False, False
         self.working, self.bad, self.tables, self.tokens, self.share = set(), {}, {}, {}, None
 
     def _start(self):
@@ -154,7 +157,7 @@ class Ray:
             ray, self.own = _connect(self.address)
             self.task = ray.remote(max_retries=0)(_on_node)
             head = {'node:__internal_head__': .001}
-            self.mail = ray.remote(num_cpus=0, resources=head)(_Mail).remote()
+            self.mail = ray.remote(num_cpus=0, resources=head)(_mail()).remote()
             self.ray = ray
         return self.ray
 
@@ -163,7 +166,8 @@ class Ray:
         "Runs at once, by the machines that there are now; raises `InputError` if none has room for one"
         ray = self._start()
         has = [_has(o) for o in _nodes(ray) if o['NodeID'] not in self.bad]
-        known, self.share = self.share, _share(has, self.cpus, self.gpus)
+        known = self.share
+        if has or not known: self.share = _share(has, self.cpus, self.gpus)
         n = sum(_places(has, *self.share))
         if n or known: return max(n, 1)
         there = '; '.join(f'{c:g} CPUs and {g:g} GPUs' for c,g in has)
@@ -210,6 +214,7 @@ class Ray:
         try:
             while not self.ray.wait([task], timeout=.5)[0]:
                 if self.closed: raise InterruptedError('the benchmark is over')
+                self._check_hope(on_event)
                 self._deliver(job['key'], on_event, folder)
             self._deliver(job['key'], on_event, folder)
             return _answer(self.ray, task)
@@ -232,14 +237,20 @@ class Ray:
             elif 'wants' in found: files = dict(files=pack(folder, _GOES_ON))
             else: return found
 
+    def _check_hope(self, on_event):
+        "Is there a machine to wait for? Raises `RuntimeError` if all that are left lack something"
+        left = [_has(o) for o in _nodes(self.ray) if o['NodeID'] not in self.bad]
+        alone, self.alone = self.alone, not any(_places(left, *self.share))
+        if not self.alone: return
+        lacking = '; '.join(self.bad.values())
+        if lacking: raise RuntimeError(f"no machine of the Ray cluster can do this run: {lacking}")
+        if not alone: on_event(dict(event='said', text='no machine of the Ray cluster is left; waiting for one'))
+
     def _leave(self, found, on_event):
-        "No more runs for a machine that lacks something; raises `RuntimeError` if none is left"
+        "No more runs for a machine that lacks something"
         why = f"{found['name']} lacks {found['lacks']}"
-        with self.lock:
-            new = self.bad.setdefault(found['node'], why) is why
-            left = [o for o in _nodes(self.ray) if o['NodeID'] not in self.bad]
-        if not any(_places(map(_has, left), *self.share)):
-            raise RuntimeError(f"no machine of the Ray cluster can do this run: {'; '.join(self.bad.values())}")
+        with self.lock: new = self.bad.setdefault(found['node'], why) is why
+        self._check_hope(on_event)
         if new: on_event(dict(event='said', text=f'{why}; no run is given to it'))
 
     def probe(self,
