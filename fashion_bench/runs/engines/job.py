@@ -24,8 +24,8 @@ from ...base.specs import RunSpec, parse_minutes
 from ...data.cache import PixelCache
 from ..record import describe_table
 from ..run import read_spec
-from .local import Processes, _death, _tail
-from .worker import _as_event
+from .local import Processes, describe_death, log_tail
+from .worker import as_event
 
 # %% ../../../nbs/runs/engines/04_job.ipynb #9f3e1768
 def _whole_minutes(text):
@@ -133,7 +133,7 @@ class EventLines:
         except FileNotFoundError: return []
         whole = text[:text.rfind(b'\n') + 1]
         self.at += len(whole)
-        return [o for o in map(_as_event, whole.splitlines()) if o]
+        return [o for o in map(as_event, whole.splitlines()) if o]
 
 # %% ../../../nbs/runs/engines/04_job.ipynb #2c925d08
 def is_named(
@@ -236,5 +236,5 @@ class JobStart:
         how = f'it got no epoch further in {minutes} minutes, the time limit of its Slurm job; ask for more'
         if self.facts['do'] == 'probe': return self._end(dict(failure=how))
         folder = Path(self.facts['out'])/spec.folder
-        failure = _death(how, self.events, _tail(folder/'log.txt'))
+        failure = describe_death(how, self.events, log_tail(folder/'log.txt'))
         self._end(failed_record(spec, self.table, folder, failure, time.monotonic() - self.began))

@@ -70,15 +70,22 @@ def run_envs(
     return [envs[i:i+n] for i in range(0, len(envs), n)]
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #46947f11
-def _tail(file, n=5):
-    "The last lines of a log"
+def log_tail(
+    file:Path|str, # A log, perhaps not there
+    n:int=5 # How many lines
+)->list:
+    "The last lines of a log that say something."
     try: lines = Path(file).read_text(encoding='utf-8', errors='replace').splitlines()
     except OSError: return []
     return [o.rstrip()[:300] for o in lines if o.strip()][-n:]
 
 # %% ../../../nbs/runs/engines/01_local.ipynb #24cec8be
-def _death(how, events, log):
-    "What is known of a run whose process ended before it did: how, and what was heard of it"
+def describe_death(
+    how:str, # It ended, in words
+    events:list, # What was heard of it: `epoch` and `accuracy` of `EmitEvents`
+    log:list # Its last lines
+)->dict: # As `record.describe_failure` gives it
+    "What is known of a run whose process ended before it did."
     first = next((o['nth'] for o in events if o['event'] == 'epoch'), 1) # an earlier start may have done some
     return dict(type='TimeLimit' if 'time limit' in how else 'ProcessDied', message=': '.join([how, *log[-1:]]),
                 places=[], phase='training' if events else 'start',
@@ -258,7 +265,7 @@ class Processes:
         if not record:
             record = self._begun(spec, table, folder, job['world'])
             record.update(status='failed', seconds=time.perf_counter() - start,
-                          failure=_death(how, events, _tail(job['log'])))
+                          failure=describe_death(how, events, log_tail(job['log'])))
         write_record(folder, record)
         return record
 

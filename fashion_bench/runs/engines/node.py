@@ -93,7 +93,7 @@ def node_cache(job:dict, table:pd.DataFrame)->PixelCache|None: # `None` where th
         return build_cache(table, inputs['size'], inputs['interpolation'])
 
 # %% ../../../nbs/runs/engines/03_node.ipynb #f999a2ee
-_GOES_ON = 'checkpoint.pt', 'run.json', 'history.csv', 'steps.csv', 'lr_find.csv', 'log.txt'
+GOES_ON = 'checkpoint.pt', 'run.json', 'history.csv', 'steps.csv', 'lr_find.csv', 'log.txt'
 
 def pack(
     folder:Path|str, # A run's folder
@@ -122,7 +122,7 @@ class _SendHome:
         self.tell(event)
         if event['event'] != 'accuracy' or self.now() < self.due: return
         began = self.now()
-        self.tell(dict(event='files', files=pack(self.folder, _GOES_ON)))
+        self.tell(dict(event='files', files=pack(self.folder, GOES_ON)))
         self.due = self.now() + max(self.every, 20*(self.now() - began))
 
 # %% ../../../nbs/runs/engines/03_node.ipynb #d19ea334

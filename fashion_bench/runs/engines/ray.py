@@ -24,7 +24,7 @@ from ...data.cache import PixelCache
 from ...training.clock import DRIVER
 from ...training.parallel import check_share
 from ..run import read_spec
-from .node import (_GOES_ON, do_on_node, drop_token, leave_token, node_job, pack,
+from .node import (GOES_ON, do_on_node, drop_token, leave_token, node_job, pack,
                                              take_home, unpack)
 
 # %% ../../../nbs/runs/engines/06_ray.ipynb #138ff9a8
@@ -234,7 +234,7 @@ class Ray:
                 on_event(dict(event='said', text=f'{e}; its run goes on elsewhere, from its last checkpoint'))
                 continue
             if 'lacks' in found: self._leave(found, on_event)
-            elif 'wants' in found: files = dict(files=pack(folder, _GOES_ON))
+            elif 'wants' in found: files = dict(files=pack(folder, GOES_ON))
             else: return found
 
     def _check_hope(self, on_event):

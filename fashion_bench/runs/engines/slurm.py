@@ -27,7 +27,7 @@ from ...training.parallel import check_share
 from ..run import read_spec
 from .job import (EventLines, JobStart, check_slurm, failed_record, job_executor, job_options,
                                             submitit_module, tell)
-from .local import _death, _tail
+from .local import describe_death, log_tail
 
 # %% ../../../nbs/runs/engines/05_slurm.ipynb #346471e6
 _OVER = {'BOOT_FAIL', 'CANCELLED', 'COMPLETED', 'DEADLINE', 'FAILED', 'NODE_FAIL', 'OUT_OF_MEMORY', 'PREEMPTED',
@@ -287,12 +287,12 @@ class Slurm:
         folder = out/spec.folder
         found = read_record(folder)
         if found and found['status'] != 'running' and found != before: return found
-        said = _tail(out/'.slurm'/job['files']/f"{job['job']}_0_log.err", 20)
+        said = log_tail(out/'.slurm'/job['files']/f"{job['job']}_0_log.err", 20)
         with open(folder/'log.txt', 'a', encoding='utf-8') as f: # Slurm's own words
             f.writelines(f'{o}\n' for o in said if not o.startswith('submitit '))
         starts, events = [[o for o in job['told'] if (o['event'] == 'start') == k] for k in (True, False)]
         how = f"its job {job['job']} ended as {job['how']}"
-        return failed_record(spec, table, folder, _death(how, events, _tail(folder/'log.txt')),
+        return failed_record(spec, table, folder, describe_death(how, events, log_tail(folder/'log.txt')),
                        time.time() - starts[-1]['at'] if starts else 0.)
 
     def close(self)->None:

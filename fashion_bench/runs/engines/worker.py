@@ -159,8 +159,10 @@ serve({fork}, out)
 _HOME = str(Path(find_spec('fashion_bench').origin).parent.parent)
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #3c80dbe8
-def _as_event(line):
-    "What is told in a line; nothing in one that is not from us, such as the greeting of a `sitecustomize`"
+def as_event(
+    line:str|bytes # That a process has written
+)->dict|None: # `None` for one that is not from us, such as the greeting of a `sitecustomize`
+    "What is told in a line."
     try: found = json.loads(line)
     except ValueError: return None
     return found if isinstance(found, dict) and 'event' in found else None
@@ -209,7 +211,7 @@ class Worker:
     def _hear(self, on_event):
         "The outcome that the process tells, if it does, and the exit code of what did the job"
         found = None
-        for event in filter(None, map(_as_event, self.process.stdout)):
+        for event in filter(None, map(as_event, self.process.stdout)):
             if event['event'] == 'ended': return found, event['code']
             if event['event'] == 'began': self.pid, self.begun = event['pid'], True
             elif event['event'] == 'outcome': found = event['value']
