@@ -66,9 +66,10 @@ scripts.main()
 '''
 
 class Node:
-    "A node with one processor, on whose disk some folders are empty"
-    def __init__(self, cluster, *folders):
-        start = [sys.executable, '-c', START, 'start', f'--address={cluster.address}', '--num-cpus=1', '--block']
+    "A node with one processor, on whose disk some folders are empty; of its GPUs nothing is true but their number"
+    def __init__(self, cluster, *folders, gpus=0):
+        start = [sys.executable, '-c', START, 'start', f'--address={cluster.address}', '--num-cpus=1',
+                 f'--num-gpus={gpus}', '--block']
         before = len(ray.nodes())
         self.process = subprocess.Popen([*(hidden(folders) if folders else []), *start], stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
@@ -162,3 +163,10 @@ def test_the_driver_is_killed_and_the_same_command_goes_on(cluster, tmp_path):
     assert r.returncode == 0 and 'epoch 1/13' not in r.stdout, r.stdout + r.stderr
     record = read_record(next((tmp_path/'runs').glob('*/run.json')).parent)
     assert record['status'] == 'finished' and record['resumed'][0] >= 1
+
+def test_a_run_takes_several_gpus_of_a_node(cluster, table, tmp_path):
+    node = Node(cluster, gpus=2)
+    record, = bench(table, out=tmp_path/'runs', engine=Ray(gpus_per_run=2), progress=Told(), **SMALL)
+    node.kill()
+    assert record['status'] == 'finished', record
+    assert (record['environment']['world'], record['parallel']) == (2, dict(world=2, sync_batch_norm=True))
