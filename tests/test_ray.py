@@ -17,7 +17,7 @@ from fashion_bench.runs.engines.ray import Ray
 from fashion_bench.training.recipes import Recipe
 
 pytestmark = pytest.mark.ray
-SMALL = dict(models='timm/test_resnet', weights='scratch', recipe=Recipe(3, 1, bs=8), size=32, num_workers=0,
+SMALL = dict(models='timm/test_resnet', weights='scratch', recipe=Recipe(7, 1, bs=8), size=32, num_workers=0,
              keep_model=False)
 
 @pytest.fixture(scope='module')
