@@ -2,7 +2,7 @@
 
 On a cluster one does not start a run, one hands in a job. It runs on another machine, hours later, perhaps in several
 pieces, and shares nothing with the benchmark but a disk. Here is what one asks for, and `JobStart`, what the job
-does; [`Slurm`](05_slurm.ipynb) is the engine that hands in jobs and follows them.
+does; the [engine](05_slurm.ipynb) hands in jobs and follows them.
 
 Docs: https://fashion-bench.github.io/fashion_bench/runs/engines/job.html.md"""
 
