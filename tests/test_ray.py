@@ -164,9 +164,11 @@ def test_the_driver_is_killed_and_the_same_command_goes_on(cluster, tmp_path):
     record = read_record(next((tmp_path/'runs').glob('*/run.json')).parent)
     assert record['status'] == 'finished' and record['resumed'][0] >= 1
 
-def test_a_run_takes_several_gpus_of_a_node(cluster, table, tmp_path):
-    node = Node(cluster, gpus=2)
-    record, = bench(table, out=tmp_path/'runs', engine=Ray(gpus_per_run=2), progress=Told(), **SMALL)
+def test_a_run_takes_several_gpus_of_a_node_and_is_followed(cluster, table, tmp_path):
+    node, told = Node(cluster, gpus=2), Told()
+    record, = bench(table, out=tmp_path/'runs', engine=Ray(gpus_per_run=2), progress=told,
+                    track=f"tensorboard={tmp_path/'curves'}", **SMALL)
     node.kill()
+    assert told.runs == [record['id']] and list((tmp_path/'curves').rglob('events.*')), told.lines
     assert record['status'] == 'finished', record
     assert (record['environment']['world'], record['parallel']) == (2, dict(world=2, sync_batch_norm=True))

@@ -71,14 +71,16 @@ def node_job(
     env = {_WEIGHTS: os.path.abspath(o)} if (o := os.environ.get(_WEIGHTS)) else {}
     job = dict(do=do, spec=spec.plain(), out=str(Path(out).absolute()), cache=str(cache.folder) if cache else None)
     begun = (folder/'checkpoint.pt').is_file()
-    return job | dict(env=env, argv=sys.argv, version=fashion_bench.__version__, begun=begun) | more
+    here = dict(env=env, argv=sys.argv, cwd=os.getcwd(), version=fashion_bench.__version__)
+    return job | here | dict(begun=begun) | more
 
 # %% ../../../nbs/runs/engines/03_node.ipynb #4b0c838b
 def what_lacks(job:dict, table:pd.DataFrame)->str|None:
     "What `job` on `table` needs and this machine does not have, in words; `None` if all is there."
-    here, weights = fashion_bench.__version__, job['env'].get(_WEIGHTS)
+    here, weights, spec = fashion_bench.__version__, job['env'].get(_WEIGHTS), job['spec']
     if job['version'] != here: return f"fashion-bench {job['version']} (it has {here})"
     if weights and not Path(weights).is_dir(): return f'the folder of weights {weights}'
+    if spec['weights_hash'] and not Path(spec['weights']).is_file(): return f"the weights file {spec['weights']}"
     if job['cache'] and Path(job['cache']).is_dir(): return None
     if gone := _absent(table): return f'the photos ({gone} is not there)'
 
@@ -165,6 +167,7 @@ def do_on_node(
     tell:callable=lambda event: None # Called with the events of the run, and with `files` to keep
 )->dict: # `record` and `files`; what a probe found; what the node `lacks`; or that it `wants` the files of a start
     "Do what a benchmark on another machine asks for."
+    if Path(job['cwd']).is_dir(): os.chdir(job['cwd']) # for paths that do not start at the root
     if why := what_lacks(job, table): return dict(lacks=why)
     os.environ.update(job['env'])
     sys.argv = job['argv'] # a record names the command of the benchmark

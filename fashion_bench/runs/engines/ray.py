@@ -214,7 +214,7 @@ class Ray:
         try:
             while not self.ray.wait([task], timeout=.5)[0]:
                 if self.closed: raise InterruptedError('the benchmark is over')
-                self._check_hope(on_event)
+                self._check_left(on_event)
                 self._deliver(job['key'], on_event, folder)
             self._deliver(job['key'], on_event, folder)
             return _answer(self.ray, task)
@@ -237,7 +237,7 @@ class Ray:
             elif 'wants' in found: files = dict(files=pack(folder, GOES_ON))
             else: return found
 
-    def _check_hope(self, on_event):
+    def _check_left(self, on_event):
         "Is there a machine to wait for? Raises `RuntimeError` if all that are left lack something"
         left = [_has(o) for o in _nodes(self.ray) if o['NodeID'] not in self.bad]
         alone, self.alone = self.alone, not any(_places(left, *self.share))
@@ -250,7 +250,7 @@ class Ray:
         "No more runs for a machine that lacks something"
         why = f"{found['name']} lacks {found['lacks']}"
         with self.lock: new = self.bad.setdefault(found['node'], why) is why
-        self._check_hope(on_event)
+        self._check_left(on_event)
         if new: on_event(dict(event='said', text=f'{why}; no run is given to it'))
 
     def probe(self,

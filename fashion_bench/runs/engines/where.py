@@ -20,9 +20,9 @@ from .ray import Ray
 from .slurm import Slurm
 
 # %% ../../../nbs/runs/engines/07_where.ipynb #0a9a1aa8
-def _ray_engine(name, rest, **how): return Ray(name if rest else None, **how)
+def _ray_engine(text, rest, **how): return Ray(text if rest else None, **how)
 
-def _slurm_engine(name, rest, **how): return Slurm(rest, **how)
+def _slurm_engine(text, rest, **how): return Slurm(rest, **how)
 
 _CLUSTERS = dict(ray=_ray_engine, slurm=_slurm_engine)
 
