@@ -14,7 +14,7 @@ def lines(key): return [o.strip() for o in cfg[key].splitlines() if o.strip()]
 def read(path): return (HERE/path).read_text(encoding='utf-8')
 
 lib = cfg['lib_path']
-extras = 'demo', 'heif', 'energy', 'wandb', 'tensorboard', 'onnx', 'dev'
+extras = {k.removesuffix('_requirements'): lines(k) for k in cfg if k.endswith('_requirements')}
 pythons = [f'Programming Language :: Python :: 3.{o}' for o in range(10, 14)]
 
 setup(
@@ -23,7 +23,7 @@ setup(
     long_description=read('README.md'), long_description_content_type='text/markdown',
     author=cfg['author'], license=cfg['license'], keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}", install_requires=lines('requirements'),
-    extras_require={o: lines(f'{o}_requirements') for o in extras},
+    extras_require=extras,
     packages=find_packages(include=[f'{lib}*']), package_data={'': ['*.csv', 'py.typed']},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f'{lib} = {lib}._modidx:d']},
     classifiers=['Development Status :: 4 - Beta', 'Intended Audience :: Science/Research',

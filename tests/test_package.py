@@ -1,5 +1,5 @@
 "The wheel holds what the package needs, and its metadata come from settings.ini."
-import configparser, json, shutil, subprocess, sys, tarfile, zipfile
+import configparser, json, re, shutil, subprocess, sys, tarfile, zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -12,9 +12,16 @@ def test_metadata_come_from_settings():
     assert meta['Summary'] == cfg['DEFAULT']['description']
     import fashion_bench
     assert meta['Version'] == fashion_bench.__version__
-    assert {'demo', 'dev', 'wandb'} <= set(meta.get_all('Provides-Extra'))
+    extras = {k.removesuffix('_requirements') for k in cfg['DEFAULT'] if k.endswith('_requirements')}
+    assert {'demo', 'dev', 'wandb'} <= extras == set(meta.get_all('Provides-Extra'))
     names = {(o.group, o.name) for o in metadata.distribution('fashion-bench').entry_points}
     assert {('console_scripts', 'fashion-bench'), ('nbdev', 'fashion_bench')} <= names
+
+def test_every_extra_that_is_named_is_there():
+    files = [*(ROOT/'fashion_bench').rglob('*.py'), *(ROOT/'nbs').rglob('*.ipynb'), ROOT/'README.md']
+    named = {o for f in files for o in re.findall(r'fashion-bench\[([\w,]+)\]', f.read_text(encoding='utf-8'))}
+    there = set(metadata.metadata('fashion-bench').get_all('Provides-Extra'))
+    assert named and {o for text in named for o in text.split(',')} <= there
 
 def test_no_requirement_shuts_out_a_newer_torch():
     for o in metadata.requires('fashion-bench'):
