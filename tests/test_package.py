@@ -18,7 +18,7 @@ def test_metadata_come_from_settings():
     assert {('console_scripts', 'fashion-bench'), ('nbdev', 'fashion_bench')} <= names
 
 def test_every_extra_that_is_named_is_there():
-    files = [*(ROOT/'fashion_bench').rglob('*.py'), *(ROOT/'nbs').rglob('*.ipynb'), ROOT/'README.md']
+    files = [*(ROOT/'fashion_bench').rglob('*.py'), *(ROOT/'nbs/tutorials').glob('*.ipynb'), ROOT/'README.md']
     named = {o for f in files for o in re.findall(r'fashion-bench\[([\w,]+)\]', f.read_text(encoding='utf-8'))}
     there = set(metadata.metadata('fashion-bench').get_all('Provides-Extra'))
     assert named and {o for text in named for o in text.split(',')} <= there
