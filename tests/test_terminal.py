@@ -216,8 +216,10 @@ def test_choices_are_those_that_there_are():
     from fashion_bench.base.specs import CHOICES
     from fashion_bench.models.groups import GROUPS
     from fashion_bench.models.learner import HEADS
+    from fashion_bench.runs.engines.where import _CLUSTERS
     from fashion_bench.training.precision import PRECISIONS
-    assert CHOICES == dict(groups=tuple(GROUPS), head=tuple(HEADS), precision=('auto', *PRECISIONS))
+    assert CHOICES == dict(groups=tuple(GROUPS), head=tuple(HEADS), precision=('auto', *PRECISIONS),
+                           engine=('local', *_CLUSTERS))
 
 def test_names_are_checked_as_the_libraries_know_them():
     from fashion_bench.models.catalogue import check_names
