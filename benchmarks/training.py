@@ -16,7 +16,8 @@ from fashion_bench.data.cache import build_cache
 from fashion_bench.data.loaders import split_dl
 from fashion_bench.data.sources import load_table
 from fashion_bench.data.table import image_paths, summary
-from fashion_bench.models.backbones import WeightsUnavailable, build_backbone
+from fashion_bench.models.backbones import build_backbone
+from fashion_bench.models.weights import WeightsUnavailable
 from fashion_bench.models.registry import model_info, model_inputs
 from fashion_bench.models.speed import wait_for
 from fashion_bench.training.checkpoint import Checkpoint

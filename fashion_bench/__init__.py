@@ -14,6 +14,7 @@ Modules:
 - `fashion_bench.base.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
 - `fashion_bench.base.imports`: What libraries bring along unasked stays out: trackers, their folders, and warnings that are not for you.
 - `fashion_bench.base.labels`: Names beside points, of which none covers another, a point or a line.
+- `fashion_bench.base.licences`: What a model's weights may be used for, as far as their licence says.
 - `fashion_bench.base.markup`: Pages and tables in which text stays text, whoever wrote it.
 - `fashion_bench.base.pixels`: From a file to RGB pixels by one rule, the same in training, in prediction and in the audit.
 - `fashion_bench.base.record`: A run's record, as it is written and as it is believed.
@@ -47,12 +48,16 @@ Modules:
 - `fashion_bench.models.backbones`: A pretrained network without its classifier, with the weights that were asked for or a clear no.
 - `fashion_bench.models.catalogue`: Which models there are, how large they are, and which of them work, in a second and without a network.
 - `fashion_bench.models.groups`: Which part of a network learns at which rate, and why that must not depend on the library.
+- `fashion_bench.models.hub`: What lies beside weights on the Hugging Face hub, in its cache, or in a folder of one's own.
 - `fashion_bench.models.learner`: One factory for every library: the same head, the same parameter groups, the same freezing.
 - `fashion_bench.models.prior`: How good a model may be expected to be before anybody has looked at your photos.
 - `fashion_bench.models.ranks`: Several processes that train one model as if they were one: what they tell each other, and batch norm over all of them.
-- `fashion_bench.models.registry`: One registry over torchvision, timm and fastai: what a model is called, what it wants to be fed, and which weights it has.
+- `fashion_bench.models.registry`: One registry over torchvision, timm, fastai and open_clip: what a model is called, what it wants to be fed, and which weights it has.
 - `fashion_bench.models.regularization`: What holds a network back while it is trained, the same for every library.
 - `fashion_bench.models.speed`: How many images a second a network can take on this machine, with nothing else in the way.
+- `fashion_bench.models.texts`: Classes by their names: prompts for a tower that reads, and what it makes of them.
+- `fashion_bench.models.towers`: The image tower of open_clip's pairs, as a backbone like any other.
+- `fashion_bench.models.weights`: Where pretrained weights come from, and what a file of them holds.
 - `fashion_bench.results.board`: From run folders to the tables that answer the question.
 - `fashion_bench.results.choosing`: Who is out after a cheap look, and who is still in: rules with error bars, and what they cost.
 - `fashion_bench.results.compare`: One's runs beside the 2021 post, and one folder of runs beside another.
@@ -92,6 +97,7 @@ Modules:
 - `fashion_bench.training.lr_finder`: A learning rate for a model that nobody has trained yet, and not a trace of having looked.
 - `fashion_bench.training.parallel`: One run on several GPUs: each computes its share of every batch, and the outcome is that of one GPU.
 - `fashion_bench.training.precision`: Half the bits where they cost no accuracy: which precision a machine is fast in, and how a learner trains in it.
+- `fashion_bench.training.rates`: A schedule's learning rates, before anything is trained by it.
 - `fashion_bench.training.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.
 - `fashion_bench.training.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over."""
 

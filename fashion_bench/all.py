@@ -11,7 +11,8 @@ from .data.table import image_paths, summary
 from .models.catalogue import list_models
 from .models.learner import fashion_learner
 from .models.registry import model_info, model_inputs
-from .training.recipes import Recipe, schedule_rates
+from .training.rates import schedule_rates
+from .training.recipes import Recipe
 from .results.board import summarize
 from .results.choosing import Choice, plot_choice
 from .results.compare import compare_runs

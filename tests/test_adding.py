@@ -78,7 +78,8 @@ from fashion_bench.models.registry import expand_models
 from fashion_bench.results.leaderboard import leaderboard
 from fashion_bench.runs.bench import bench, estimate
 from fashion_bench.runs.grid import plan_bench
-from fashion_bench.training.recipes import expand_recipes, parse_recipe, schedule_rates
+from fashion_bench.training.rates import schedule_rates
+from fashion_bench.training.recipes import expand_recipes, parse_recipe
 from pretend import Pretend
 
 def suite():

@@ -6,11 +6,13 @@ import pytest, timm, torch
 from torch import nn
 from fashion_bench.data.loaders import fashion_dls
 from fashion_bench.data.sources import load_table
-from fashion_bench.models.backbones import WeightsUnavailable, build_backbone
-from fashion_bench.models.catalogue import model_facts
+from fashion_bench.base.licences import licence_group
+from fashion_bench.models.backbones import build_backbone
+from fashion_bench.models.catalogue import SUITES, list_models, model_facts
 from fashion_bench.models.groups import even_groups, fastai_groups
 from fashion_bench.models.learner import describe_model, fashion_learner, fastai_head, learner_summary
 from fashion_bench.models.registry import NAMES, model_info, model_inputs
+from fashion_bench.models.weights import WeightsUnavailable
 
 def small_table(): return load_table('wardrobe', subset='top=2,per_class=20')
 
@@ -86,7 +88,7 @@ def test_counts_do_not_depend_on_freezing():
 def test_weights_out_of_reach_are_refused_within_seconds(name, tmp_path, monkeypatch):
     for k in ('HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'): monkeypatch.setenv(k, 'http://127.0.0.1:9')
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    monkeypatch.setattr('fashion_bench.models.backbones._cached', lambda info: None)
+    monkeypatch.setattr('fashion_bench.models.backbones.cached_weights', lambda info: None)
     start = time.perf_counter()
     with pytest.raises(WeightsUnavailable, match='cannot be reached.*once so that they are cached'):
         build_backbone(name)
@@ -111,7 +113,7 @@ def test_a_pickle_that_runs_code_is_not_opened(tmp_path):
     class Evil:
         def __reduce__(self): return (os.system, (f'touch {tmp_path}/pwned',))
     torch.save(dict(state_dict=Evil()), tmp_path/'w.pth')
-    with pytest.raises(ValueError, match='cannot be read as a state dict'):
+    with pytest.raises(ValueError, match='holds a pickled model, which would run code'):
         build_backbone('timm/resnet18', tmp_path/'w.pth', 64)
     assert not (tmp_path/'pwned').exists()
 
@@ -249,3 +251,42 @@ def test_drop_path_is_the_recipes_in_every_library():
         drops = [m for m in learn.model.modules() if isinstance(m, (StochasticDepth, DropPath))]
         rates = [m.p if isinstance(m, StochasticDepth) else m.drop_prob for m in drops]
         assert rates == sorted(rates) and abs(rates[-1] - .2) < 1e-9, (name, rates)
+
+PERMISSIVE = {'apache-2.0', 'mit', 'bsd-3-clause', 'cc-by-4.0'}
+RESEARCH = {'cc-by-nc-4.0', 'apple-amlr', 'seer-license', 'fair-noncommercial-research-license'}
+
+def test_licences_in_the_catalogue_are_those_that_timm_names():
+    licences = {f'timm/{o}': timm.get_pretrained_cfg(o).license or '' for o in timm.list_pretrained()}
+    listed = list_models('timm/*', pretrained=True)
+    assert len(set(listed.name) & set(licences)) > 1700 # of the release that the table was made with
+    for r in listed[listed.name.isin(licences)].itertuples():
+        named = licences[r.name]
+        wanted = 'permissive' if named in PERMISSIVE else 'non-commercial' if named in RESEARCH else \
+            'unknown' if named in ('', 'unknown') else 'own terms'
+        assert (r.licence, r.terms) == (named, wanted), r.name
+    allowed = set(list_models('*', licence='commercial').name)
+    assert not allowed & {o for o,l in licences.items() if l in RESEARCH | {'', 'unknown'}}
+
+def test_the_suite_for_commerce_has_permissive_weights_only():
+    assert {licence_group(model_info(o).licence) for o in SUITES['commercial']} == {'permissive'}
+
+NEW = sorted({o for k in ('fashion2026', 'commercial') for o in SUITES[k] if not o.startswith('open_clip/')})
+
+@pytest.mark.parametrize('name', NEW)
+def test_models_of_the_new_suites_are_there_and_run(name):
+    info = model_info(name)
+    assert info.pretrained and info.name == name
+    with torch.device('meta'), torch.no_grad(): # of which nothing is computed
+        bb = build_backbone(name, 'scratch', info.size).eval()
+        assert bb(torch.zeros(2, 3, info.size, info.size)).shape[1] == bb.nf
+
+def test_rotated_positions_stay_though_they_are_not_called_as_a_layer():
+    bb = build_backbone('timm/vit_pe_core_tiny_patch16_384', 'scratch', 64)
+    assert bb(torch.zeros(1, 3, 64, 64)).shape == (1, bb.nf)
+
+def test_what_is_unusual_about_some_models_is_read_from_timm():
+    plain = (0., 0., 0.), (1., 1., 1.)
+    for name in ('timm/fastvit_mci0.apple_mclip2_dfndr2b', 'timm/vit_base_patch14_reg1_tipsv2.webli'):
+        assert (model_info(name).mean, model_info(name).std) == plain
+    assert model_info('timm/vit_pe_core_tiny_patch16_384.fb').size == 384
+    assert model_info('timm/vit_small_patch14_dinov2.lvd142m').size == 518

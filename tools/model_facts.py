@@ -9,7 +9,7 @@ import fnmatch, sys, time, warnings
 from pathlib import Path
 
 warnings.filterwarnings('ignore')
-import pandas as pd, timm, torch, torchvision
+import open_clip, pandas as pd, timm, torch, torchvision
 from fashion_bench.models.backbones import NETS, Backbone
 from fashion_bench.models.registry import NAMES, model_info
 from fashion_bench.models.speed import multiply_adds
@@ -19,6 +19,7 @@ DEST = Path(__file__).parent.parent/'fashion_bench/models/model_facts.csv'
 def family(info):
     "The name under which a library groups a model: the module of its builder"
     if info.library == 'timm': return timm.models._registry._model_to_module[info.arch]
+    if info.library == 'open_clip': return 'open_clip'
     if info.library != 'torchvision': return 'xresnet'
     return torchvision.models.get_model_builder(info.arch).__module__.rpartition('.')[2]
 
@@ -48,6 +49,7 @@ def tags(arch:str, library:str):
     "What an architecture's sets of weights are called"
     if library == 'timm': return [o.partition('.')[2] for o in timm.list_pretrained(f'{arch}.*')]
     if library == 'torchvision': return [o.name for o in torchvision.models.get_model_weights(arch)]
+    if library == 'open_clip': return open_clip.list_pretrained_tags_by_model(arch)
     return []
 
 def rows(arch:str, library:str):
@@ -56,7 +58,8 @@ def rows(arch:str, library:str):
     for tag in tags(arch, library) or ['']:
         info = model_info(f'{library}/{arch}' + (f'.{tag}' if tag else ''))
         if info.size not in by_size: by_size[info.size] = facts_or_reason(info)
-        named = dict(name=info.name, library=library, family=family(info), size=info.size, pretrained=info.pretrained)
+        named = dict(name=info.name, library=library, family=family(info), size=info.size, pretrained=info.pretrained,
+                     licence=info.licence)
         out.append(dict(named, **by_size[info.size]))
     return out
 

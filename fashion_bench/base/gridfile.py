@@ -37,6 +37,13 @@ def _load(text, suffix):
     except ImportError: import tomli as tomllib # Python 3.10
     return tomllib.loads(text)
 
+# %% ../../nbs/base/06_gridfile.ipynb #41c2c9bb
+def read_settings(
+    file:Path|str # A file of TOML (`.toml`) or YAML
+): # What it holds
+    "The settings in a file; raises `InputError` with the place of a mistake."
+    with reading(Path(file)): return _load(read_text(Path(file)), Path(file).suffix.lower())
+
 # %% ../../nbs/base/06_gridfile.ipynb #80b79aa9
 def read_grid(
     file:Path|str # A file of TOML (`.toml`) or YAML (`.yaml`, `.yml`)
@@ -44,7 +51,7 @@ def read_grid(
     "The grid in `file`; raises `InputError` that says what is wrong with it, `InputNotFound` if it is not there."
     path = Path(file)
     if not path.is_file(): raise InputNotFound(f"there is no grid file {path}")
-    with reading(path): grid = _load(read_text(path), path.suffix.lower())
+    grid = read_settings(path)
     if not isinstance(grid, dict):
         raise InputError(f"{path} holds no settings; expected lines such as models = [\"timm/resnet18\"]")
     missing = [k for k in ('data', 'models') if k not in grid]

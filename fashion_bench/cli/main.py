@@ -23,7 +23,7 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
 from ..base.errors import DiskError, InputError, InputNotFound
-from .options import (DATA, Commands, Narrow, asked_for, audited, check_asked, engine_asked,
+from .options import (DATA, LICENCE, Commands, Narrow, asked_for, audited, check_asked, engine_asked,
                                        grid_asked, load_asked, say, say_loading, takes_data, trackers_asked)
 from .records import records
 from .screen import print_board, print_choice_plan, print_plan
@@ -162,6 +162,7 @@ def run(
     weights:str = _MODELS('pretrained', help="'pretrained', 'scratch', or a checkpoint file."),
     weights_dir:str = _MODELS(None, help='A folder that `fashion-bench weights fetch` filled, '
                                          'for machines without a network.'),
+    licence:str = LICENCE,
     allow_scratch:bool = _MODELS(False, '--allow-scratch', help='Train models that have no pretrained weights '
                                                                 'from scratch, marked so.'),
     groups:str = _MODELS('even', help="Parameter groups: 'even' (three at comparable depth for every model), "
@@ -172,8 +173,9 @@ def run(
     bs:int = _TRAINING(32, help='Images in a batch.'),
     lr:str = _TRAINING('0.002', help="fine_tune's base learning rate, or 'auto' for the one that lr_find suggests "
                                      "for each model."),
-    recipe:str = _TRAINING(None, help='Schedules instead, such as ep10_bs64_lr2e-3, and suites of them '
-                                      '(post2021, kinds), with commas between.'),
+    recipe:str = _TRAINING(None, help='Schedules instead, such as ep10_bs64_lr2e-3, and suites of them (post2021, '
+                                      'kinds), with commas between; or knn, linear_probe, zero_shot, which train '
+                                      'nothing.'),
     seed:int = _TRAINING(42, help='Of everything random but the split.'),
     seeds:int = _TRAINING(1, help='How many seeds, from --seed on: each model runs once with each.'),
     deterministic:bool = _TRAINING(False, '--deterministic', help='On a GPU: only algorithms that give the same '

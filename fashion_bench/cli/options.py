@@ -66,6 +66,11 @@ def say(
 DATA = Argument(help="A folder with a folder per class (train, valid and test folders above are understood), "
                      "a DeepFashion copy, a CSV or Parquet file, or 'wardrobe'.")
 
+# %% ../../nbs/cli/00_options.ipynb #7f34f554
+LICENCE = Option(None, '--licence', '--license', rich_help_panel='Models',
+                 help="Only weights whose licence is 'commercial' (allows that), of a group ('permissive', "
+                      "'own-terms', 'non-commercial', 'unknown'), or one such as 'mit'; the rest is named.")
+
 # %% ../../nbs/cli/00_options.ipynb #c4005ec5
 def _kind(p):
     "What a parameter takes: `bool`, `int`, `float`, or text"
@@ -248,7 +253,7 @@ def grid_asked(
     asked:dict # Options by name
 )->dict: # As `grid.plan_bench` takes it
     "The grid that is asked for, whose recipe torch is imported for."
-    rest = {k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic')}
+    rest = {k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic', 'licence')}
     return dict(models=asked['models'], recipe=_recipe(asked), size=_sizes(asked['size']), seeds=_seeds(asked), **rest)
 
 # %% ../../nbs/cli/00_options.ipynb #bb2645b7

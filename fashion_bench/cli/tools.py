@@ -18,7 +18,7 @@ import typer
 from typer import Argument, Option
 from ..base.errors import InputError
 from ..base.record import check_model
-from .options import DATA, Commands, load_asked, progress_bar, say, say_loading, takes_data
+from .options import DATA, LICENCE, Commands, load_asked, progress_bar, say, say_loading, takes_data
 
 # %% ../../nbs/cli/02_tools.ipynb #5896fa34
 tools = Commands()
@@ -66,6 +66,7 @@ def models(
     family:str = Option(None, help='Only models of this family, such as resnet.'),
     max_params:str = Option(None, help='At most so many parameters, such as 30M.'),
     max_macs:str = Option(None, help='At most so many multiply-adds at their own size, such as 4.5G.'),
+    licence:str = LICENCE,
     refused:bool = Option(False, '--refused', help='Those that do not work instead, with the reason.'),
     speed:bool = Option(False, '--speed', help='Measure images per second on this machine, forward and in a '
                                                'training step, of up to 20 models.'),
@@ -75,11 +76,11 @@ def models(
 ):
     "List the models that can be asked for: parameters without the classifier, and multiply-adds at their own size."
     from fashion_bench.models.catalogue import list_models
-    df = list_models(pattern, pretrained, family, max_params, max_macs, refused)
+    df = list_models(pattern, pretrained, family, max_params, max_macs, licence, refused)
     if speed: df = _speeds(df, size, bs)
     if as_json: return print(df.to_json(orient='records', indent=1))
     if not len(df):
-        limits = ' with these limits' if family or max_params or max_macs or pretrained else ''
+        limits = ' with these limits' if family or max_params or max_macs or pretrained or licence else ''
         raise InputError(f"no model's name matches {pattern!r}{limits}")
     df['parameters'] = [f'{v/1e6:.1f} M' if v == v else '-' for v in df.parameters.astype(float)]
     df['multiply_adds'] = [f'{v/1e9:.2f} G' if v == v else '-' for v in df.multiply_adds.astype(float)]
@@ -150,8 +151,9 @@ def fetch(
     from fashion_bench.models.catalogue import check_names
     check_names(models)
     say_loading()
-    from fashion_bench.models.backbones import WeightsUnavailable, fetch_weights
+    from fashion_bench.models.backbones import fetch_weights
     from fashion_bench.models.registry import expand_models
+    from fashion_bench.models.weights import WeightsUnavailable
     for name in expand_models(models):
         try: print(fetch_weights([name], to)[0], flush=True)
         except WeightsUnavailable as e: raise InputError(str(e)) from e

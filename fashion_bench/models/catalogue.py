@@ -1,6 +1,6 @@
 """Which models there are, how large they are, and which of them work, in a second and without a network.
 
-Three libraries offer some 2,000 pretrained models. To know how many parameters one has it must be built, and to build
+Four libraries offer some 2,000 pretrained models. To know how many parameters one has it must be built, and to build
 all of them takes minutes; so that was done once, on networks without values (`tools/model_facts.py`), and the result is
 a table in the package: `list_models` filters it. A model that could not be built and run is in it with the reason.
 
@@ -20,6 +20,7 @@ from pathlib import Path
 import csv, re
 
 from ..base.errors import InputError
+from ..base.licences import is_allowed, licence_group
 
 # %% ../../nbs/models/00_catalogue.ipynb #edef73bd
 _FACTS = resources.files('fashion_bench.models')/'model_facts.csv'
@@ -27,8 +28,8 @@ _FACTS = resources.files('fashion_bench.models')/'model_facts.csv'
 def model_facts()->'pd.DataFrame': # A row per model and tag of weights
     """Every model with every tag of weights: what it is without its classifier, or why it was refused.
 
-    Columns are `name`, `library`, `family`, `size` in pixels, `pretrained`, `parameters`, `multiply_adds` at that size
-    and `refused`.
+    Columns are `name`, `library`, `family`, `size` in pixels, `pretrained`, `licence` as the library names it (empty
+    where it does not), `parameters`, `multiply_adds` at that size and `refused`.
     """
     counts = ['parameters', 'multiply_adds'] # whole numbers, where they are known
     types, missing = {o: 'Int64' for o in counts}, {o: [''] for o in counts}
@@ -50,9 +51,10 @@ def list_models(
     family:str|None=None, # Only those of this family, such as `resnet`, or of a pattern
     max_params:str|float|None=None, # At most so many parameters, such as `30M`
     max_multiply_adds:str|float|None=None, # At most so many multiply-adds at their own size, such as `4.5G`
+    licence:str|None=None, # `commercial`, a group of licences such as `permissive`, or a licence such as `mit`
     refused:bool=False # Those that do not work instead, with the reason?
-)->'pd.DataFrame': # Rows of `model_facts`
-    "The models that can be asked for; raises `InputError` for a number that is none."
+)->'pd.DataFrame': # Rows of `model_facts`, and `terms`: the group of the licence
+    "The models that can be asked for; raises `InputError` for a number that is none, or an unknown licence."
     df = model_facts()
     def at_most(column, limit, what): return df[column].fillna(0) <= _number(limit, what)
     match = pattern if set('*?') & set(pattern) else f'*{pattern}*'
@@ -61,6 +63,9 @@ def list_models(
     if family: keep &= df.family.map(lambda o: fnmatch(o, family))
     if max_params is not None: keep &= at_most('parameters', max_params, 'max_params')
     if max_multiply_adds is not None: keep &= at_most('multiply_adds', max_multiply_adds, 'max_multiply_adds')
+    if licence: keep &= df.pretrained & df.licence.map(lambda o: is_allowed(o, licence))
+    terms = [licence_group(o) if p else '' for o,p in zip(df.licence, df.pretrained)]
+    df.insert(df.columns.get_loc('licence') + 1, 'terms', terms)
     return df[keep].drop(columns=[] if refused else ['refused']).reset_index(drop=True)
 
 # %% ../../nbs/models/00_catalogue.ipynb #6c3c8e7e
@@ -74,7 +79,19 @@ SUITES = dict(
               'timm/vit_base_patch16_224', 'timm/xception41'],
     clip=['timm/vit_base_patch32_clip_224.openai', 'timm/vit_base_patch16_clip_224.openai',
           'timm/resnet50_clip.openai'],
-    small=['timm/tf_efficientnet_lite0', 'timm/mobilenetv3_large_100', 'torchvision/resnet18', 'timm/convnext_atto'])
+    small=['timm/tf_efficientnet_lite0', 'timm/mobilenetv3_large_100', 'torchvision/resnet18', 'timm/convnext_atto'],
+    fashion2026=['timm/vit_small_patch16_dinov3.lvd1689m', 'timm/convnext_tiny.dinov3_lvd1689m',
+                 'timm/vit_small_patch14_dinov2.lvd142m', 'timm/vit_base_patch16_siglip_224.v2_webli',
+                 'timm/fastvit_mci0.apple_mclip2_dfndr2b', 'timm/vit_pe_core_tiny_patch16_384.fb',
+                 'timm/vit_base_patch14_reg1_tipsv2.webli', 'timm/aimv2_large_patch14_224.apple_pt',
+                 'timm/eva02_tiny_patch14_336.mim_in22k_ft_in1k', 'timm/convnextv2_tiny.fcmae_ft_in22k_in1k',
+                 'timm/tf_efficientnet_lite0.in1k', 'timm/resnet50.a1_in1k',
+                 'open_clip/hf-hub:Marqo/marqo-fashionSigLIP', 'open_clip/hf-hub:Marqo/marqo-fashionCLIP'],
+    commercial=['timm/convnext_tiny.in12k_ft_in1k', 'timm/vit_small_patch14_dinov2.lvd142m',
+                'timm/vit_base_patch16_siglip_224.v2_webli', 'timm/vit_pe_core_tiny_patch16_384.fb',
+                'timm/vit_base_patch14_reg1_tipsv2.webli', 'timm/eva02_tiny_patch14_336.mim_in22k_ft_in1k',
+                'timm/mobilenetv4_conv_small.e2400_r224_in1k', 'timm/tf_efficientnet_lite0.in1k',
+                'timm/resnet50.a1_in1k'])
 
 # %% ../../nbs/models/00_catalogue.ipynb #9d1353b4
 def split_file(
@@ -110,7 +127,7 @@ def unknown_model(
     return InputError(f"unknown model {name!r}; {hint}")
 
 # %% ../../nbs/models/00_catalogue.ipynb #549b8b5a
-_LIBRARIES = ('torchvision', 'timm', 'fastai')
+_LIBRARIES = ('torchvision', 'timm', 'fastai', 'open_clip')
 
 def _listed():
     "`library/architecture` of all that are in the table"
@@ -118,7 +135,8 @@ def _listed():
 
 def _mentioned(arch, library):
     "Does a file of `library` name `arch`? It is not imported for that"
-    files = [o for p in find_spec(library).submodule_search_locations for o in Path(p).rglob('models/**/*.py')]
+    spec = find_spec(library)
+    files = [o for p in spec.submodule_search_locations for o in Path(p).rglob('models/**/*.py')] if spec else []
     return any(re.search(rf'\b{re.escape(arch)}\b', o.read_text(encoding='utf-8')) for o in files)
 
 # %% ../../nbs/models/00_catalogue.ipynb #cd6b6094

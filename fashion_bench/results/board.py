@@ -18,6 +18,7 @@ import re
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError
+from ..base.licences import licence_group
 from ..base.markup import markdown
 from ..base.specs import BUSY
 from ..base.tally import printable
@@ -90,8 +91,9 @@ def _summary(rows):
     means = done[figures].mean() if len(done) else dict.fromkeys(figures, np.nan)
     cost = _minutes(done) if len(done) else dict.fromkeys(_TIMES, np.nan) | dict(busy=False, timed=0)
     note = '; '.join(_run_notes(done, failed, cost))
-    kept = ['entry', 'model', *entry_columns(rows), 'device', 'identity']
-    return dict(first[kept], seeds=done.seed.nunique(), note=note, finished=len(done) > 0, **means, **cost)
+    kept = ['entry', 'model', *entry_columns(rows), 'device', 'identity', 'licence']
+    terms = licence_group(first.licence) if first.licence else ''
+    return dict(first[kept], terms=terms, seeds=done.seed.nunique(), note=note, finished=len(done) > 0, **means, **cost)
 
 # %% ../../nbs/results/03_board.ipynb #d43992dd
 def _places(df, found):
@@ -266,7 +268,7 @@ def _untested(done):
             "the more the more models there are (by 2 to 3 points among 15 equal ones). --split random sets one aside."]
 
 # %% ../../nbs/results/03_board.ipynb #267c44f1
-TRAINS_NOTHING = r'knn\(\d+\)|linear_probe' # recipes that only look at frozen features
+TRAINS_NOTHING = r'knn\(\d+\)|linear_probe|zero_shot.*' # recipes that only look at frozen features
 
 def _looks(recipes):
     "What it means that some recipes train nothing, as the end of a sentence"

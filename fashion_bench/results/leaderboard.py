@@ -21,6 +21,7 @@ import pandas as pd
 from fastcore.xml import P, Safe
 from ..base.errors import InputError
 from ..base.files import whole_file
+from ..base.licences import UNKNOWN
 from ..base.markup import html
 from ..base.tally import printable
 from .board import FEW_PRODUCTS, clock, markdown_table, nothing_text, summarize, text_cells
@@ -31,7 +32,7 @@ from .verdict import verdict
 # %% ../../nbs/results/15_leaderboard.ipynb #7431ce18
 _VARYING = ('size', 'groups', 'head', 'recipe', 'precision', 'compile', 'machine')
 _RESULTS = {'rank', 'loaded', 'entry', 'seeds', 'seed_spread', 'split', 'rank_by', 'low', 'high', 'images', 'products',
-            'chance_best', 'chance_near', 'finished', 'busy', 'timed'}
+            'chance_best', 'chance_near', 'finished', 'busy', 'timed', 'licence', 'terms'}
 _ANYWAY = {'library', 'weights', 'data', 'fingerprint'}
 
 def _varying(df):
@@ -51,6 +52,12 @@ class _Leaderboard(pd.DataFrame):
 
     def __repr__(self): return board_text(self, get_terminal_size().columns if sys.stdout.isatty() else None)
 
+# %% ../../nbs/results/15_leaderboard.ipynb #3c58c7ad
+def _licences_matter(df):
+    "Is the licence of some weights not permissive, and not unknown of all?"
+    terms = set(df.terms) - {''}
+    return bool(terms - {'permissive', UNKNOWN}) or len(terms) > 1
+
 # %% ../../nbs/results/15_leaderboard.ipynb #09ea09d2
 def leaderboard(
     where:str|Path|list|pd.DataFrame='runs' # As `records.as_frame` takes it
@@ -61,8 +68,9 @@ def leaderboard(
     figures = ['map', 'macro_f1', 'accuracy'] if rank_by == 'map' else ['accuracy']
     products = ['products'] if (df.products < df.images).any() else []
     chosen_by = [f'valid_{rank_by}'] if 'test' in set(df.split) else []
+    licence = ['licence'] if _licences_matter(df) else []
     board = _Leaderboard(df[['rank', 'model', 'library', 'weights', *_varying(df), 'seeds', 'seed_spread',
-                             *figures, 'low', 'high', *products, 'split', *chosen_by,
+                             *figures, 'low', 'high', *products, 'split', *chosen_by, *licence,
                              'minutes_per_epoch', 'compute_minutes_per_epoch', 'busy', 'note', 'entry']])
     board.attrs, board._runs = df.attrs, runs
     return board
@@ -129,8 +137,8 @@ def _texts(board):
     return df.drop(columns=['low', 'high']).rename(columns=_HEADS).map(lambda o: printable(str(o)))
 
 # %% ../../nbs/results/15_leaderboard.ipynb #b827455b
-_GIVES_WAY = ('computing', 'products', 'library', 'split', 'weights_hash', 'loaded', 'seeds', *_VARYING, 'weights',
-              'valid', '95 %')
+_GIVES_WAY = ('computing', 'products', 'library', 'split', 'weights_hash', 'loaded', 'seeds', 'licence', *_VARYING,
+              'weights', 'valid', '95 %')
 
 def _going(df):
     "The columns of `df` that may go, the first one first, and those that may not: they tell entries of a model apart"

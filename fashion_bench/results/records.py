@@ -23,6 +23,7 @@ import json
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError
+from ..base.licences import UNKNOWN, YOURS
 from ..base.record import examine_record, run_files
 from ..base.specs import RunSpec, entry_hash, machine_of
 from .scores import METRICS, figures
@@ -79,6 +80,13 @@ def _figures(r):
     return out | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=joules/1e3 or np.nan,
                       gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
 
+# %% ../../nbs/results/02_records.ipynb #25c456d8
+def _licence(r):
+    "What the weights that a run began with may be used by; empty where nothing was loaded"
+    source = r.get('source') or {}
+    kind = source.get('weights', '')
+    return YOURS if kind == 'scratch' else source.get('licence') or UNKNOWN if kind else ''
+
 # %% ../../nbs/results/02_records.ipynb #f6f5fe0b
 def _origin(r, spec):
     "Of a row, what its images were, where it lies, and what tells it from others"
@@ -87,7 +95,7 @@ def _origin(r, spec):
     return dict(shared_products=data.get('shared_products', 0), left_out=data.get('left_out', {}).get('count', 0),
                 data=data.get('source', ''), fingerprint=spec['data'],
                 folder=r.get('folder', ''), path=r.get('path', ''),
-                identity=entry_hash(r | dict(spec=spec)), loaded=_loaded(r), versions=versions)
+                identity=entry_hash(r | dict(spec=spec)), loaded=_loaded(r), versions=versions, licence=_licence(r))
 
 # %% ../../nbs/results/02_records.ipynb #6791bb87
 _NO_DEFAULT = ('data', 'model')
@@ -208,7 +216,7 @@ _SAID = dict(library='{}', weights='{}', recipe='{}', size='{:g} px', groups='{}
              precision='{}', compile='compiled: {}', machine='{}', data='{}', fingerprint='data {:.6}',
              weights_hash='weights {:.6}', loaded='weights {:.6}')
 _UNSAID = {'model', 'candidate', 'seed', 'status', 'note', 'folder', 'path', 'identity', 'device',
-             'shared_products', 'left_out', 'versions'} # of a run, not of an entry
+             'shared_products', 'left_out', 'versions', 'licence'} # of a run, not of an entry
 
 def entry_columns(
     frame:pd.DataFrame # As `as_frame` gives it

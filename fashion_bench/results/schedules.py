@@ -225,7 +225,7 @@ def _group_name(i, n):
 # %% ../../nbs/results/08_schedules.ipynb #533c77d2
 @as_written
 def plot_rates(
-    rates:pd.DataFrame, # As `recipes.schedule_rates` gives it
+    rates:pd.DataFrame, # As `rates.schedule_rates` gives it
     ax:plt.Axes|None=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
     "The learning rate of every group at every step; shaded: the backbone is frozen, only the last group is trained."

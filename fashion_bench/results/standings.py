@@ -16,7 +16,8 @@ import math
 
 import numpy as np
 import pandas as pd
-from fastcore.xml import Dd, Details, Dl, Dt, P, Summary, ft
+from fastcore.xml import A, Dd, Details, Dl, Dt, P, Summary, ft
+from ..base.licences import licence_url
 from ..base.markup import html
 from .board import FEW_PRODUCTS, in_words, nothing_text
 from .confidence import SEED_SD
@@ -65,8 +66,9 @@ def _board_columns(df):
     leads = 'map' if 'map' in known(['map']) else 'accuracy'
     asked, notes = [o for o in ('cost',) if o in df], ['note'] if (df.note != '').any() else []
     first = ['rank', 'entry', *known([leads, 'minutes_per_epoch']), *asked, *notes]
-    rest = ['weights', 'seeds', *known(['low', 'high', 'valid_accuracy', 'chance_best', 'chance_near', *metric_names(),
-                                        *_COST_COLUMNS])]
+    licence = ['licence'] if (df.licence != '').any() else []
+    rest = ['weights', *licence, 'seeds', *known(['low', 'high', 'valid_accuracy', 'chance_best', 'chance_near',
+                                                  *metric_names(), *_COST_COLUMNS])]
     return first, [o for o in rest if o not in first]
 
 # %% ../../nbs/results/12_standings.ipynb #80e1c853
@@ -106,6 +108,12 @@ def _heads(columns, price):
     known = _HEADS | dict(cost=f'cost of a run at {price:g} an hour' if price is not None else '')
     return {k: known.get(k, k).replace('_', ' ') for k in columns}
 
+# %% ../../nbs/results/12_standings.ipynb #2aa43f4d
+def _linked(licence):
+    "A licence as a cell, with where it can be read"
+    if not licence_url(licence): return licence
+    return Shown(A(licence, href=licence_url(licence)), licence)
+
 # %% ../../nbs/results/12_standings.ipynb #b5e9e763
 def _as_shown(df):
     "The leaderboard's figures as cells"
@@ -114,6 +122,7 @@ def _as_shown(df):
     seeds = [f'{n} (spread assumed)' if s == 'assumed' else str(n) for n,s in zip(df.seeds, df.seed_spread)]
     sure = [with_interval(*o, scale) for o in zip(df.accuracy, df.low, df.high)]
     return df.assign(rank=df['rank'].map(_place), accuracy=pd.Series(sure, df.index, dtype=object), seeds=seeds,
+                     licence=pd.Series(map(_linked, df.licence), df.index, dtype=object),
                      parameters=df.parameters/1e6, multiply_adds=df.multiply_adds/1e9, **times)
 
 # %% ../../nbs/results/12_standings.ipynb #fc5ff834
@@ -124,6 +133,8 @@ _MEANS = dict(
     low='Begin and end of the interval in which accuracy is on other such photos with other seeds, 95 times of 100.',
     valid_accuracy='Accuracy on the split that models were chosen by.',
     chance_best='How likely it is that no other of these models is better.',
+    licence='Of the weights that training began with, as their library names it; it says what a trained model may be '
+            'used for. yours: random weights.',
     top3_accuracy='How often the class is among the three that the model gives most.',
     top5_accuracy='How often the class is among the five that the model gives most.',
     macro_f1='F1 is the harmonic mean of precision (how much of what is called a coat is one) and recall (how many '

@@ -12,6 +12,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/results/verdict.html.md"""
 __all__ = ['verdict']
 
 # %% ../../nbs/results/09_verdict.ipynb #5751e61e
+from ..base.licences import FILTERS, UNKNOWN
 from .board import in_words, one_model, percent, score_text, standing, summarize
 from .confidence import SEED_SD, seeds_needed
 from .records import correct_answers, as_frame
@@ -104,11 +105,23 @@ def _at_what_cost(done):
     tied = done[done.entry.isin([done.entry[0], *same])]
     return f"{what.capitalize()} of it takes {_time(done.iloc[0])}{_beside_others(done, tied)}."
 
+# %% ../../nbs/results/09_verdict.ipynb #89a3afb8
+def _for_commerce(done):
+    "Which may be used commercially, in a sentence, if the first may not, or nobody knows; empty if it may"
+    top, allows = done.iloc[0], done.terms.isin(FILTERS['commercial'])
+    if allows.iloc[0] or not top.terms: return ''
+    unknown = top.terms == UNKNOWN
+    if unknown: why = 'What licence its weights have is not known'
+    else: why = f'Its weights may not be used commercially ({top.licence})'
+    if not allows.any(): return '' if unknown else f'{why}, and of no other is it known that they may.'
+    best = done[allows].iloc[0]
+    return f"{why}; the best whose licence allows that is {best.entry}, with {percent(best.accuracy)}."
+
 # %% ../../nbs/results/09_verdict.ipynb #dee908ad
 def verdict_of(
     runs, # As `records.as_frame` gives them
     df # As `summarize` gives it of them
-)->list: # Three sentences
+)->list: # Three sentences, and a fourth where the first may not be used commercially
     "The verdict on runs that were put together before."
     done = df[df.finished]
     if not len(done):
@@ -116,12 +129,13 @@ def verdict_of(
     top, what = done.iloc[0], 'a mean average precision' if done.rank_by.iloc[0] == 'map' else 'an accuracy'
     seeds = f"{top.seeds} seed{'s' if top.seeds > 1 else ''}"
     first = f"{_which_model(done)} {what} of {score_text(top)}, over {seeds}."
-    return [first + _lost(df), _how_sure(done, runs), _at_what_cost(done)]
+    allowed = _for_commerce(done)
+    return [first + _lost(df), _how_sure(done, runs), _at_what_cost(done), *([allowed] if allowed else [])]
 
 # %% ../../nbs/results/09_verdict.ipynb #e3f0d1b9
 def verdict(
     where='runs' # As `records.as_frame` takes it
-)->list: # Three sentences
+)->list: # Three sentences, and a fourth where the first may not be used commercially
     "What the runs say: which model, how sure, at what cost."
     runs = as_frame(where)
     return verdict_of(runs, summarize(runs))

@@ -248,7 +248,7 @@ def choose(
 )->Choice: # Shows itself; its `winners` are those that share the first place
     """The best model for `table`, in stages. Whatever is trained is a run in `out`; the same call goes on if it was
     interrupted. Raises `InputError` for what there is nothing to choose in."""
-    names, recipe = expand_models(models), parse_recipe(recipe)
+    names, recipe = expand_models(models, kwargs.pop('licence', None)), parse_recipe(recipe)
     _check(table, names, margin, recipe)
     progress, out = progress or BenchProgress(), check_out(out, table)
     kept, left_out = shortlist(names, most)

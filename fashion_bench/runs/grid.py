@@ -20,6 +20,7 @@ from ..data.loaders import check_batch
 from ..data.table import check_images, check_table, fingerprint, is_multilabel
 from ..models.backbones import build_backbone
 from ..models.registry import expand_models
+from ..training.frozen import check_zero_shot
 from ..training.recipes import Recipe, expand_recipes, recipe_parts
 from .run import make_spec
 
@@ -56,13 +57,14 @@ def plan_bench(
     recipe:Recipe|str|list=Recipe(), # A `Recipe`, text with names and suites of them, or a list of such
     size:int|str|list|None=224, # Side of the square that models see, in pixels; `None` or `native`: its own; or a list
     seeds:int|list=1, # How many seeds (42, 43, ...), or a list of them: each model runs once with each
+    licence:str|None=None, # Only models whose weights have it, as `licences.is_allowed` takes it; `commercial`
     # For all runs, as `runs.make_spec` takes them: `weights`, `groups`, `head`, `precision`, `compile`,
     # `deterministic`
     **kwargs
 )->list: # A `RunSpec` per run, in the order in which they will run: all models with the first seed come first
     """What `bench` would run: the grid of models, sizes, recipes and seeds.
     Raises `InputError` or `InputNotFound` for any input that is wrong."""
-    recipes, sizes, names = expand_recipes(recipe), size_list(size), expand_models(models)
+    recipes, sizes, names = expand_recipes(recipe), size_list(size), expand_models(models, licence)
     check_images(check_table(table))
     for o in recipes:
         if isinstance(o, Recipe): check_batch(table, o.bs)
@@ -71,6 +73,8 @@ def plan_bench(
     specs = [make_spec('', m, recipe=r, size=z, seed=s, **kwargs)
              for s in (first, *more) for r in recipes if s == first or isinstance(r, Recipe)
              for z in sizes for m in names]
+    for o in specs:
+        if getattr(o.recipe, 'kind', '') == 'zero_shot': check_zero_shot(o.recipe, table, o.model, o.weights)
     files = [(o.model, o.weights, o.size) for o in specs if o.weights_hash]
     for o in dict.fromkeys(files): build_backbone(*o) # does each fit its network?
     data = fingerprint(table)

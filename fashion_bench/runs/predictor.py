@@ -33,7 +33,7 @@ from ..base.record import check_model
 from ..data.folders import image_files
 from ..models.backbones import build_backbone
 from ..models.learner import HEADS
-from ..models.registry import in_a_line
+from ..models.hub import in_a_line
 
 # %% ../../nbs/runs/01_predictor.ipynb #f9b70f4b
 def save_model(
@@ -41,9 +41,9 @@ def save_model(
     folder:Path|str # Where to write `model.safetensors` and `model.json`
 )->Path: # `folder`
     "Keep a trained model in a form that holds no code."
-    folder, reader, info = Path(folder), learn.dls.train.reader, learn.info
+    folder, reader, info, backbone = Path(folder), learn.dls.train.reader, learn.info, learn.model[0]
     folder.mkdir(parents=True, exist_ok=True)
-    facts = dict(model=info.name, network=f'{info.library}/{info.arch}', head=learn.source['head'],
+    facts = dict(model=info.name, network=backbone.network, model_args=backbone.args, head=learn.source['head'],
                  size=reader.size, interpolation=reader.interpolation, mean=info.mean, std=info.std,
                  classes=list(learn.dls.vocab), multilabel=type(learn.dls.loss_func).__name__.startswith('BCE'))
     tensors = {k: v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
@@ -128,7 +128,7 @@ def _check_facts(file, facts):
 # %% ../../nbs/runs/01_predictor.ipynb #6111f842
 def _network(facts):
     "The network of a `model.json`, with random weights"
-    bb = build_backbone(facts['network'], 'scratch', facts['size'])
+    bb = build_backbone(facts['network'], 'scratch', facts['size'], model_args=facts.get('model_args'))
     return nn.Sequential(bb, HEADS[facts['head']](bb.nf, len(facts['classes']), bb.spatial))
 
 # %% ../../nbs/runs/01_predictor.ipynb #543d961f

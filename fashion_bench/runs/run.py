@@ -33,7 +33,7 @@ from ..models.speed import multiply_adds
 from ..training.checkpoint import Checkpoint, read_checkpoint
 from ..training.clock import EnergyMeter, gpu_sharers, peak_memory
 from ..training.features import frozen_features
-from ..training.frozen import frozen_answers
+from ..training.frozen import frozen_answers, questions
 from ..training.lr_finder import suggest_lr
 from ..training.parallel import DataParallel, joules_of_all, largest_of_all, micro_batches
 from ..training.precision import Autocast, best_precision
@@ -231,7 +231,8 @@ class _Attempt:
         tell(event='epoch', nth=1)
         features = frozen_features(learn, table, self.spec.data, self.spec.precision,
                                    lambda split, n: split == 'train' and tell(event='batches', n=1))
-        found = keep_predictions(table, frozen_answers(self.recipe, features, table), self.folder)
+        answers = frozen_answers(self.recipe, features, table, self.spec.model, self.spec.weights)
+        found = keep_predictions(table, answers, self.folder)
         tell(event='accuracy', value=found['valid_accuracy'])
         fitted = (features.facts['features'] + 1)*learn.dls.c if self.recipe.kind == 'linear_probe' else 0
         return found | look_costs(features.facts) | dict(
@@ -255,6 +256,7 @@ class _Attempt:
                     multiply_adds=multiply_adds(learn.model, self.spec.size))
         inputs, network = self.inputs(learn, table), describe_model(learn)
         kept = dict(source=source, inputs=inputs, network=network)
+        if isinstance(self.recipe, FrozenRecipe): network |= dict(prompts=questions(self.recipe, table))
         if hasattr(learn, 'data_parallel'): kept['parallel'] = learn.data_parallel.facts()
         if isinstance(self.recipe, FrozenRecipe):
             return dict(kept, figures=size | self.looked(learn, table, cbs), precision=self.spec.precision)

@@ -47,6 +47,7 @@ def features_key(
     reader, info = learn.dls.train.reader, learn.info
     parts = [data, weights_digest(learn.model[0]), reader.size, reader.interpolation, info.mean, info.std,
              precision, str(learn.dls.device), VERSION]
+    if learn.model[0].projected: parts.append('projected')
     return blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
 # %% ../../nbs/training/06_features.ipynb #a61660d4

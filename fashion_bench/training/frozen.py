@@ -1,9 +1,10 @@
 """Classes told apart by the features of a frozen backbone: by a vote of neighbours, or by a linear classifier.
 
-Two ways to use a backbone without training it, both by [scikit-learn](https://scikit-learn.org): each photo takes the
-class of the training photos that it resembles (`knn`), or a logistic regression is fitted to the features
-(`linear_probe`). `frozen_answers` gives what a trained model gives, a probability of every class for every photo, so
-that all that is done with a run can be done with these.
+Three ways to use a backbone without training it. Two are by [scikit-learn](https://scikit-learn.org): each photo takes
+the class of the training photos that it resembles (`knn`), or a logistic regression is fitted to the features
+(`linear_probe`). The third has no training photos: the class whose name fits best (`zero_shot`), for pairs of towers.
+`frozen_answers` gives what a trained model gives, a probability of every class for every photo, so that all that is done
+with a run can be done with these.
 
 Docs: https://fashion-bench.github.io/fashion_bench/training/frozen.html.md"""
 
@@ -17,6 +18,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -24,7 +26,9 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 from ..data.loaders import encode_labels
-from ..data.table import classes
+from ..base.errors import InputError
+from ..data.table import classes, is_multilabel
+from ..models.texts import TextTower, check_prompts, check_reads, prompts_of, text_tower
 from .features import Features
 from .recipes import FrozenRecipe
 
@@ -90,6 +94,42 @@ def linear_probe(
         warnings.simplefilter('ignore', UserWarning) # of a class that all photos have
         return OneVsRestClassifier(LogisticRegression(C=STRENGTHS[2], max_iter=300)).fit(x, y)
 
+# %% ../../nbs/training/07_frozen.ipynb #536e751c
+class ZeroShot:
+    "Tells classes apart by how well their names fit, in the place of a fitted classifier."
+    def __init__(self,
+        tower:TextTower, # Which reads them
+        sentences:list # Of each class a list
+    ): self.vectors, self.scale = tower.vectors(sentences), tower.scale
+
+    def predict_proba(self,
+        x # Vectors of length one, (photos, embed_dim), in the space of the tower
+    ):
+        "Probabilities (photos, classes): a softmax, also for pairs that were trained with another loss."
+        return softmax(self.scale*np.asarray(x) @ self.vectors.T, axis=1)
+
+# %% ../../nbs/training/07_frozen.ipynb #64257039
+def check_zero_shot(
+    recipe:FrozenRecipe, # A `zero_shot` one
+    table:pd.DataFrame, # The image table
+    model:str, # Its name
+    weights:str='pretrained' # And what it is to have
+)->None:
+    "Raises `InputError` for several classes a photo, a model that reads no texts, or names that all mean nothing."
+    if is_multilabel(table): raise InputError("zero_shot names one class for each photo, and these have several")
+    check_reads(model, weights)
+    check_prompts(prompts_of(recipe.prompts)[0], classes(table))
+
+# %% ../../nbs/training/07_frozen.ipynb #b35cc31c
+def questions(
+    recipe:FrozenRecipe, # Any
+    table:pd.DataFrame # The image table
+)->dict: # `templates`, and `words` by class; empty for a recipe that asks nothing
+    "What a tower for texts is asked."
+    if recipe.kind != 'zero_shot': return {}
+    prompts = prompts_of(recipe.prompts)[0]
+    return dict(templates=list(prompts.templates), words={o: prompts.words(o) for o in classes(table)})
+
 # %% ../../nbs/training/07_frozen.ipynb #69051fae
 def _probabilities(model, x):
     "Of shape `(photos, classes)`"
@@ -104,15 +144,25 @@ def _targets(table, split):
     return np.asarray(encode_labels(table.label[table.split == split], classes(table))).astype(int)
 
 # %% ../../nbs/training/07_frozen.ipynb #7064a3e6
+def _told_apart(recipe, features, table, model, weights):
+    "What has `predict_proba`, by `recipe`"
+    if recipe.kind == 'zero_shot':
+        prompts = prompts_of(recipe.prompts)[0]
+        return ZeroShot(text_tower(model, weights), [prompts.of(o) for o in classes(table)])
+    x, y = features.of('train'), _targets(table, 'train')
+    if recipe.kind == 'knn': return knn(x, y, recipe.k)
+    return linear_probe(x, y, table.group[table.split == 'train'].to_numpy() if 'group' in table else None)
+
+# %% ../../nbs/training/07_frozen.ipynb #93fcad52
 def frozen_answers(
     recipe:FrozenRecipe, # How classes are told apart
     features:Features, # Of the table's photos
-    table:pd.DataFrame # The image table
+    table:pd.DataFrame, # The image table
+    model:str='', # Of `zero_shot`: the model that they are of
+    weights:str='pretrained' # And its weights
 )->list: # (split, probabilities of shape (photos, classes), targets), in the order of the table's rows
-    "What is fitted to the training photos says of the validation photos, and of the test photos if there are any."
-    x, y = features.of('train'), _targets(table, 'train')
-    groups = table.group[table.split == 'train'].to_numpy() if 'group' in table else None
+    "What is told of the validation photos, and of the test photos if there are any."
     splits = [o for o in ('valid', 'test') if len(features.of(o))]
-    with threadpool_limits(1 if len(x) <= _ROWS else None):
-        model = knn(x, y, recipe.k) if recipe.kind == 'knn' else linear_probe(x, y, groups)
-        return [(o, _probabilities(model, features.of(o)), _targets(table, o)) for o in splits]
+    with threadpool_limits(1 if len(features.of('train')) <= _ROWS else None):
+        told = _told_apart(recipe, features, table, model, weights)
+        return [(o, _probabilities(told, features.of(o)), _targets(table, o)) for o in splits]

@@ -10,7 +10,7 @@ Docs: https://fashion-bench.github.io/fashion_bench/training/recipes.html.md"""
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'OPTIMIZERS', 'RECIPE_SUITES', 'Recipe', 'FrozenRecipe', 'parse_recipe', 'expand_recipes', 'phases',
-           'total_epochs', 'train', 'schedule_rates']
+           'total_epochs', 'train']
 
 # %% ../../nbs/training/01_recipes.ipynb #6a3718a2
 from dataclasses import dataclass, fields
@@ -18,12 +18,10 @@ from functools import partial
 import re
 
 import numpy as np
-import pandas as pd
-import torch
-from fastai.vision.all import (L, Learner, LabelSmoothingCrossEntropyFlat, MixUp, ParamScheduler, SchedCos, SchedLin,
+from fastai.vision.all import (Learner, LabelSmoothingCrossEntropyFlat, MixUp, ParamScheduler, SchedCos, SchedLin,
                                SchedNo, SGD, Lamb, RAdam, combine_scheds, combined_cos)
-from fastai.optimizer import Optimizer
 from ..base.errors import InputError
+from ..models.texts import prompts_of
 from .precision import FusedAdam
 
 # %% ../../nbs/training/01_recipes.ipynb #816f76f2
@@ -156,25 +154,30 @@ def _check_ranges(r):
 @dataclass(frozen=True)
 class FrozenRecipe:
     """Nothing of the backbone is trained: each photo is seen once, and `kind` tells the features apart.
-    Raises `InputError` for another kind, or for no neighbours."""
-    kind:str='linear_probe' # `linear_probe`, or `knn`: a vote of neighbours
+    Raises `InputError` for another kind, no neighbours or bad prompts, `InputNotFound` for a file that is not there."""
+    kind:str='linear_probe' # `linear_probe`; `knn`, a vote of neighbours; `zero_shot`, how well names of classes fit
     k:int=20                # Neighbours that vote
+    prompts:str=''          # Of `zero_shot`: a file for `texts.read_prompts`; its digest is put behind it
 
     bs, accumulate, epochs, freeze_epochs, drop_path = 32, 1, 0, 0, 0. # as of a `Recipe`; no part of the text
 
     def __post_init__(self):
-        if self.kind not in ('linear_probe', 'knn'):
-            raise InputError(f"unknown kind of frozen recipe {self.kind!r}; there are linear_probe and knn")
+        if self.kind not in ('linear_probe', 'knn', 'zero_shot'):
+            raise InputError(f"unknown frozen recipe {self.kind!r}; there are linear_probe, knn and zero_shot")
         if type(self.k) is not int or self.k < 1:
             raise InputError(f"a vote needs at least 1 neighbour, and was to have {self.k!r}")
-        if self.kind == 'linear_probe': object.__setattr__(self, 'k', 20) # it has no neighbours
+        if self.kind != 'knn': object.__setattr__(self, 'k', 20) # it has no neighbours
+        if self.prompts and '#' not in self.prompts: object.__setattr__(self, 'prompts', prompts_of(self.prompts)[1])
 
-    def __str__(self): return f'knn({self.k})' if self.kind == 'knn' else self.kind
+    def __str__(self):
+        if self.kind == 'knn': return f'knn({self.k})'
+        return f'{self.kind}({self.prompts})' if self.prompts else self.kind
 
+# %% ../../nbs/training/01_recipes.ipynb #c37ecce9
 def _parse_frozen(text):
     "The `FrozenRecipe` that `text` names; `None` if it names none"
-    m = re.fullmatch(r'(linear_probe)|knn(?:\((\d+)\))?', text)
-    return m and FrozenRecipe(m[1] or 'knn', int(m[2] or 20))
+    m = re.fullmatch(r'(linear_probe|zero_shot)|knn(?:\((\d+)\))?|zero_shot\((.+)\)', text)
+    return m and FrozenRecipe(m[1] or ('zero_shot' if m[3] else 'knn'), int(m[2] or 20), m[3] or '')
 
 # %% ../../nbs/training/01_recipes.ipynb #e9ac999c
 RECIPE_SUITES = dict(
@@ -232,8 +235,8 @@ def _fields(text):
     return found
 
 # %% ../../nbs/training/01_recipes.ipynb #cb80149c
-_EXAMPLES = ("such as 'ep10_bs64_lr2e-3', 'fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32', 'knn(20)' "
-             "or 'linear_probe'")
+_EXAMPLES = ("such as 'ep10_bs64_lr2e-3', 'fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32', 'knn(20)', "
+             "'linear_probe' or 'zero_shot'")
 
 def parse_recipe(
     text:Recipe|FrozenRecipe|str # What `str` of a recipe gives, or a name with its parts in another order; or a recipe
@@ -253,7 +256,8 @@ def parse_recipe(
 # %% ../../nbs/training/01_recipes.ipynb #d7e8ade1
 def _named_recipes(text):
     "The recipes of `text` with commas between names and suites"
-    names = [o.strip() for o in re.findall(r'fine_tune\([^)]*\)(?:, *bs=\d+)?|[^,]+', text) if o.strip()]
+    calls = r'fine_tune\([^)]*\)(?:, *bs=\d+)?|zero_shot\([^)]*\)|[^,]+'
+    names = [o.strip() for o in re.findall(calls, text) if o.strip()]
     if not names: raise InputError(f"{text!r} names no recipe; expected text {_EXAMPLES}")
     return [parse_recipe(r) for o in names for r in RECIPE_SUITES.get(o, [o])]
 
@@ -321,49 +325,15 @@ def train(
         if done < epochs: _fit(learn, recipe, phase, epochs, lr, done)
         done = max(0, done - epochs)
 
-# %% ../../nbs/training/01_recipes.ipynb #1364efe4
-class _DryRun:
-    "What `train` needs of a learner, with rates and nothing to train"
-    def __init__(self, steps, groups, parts=1):
-        self.steps, self.parts, self.rows, self.moms = steps, parts, [], (.95, .85, .95)
-        self.opt = Optimizer([[torch.zeros(1)] for _ in range(groups)], [], lr=1e-3, mom=.9)
-
-    def freeze(self): pass
-    def unfreeze(self): pass
-    def fit_one_cycle(self, *args, **kwargs): Learner.fit_one_cycle(self, *args, **kwargs)
-
-    def fit(self, n, lr=None, cbs=None, wd=None, reset_opt=False, start_epoch=0):
-        scheds = L(cbs)[0].scheds
-        for k in range(n*self.steps):
-            self.opt.set_hyper('lr', scheds['lr']((k + 1 - 1/self.parts)/(n*self.steps))) # at the last part of the step
-            self.rows.append([float(h['lr']) for h in self.opt.hypers])
-
-# %% ../../nbs/training/01_recipes.ipynb #e29aede2
-def schedule_rates(
-    recipe:Recipe|str, # A `Recipe`, or its text
-    steps:int=50, # Of an epoch
-    groups:int=3 # Of layers
-)->pd.DataFrame: # A row per step: `step`, `phase`, `epoch`, and `lr_0` to the last group's rate
-    """The learning rates that `recipe` will train with.
-    Raises `InputError` for text that is no recipe, and for a rate that is still to be found."""
-    recipe = parse_recipe(recipe)
-    for k, v in (('steps', steps), ('groups', groups)):
-        if type(v) is not int or v < 1: raise InputError(f"{k} is a whole number, at least 1, not {v!r}")
-    dry = _DryRun(steps, groups, recipe.accumulate)
-    train(dry, recipe)
-    df = pd.DataFrame(dry.rows, columns=[f'lr_{i}' for i in range(groups)])
-    df.insert(0, 'step', range(1, len(df)+1))
-    df.insert(1, 'phase', [o for o,n in phases(recipe) for _ in range(n*steps)])
-    df.insert(2, 'epoch', np.arange(len(df))//steps + 1)
-    return df
-
 # %% ../../nbs/training/01_recipes.ipynb #244e1ea0
 def recipe_parts(
     recipe:Recipe|FrozenRecipe, # How to train
     multilabel:bool=False # Has an image several labels?
-)->dict: # `opt_func`, `wd`, `loss_func`, `cbs` and `drop_path`, as `fashion_learner` takes them
+)->dict: # `opt_func`, `wd`, `loss_func`, `cbs`, `drop_path` and `model_args`, as `fashion_learner` takes them
     "What of `recipe` belongs to the learner. Raises `InputError` for label smoothing where images have several labels."
-    if isinstance(recipe, FrozenRecipe): recipe = Recipe() # nothing of which will be used
+    if isinstance(recipe, FrozenRecipe): # nothing more of it is the learner's
+        projected = dict(model_args=dict(projected=True)) if recipe.kind == 'zero_shot' else {}
+        return recipe_parts(Recipe()) | projected
     smoothing = recipe.label_smoothing
     if multilabel and smoothing:
         raise InputError("label smoothing is for images with one label each, and these have several")
