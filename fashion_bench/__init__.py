@@ -93,7 +93,7 @@ Modules:
 - `fashion_bench.training.checkpoint`: Everything that decides how training goes on, kept after every epoch, so that a killed run goes on as if nothing had been.
 - `fashion_bench.training.clock`: What a training loop costs: seconds of computing, seconds of waiting for data, memory and energy, measured so that it can be believed.
 - `fashion_bench.training.features`: What a frozen backbone sees in every photo, computed once and kept.
-- `fashion_bench.training.frozen`: Classes told apart by the features of a frozen backbone: by a vote of neighbours, or by a linear classifier.
+- `fashion_bench.training.frozen`: Classes told apart by the features of a frozen backbone: by a vote of neighbours, by a linear classifier, or by their names.
 - `fashion_bench.training.lr_finder`: A learning rate for a model that nobody has trained yet, and not a trace of having looked.
 - `fashion_bench.training.parallel`: One run on several GPUs: each computes its share of every batch, and the outcome is that of one GPU.
 - `fashion_bench.training.precision`: Half the bits where they cost no accuracy: which precision a machine is fast in, and how a learner trains in it.

@@ -43,6 +43,12 @@ def _loaded(r):
     source = r.get('source') or {}
     return '' if source.get('weights') == 'scratch' else source.get('digest') or ''
 
+def _licence(r):
+    "What the weights that a run began with may be used by; empty where nothing was loaded"
+    source = r.get('source') or {}
+    kind = source.get('weights', '')
+    return YOURS if kind == 'scratch' else source.get('licence') or UNKNOWN if kind else ''
+
 # %% ../../nbs/results/02_records.ipynb #048b14e7
 def _remarks(r):
     "What was unusual about a run that finished, in a list"
@@ -79,13 +85,6 @@ def _figures(r):
     joules = sum((found.get('joules') or {}).values())
     return out | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=joules/1e3 or np.nan,
                       gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
-
-# %% ../../nbs/results/02_records.ipynb #25c456d8
-def _licence(r):
-    "What the weights that a run began with may be used by; empty where nothing was loaded"
-    source = r.get('source') or {}
-    kind = source.get('weights', '')
-    return YOURS if kind == 'scratch' else source.get('licence') or UNKNOWN if kind else ''
 
 # %% ../../nbs/results/02_records.ipynb #f6f5fe0b
 def _origin(r, spec):

@@ -1,4 +1,4 @@
-"""Classes told apart by the features of a frozen backbone: by a vote of neighbours, or by a linear classifier.
+"""Classes told apart by the features of a frozen backbone: by a vote of neighbours, by a linear classifier, or by their names.
 
 Three ways to use a backbone without training it. Two are by [scikit-learn](https://scikit-learn.org): each photo takes
 the class of the training photos that it resembles (`knn`), or a logistic regression is fitted to the features
