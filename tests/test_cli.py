@@ -180,16 +180,21 @@ def test_sizes_groups_and_heads_that_are_none(tmp_path):
     refused(here(*ask, '--head', 'mlp'), 'there are fastai, linear')
     refused(here(*ask, '--weights-dir', tmp_path/'none'), 'there is no folder of weights')
     refused(here(*ask, '--split', 'mine'), 'there are official, random, product')
+    refused(here(*ask, '--licence', 'commercial'), 'of none of these models is commercial', 'resnet34 (unknown)')
+    refused(here(*ask, '--licence', 'free'), "unknown licence 'free'; there are commercial, permissive")
     assert not (tmp_path/'runs').exists()
 
 def test_weights_are_fetched_and_found_without_a_network(tmp_path):
     r = fashion_bench('weights', 'fetch', 'timm/tf_efficientnet_lite0', '--to', tmp_path/'w')
     assert r.returncode == 0 and 'timm-tf_efficientnet_lite0.in1k.safetensors' in r.stdout, r.stderr
     how = '--weights-dir', tmp_path/'w', '--size', 32, '--epochs', 1, '--bs', 8, '--drop-models'
-    ask = run(photos(tmp_path/'photos'), tmp_path/'runs', *how, models='timm/tf_efficientnet_lite0')
+    two = 'timm/convnextv2_atto,timm/tf_efficientnet_lite0'
+    ask = run(photos(tmp_path/'photos'), tmp_path/'runs', *how, '--licence', 'commercial', models=two)
     r = fashion_bench(*ask)
     assert r.returncode == 0, r.stdout + r.stderr
-    found = record(tmp_path/'runs')['source']
+    assert '1 of 2 models are left out' in r.stderr and 'timm/convnextv2_atto (cc-by-nc-4.0)' in r.stderr
+    found = record(tmp_path/'runs')['source'] # of the one that was trained
+    assert found['licence'] == 'apache-2.0'
     assert found['source'].startswith(str(tmp_path/'w')) and found['weights'] == 'pretrained'
     assert len(found['digest']) == 16
     assert not list((tmp_path/'runs').glob('*/model.safetensors'))
