@@ -14,6 +14,7 @@ __all__ = []
 
 # %% ../../../nbs/runs/engines/03_node.ipynb #8ddc3f91
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 import os, platform, sys, tempfile, time
@@ -26,6 +27,7 @@ from ...base.record import read_record, write_record
 from ...data.cache import PixelCache, build_cache
 from ...data.table import image_paths
 from ...models.registry import model_inputs
+from ...training.recipes import parse_recipe
 from ..run import read_spec, tidy
 from .local import Processes
 
@@ -81,6 +83,9 @@ def what_lacks(job:dict, table:pd.DataFrame)->str|None:
     if job['version'] != here: return f"fashion-bench {job['version']} (it has {here})"
     if weights and not Path(weights).is_dir(): return f'the folder of weights {weights}'
     if spec['weights_hash'] and not Path(spec['weights']).is_file(): return f"the weights file {spec['weights']}"
+    if spec['model'].startswith('open_clip/') and not find_spec('open_clip'): return 'open_clip (the extra `clip`)'
+    prompts = getattr(parse_recipe(spec['recipe']), 'prompts', '').partition('#')[0]
+    if prompts and not Path(prompts).is_file(): return f'the file of prompts {prompts}'
     if job['cache'] and Path(job['cache']).is_dir(): return None
     if gone := _absent(table): return f'the photos ({gone} is not there)'
 
