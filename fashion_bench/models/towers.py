@@ -23,7 +23,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
 from torch import nn
 from ..base.files import file_name, whole_folder
-from .hub import TOWER_CONFIG, tower_config
+from .hub import TOWER_CONFIG, tower_config, tower_folder
 from .registry import ModelInfo, model_info
 from .weights import read_weights, tower_file
 
@@ -70,11 +70,16 @@ def fit_tower(
 _TOKENIZER = ('tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'vocab.json', 'merges.txt',
               'vocab.txt', 'spiece.model', 'sentencepiece.bpe.model')
 
-def _fetch_beside(repo, names, to):
-    "Copy those of the files `names` into a folder that a repository has"
+def _beside(repo, name, home):
+    "A file of a repository, from a folder or from the hub; `None` if there is none"
+    if home: return home/name if (home/name).is_file() else None
+    try: return hf_hub_download(repo, name)
+    except (OSError, HfHubHTTPError): return None
+
+def _fetch_beside(repo, names, to, home=None):
+    "Copy those of the files `names` that there are"
     for o in names:
-        try: shutil.copy(hf_hub_download(repo, o), to/o)
-        except (OSError, HfHubHTTPError): continue
+        if file := _beside(repo, o, home): shutil.copy(file, to/o)
 
 # %% ../../nbs/models/04_towers.ipynb #c3effd1a
 def fetch_tower(
@@ -82,13 +87,13 @@ def fetch_tower(
     to:Path # A folder of weights
 )->Path: # The pair's folder in it
     "Write a pair of towers into a folder. Raises `WeightsUnavailable` if it cannot be had."
-    config, file = tower_config(info.name), tower_file(info)
+    config, file, home = tower_config(info.name), tower_file(info), tower_folder(info.name)
     to.mkdir(parents=True, exist_ok=True)
     with whole_folder(to/file_name(info.name)) as part:
         (part/TOWER_CONFIG).write_text(json.dumps(config, indent=1), encoding='utf-8')
-        _fetch_beside(info.url.partition('.co/')[2], ['README.md'], part)
+        _fetch_beside(info.url.partition('.co/')[2], ['README.md'], part, home)
         texts = config['model_cfg'].get('text_cfg', {}).get('hf_tokenizer_name')
-        if texts: _fetch_beside(texts, _TOKENIZER, part)
+        if texts: _fetch_beside(texts, _TOKENIZER, part, home)
         if file.suffix == '.safetensors': shutil.copy(file, part/'open_clip_model.safetensors')
         else: save_file({k: v.contiguous().clone() for k,v in read_weights(file).items()},
                         part/'open_clip_model.safetensors')
