@@ -96,6 +96,8 @@ Modules:
 - `fashion_bench.training.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.
 - `fashion_bench.training.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over.
 - `fashion_bench.use.alone`: A predictor that needs numpy, Pillow and onnxruntime, and reads photos as the training did, to the last bit.
+- `fashion_bench.use.card`: What somebody who gets a model must know of it: what it was taught by, how well it does, where it fails, and whose it is.
+- `fashion_bench.use.export`: A folder that can be given away: the model in the formats that are wanted, how true they are to it, and a card.
 - `fashion_bench.use.fidelity`: Does the exported model say what the trained one said? On every validation and test photo, with its own preprocessing.
 - `fashion_bench.use.formats`: One way to write a trained model in each of three formats, and one way to ask it, whatever it is in."""
 

@@ -124,7 +124,7 @@ def _quantize(file, part, squares):
     onnx, q, shapes = _need('onnx', 'onnxruntime.quantization', 'onnxruntime.quantization.shape_inference')
     with TemporaryDirectory() as folder:
         plain = Path(folder)/'plain.onnx'
-        shapes.quant_pre_process(str(file), str(plain))
+        shapes.quant_pre_process(str(file), str(plain), skip_symbolic_shape=True) # which fails on some networks
         q.quantize_static(str(plain), str(part), _Batches(squares), quant_format=q.QuantFormat.QDQ, per_channel=True,
                           nodes_to_exclude=_last_layer(onnx.load(str(plain)).graph))
 
