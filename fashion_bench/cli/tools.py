@@ -86,11 +86,35 @@ def models(
     print(df.to_string(index=False))
     print(f'\n{len(df)} models')
 
+# %% ../../nbs/cli/02_tools.ipynb #32104194
+def _confidence(folder, facts, threshold):
+    "How sure a model's answers are, as `calibration.use_confidence` has it"
+    from fashion_bench.results.calibration import use_confidence
+    if not 0 <= threshold <= 1: raise InputError(f"--min-confidence is from 0 to 1, such as 0.8, and not {threshold:g}")
+    if facts['multilabel']: raise InputError("--min-confidence is for models that give each photo one class")
+    found = facts.get('confidence') or use_confidence(folder)
+    if found: return found
+    raise InputError(f"{folder} does not say how sure its answers are; export it again from the folder of its run")
+
+def _with_sure(df, threshold):
+    "`df` with a column that says whether the first answer for each image reaches `threshold`"
+    first = df[df['rank'] == 1].set_index('image').probability
+    return df.assign(sure=df.image.map(first) >= threshold)
+
+# %% ../../nbs/cli/02_tools.ipynb #e6a74b27
+def _say_sure(df, found, threshold, file):
+    "How many answers are not sure, and what the threshold came to on photos whose class is known"
+    from fashion_bench.results.calibration import threshold_text
+    first = df[df['rank'] == 1]
+    unsure = f'{(~first.sure).sum()} of {len(first)} answers are not sure.'
+    print(f'{unsure} {threshold_text(found, threshold)}', file=file)
+
 # %% ../../nbs/cli/02_tools.ipynb #2afa2b01
 def _in_words(rows):
     "The classes of an image with their probabilities, or what is wrong with it"
     if rows.problem.any(): return [rows.problem.iloc[0]]
-    return [f'{c} {p:.3f}' for c,p in zip(rows['class'], rows.probability)]
+    named = [f'{c} {p:.3f}' for c,p in zip(rows['class'], rows.probability)]
+    return named if 'sure' not in rows or rows.sure.iloc[0] else ['not sure', *named]
 
 # %% ../../nbs/cli/02_tools.ipynb #a5e59f21
 @tools.command()
@@ -98,6 +122,7 @@ def predict(
     model:str = Argument(help='The folder of a finished run, or of an exported model.'),
     images:list[str] = Argument(help="Images, folders, or patterns such as 'photos/*.jpg'."),
     top:int = Option(3, help='Classes to name for each image.'),
+    min_confidence:float = Option(None, help='Such as 0.8: answers that are less sure are marked "not sure".'),
     as_json:bool = Option(False, '--json', help='As JSON.'),
 ):
     "Name what is on images, with probabilities."
@@ -106,14 +131,19 @@ def predict(
     image_files(*images)
     say_loading()
     from fashion_bench.runs.predictor import load_predictor
-    df = load_predictor(model).predict(*images, top=top)
+    predictor, sure = load_predictor(model), None
+    if min_confidence is not None: sure = _confidence(model, predictor.facts, min_confidence)
+    df = predictor.predict(*images, top=top, temperature=sure['temperature'] if sure else 1.)
+    if sure: df = _with_sure(df, min_confidence)
     unread = (df.problem != '').sum()
     if as_json:
         print(df.to_json(orient='records', indent=1))
+        if sure: _say_sure(df, sure, min_confidence, sys.stderr)
         raise typer.Exit(int(unread == len(df)))
     said = {image: _in_words(rows) for image,rows in df.groupby('image', sort=False)}
     width = max(len(str(o)) for o in said)
     for image, words in said.items(): print(f'{image:<{width}}  ' + '  '.join(f'{o:<22}' for o in words).rstrip())
+    if sure: _say_sure(df, sure, min_confidence, sys.stdout)
     if unread: print(f'fashion-bench: {unread} image(s) cannot be read', file=sys.stderr)
     if unread == len(df): raise typer.Exit(1)
 
@@ -121,20 +151,26 @@ def predict(
 @tools.command()
 def export(
     run:str = Argument(help='The folder of a finished run.'),
-    to:str = Option(..., help='Folder to write model.safetensors and model.json to.'),
-    onnx:bool = Option(False, '--onnx', help='Also write model.onnx; needs onnx, onnxscript and onnxruntime.'),
+    to:str = Option(..., help='Folder to write; an earlier export there is replaced.'),
+    onnx:bool = Option(False, '--onnx', help='Also as ONNX, with a predict.py that needs no torch.'),
+    int8:bool = Option(False, '--int8', help='Also as ONNX in 8 bits, with ranges from photos of the training.'),
+    program:bool = Option(False, '--program', help='Also as a program of torch.export.'),
+    photos:str = Option(None, help="The run's data, where they have moved since."),
 ):
-    "Copy a trained model out of a run's folder, as files that hold no code."
-    import shutil
+    ("Copy a trained model out of a run's folder, with a card of it, and say how true each format is on its photos. "
+     "ONNX needs pip install \"fashion-bench[onnx]\".")
     check_model(run)
     say_loading()
-    from fashion_bench.runs.predictor import export_onnx, load_predictor
-    from fashion_bench.data.table import check_out
     if Path(to).resolve() == Path(run).resolve():
         raise InputError(f"{run} is where the model is; export it --to another folder")
-    model, to = load_predictor(run), check_out(to)
-    for o in ('model.safetensors', 'model.json'): shutil.copy(Path(run)/o, to/o)
-    if onnx: print(f'model.onnx differs from torch by at most {export_onnx(model, to/"model.onnx"):.1e}')
+    from fashion_bench.runs.predictor import load_predictor
+    from fashion_bench.use.export import export_run
+    from fashion_bench.use.fidelity import fidelity_text
+    asked = dict(onnx=onnx, int8=int8, program=program)
+    found = export_run(run, to, [k for k,v in asked.items() if v], photos)
+    if found.attrs['unchecked']: say(f"Not checked: {found.attrs['unchecked']}.")
+    say(*map(fidelity_text, found.itertuples()))
+    model = load_predictor(to)
     print(f'{model.facts["model"]}, {len(model.classes)} classes: {to}')
 
 # %% ../../nbs/cli/02_tools.ipynb #a40d6718

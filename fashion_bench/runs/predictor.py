@@ -34,6 +34,7 @@ from ..data.folders import image_files
 from ..models.backbones import build_backbone
 from ..models.learner import HEADS
 from ..models.registry import in_a_line
+from ..results.calibration import cooled
 
 # %% ../../nbs/runs/01_predictor.ipynb #f9b70f4b
 def save_model(
@@ -84,13 +85,14 @@ class Predictor:
         "What the model gives to every class; raises `BadImage` for a file that cannot be read."
         return np.concatenate([self._forward([self.square(o) for o in some]) for some in chunked(images, bs)])
 
-    def _rows(self, files, top):
+    def _rows(self, files, top, temperature):
         "What `predict` says of some files, in one forward pass"
         squares, bad, rows = {}, {}, []
         for f in files:
             try: squares[f] = self.square(f)
             except BadImage as e: bad[f] = e.reason
-        probs = dict(zip(squares, self._forward(list(squares.values())))) if squares else {}
+        found = self._forward(list(squares.values())) if squares else []
+        probs = dict(zip(squares, cooled(found, temperature) if squares and temperature != 1 else found))
         for f in files:
             name = printable(f.as_posix())
             if f in bad: rows.append((name, None, None, None, bad[f]))
@@ -102,12 +104,13 @@ class Predictor:
     def predict(self,
         *where:Path|str, # Files, folders, or patterns with `*`
         top:int=3, # Classes to name
-        bs:int=32 # Images at a time
+        bs:int=32, # Images at a time
+        temperature:float=1. # Above 1 for less sure answers, as `calibration.use_confidence` finds it
     )->pd.DataFrame: # A row per image and class: `image`, `rank`, `class`, `probability`, `problem`
         "The likeliest classes of every image, or its `problem` if it cannot be read; `top` is at least 1."
         if top < 1: raise InputError(f"at least 1 class is named for an image, not {top}")
         rows = []
-        for files in chunked(image_files(*where), bs): rows += self._rows(files, top)
+        for files in chunked(image_files(*where), bs): rows += self._rows(files, top, temperature)
         return pd.DataFrame(rows, columns=['image', 'rank', 'class', 'probability', 'problem'])
 
 # %% ../../nbs/runs/01_predictor.ipynb #0698dcd0

@@ -111,7 +111,7 @@ def export_run(
     Raises `InputError` for what is no model, a folder that is not free, a format that cannot be written."""
     names, to = _asked(formats), _check_place(to)
     model, record = load_predictor(run), read_record(run)
-    table, unchecked = _photos_of(record, photos, table)
+    table, unchecked = _photos_of(record, photos, table) if names else (None, '')
     if table is None and 'int8' in names: raise InputError(f"8 bits need photos of the training: {unchecked}")
     with _in_place_of(to) as part:
         shutil.copy(Path(run)/'model.safetensors', part)
