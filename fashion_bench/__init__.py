@@ -99,7 +99,8 @@ Modules:
 - `fashion_bench.use.card`: What somebody who gets a model must know of it: what it was taught by, how well it does, where it fails, and whose it is.
 - `fashion_bench.use.export`: A folder that can be given away: the model in the formats that are wanted, how true they are to it, and a card.
 - `fashion_bench.use.fidelity`: Does the exported model say what the trained one said? On every validation and test photo, with its own preprocessing.
-- `fashion_bench.use.formats`: One way to write a trained model in each of three formats, and one way to ask it, whatever it is in."""
+- `fashion_bench.use.formats`: One way to write a trained model in each of three formats, and one way to ask it, whatever it is in.
+- `fashion_bench.use.latency`: How long a photo takes in use: each model in each format, one after the other in turn, on this machine."""
 
 from .base.imports import keep_out
 

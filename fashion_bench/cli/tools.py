@@ -12,7 +12,7 @@ __all__ = ['tools', 'weights', 'audit', 'models', 'predict', 'export', 'fetch', 
 
 # %% ../../nbs/cli/02_tools.ipynb #ecf2e290
 from pathlib import Path
-import sys
+import json, sys
 
 import typer
 from typer import Argument, Option
@@ -172,6 +172,40 @@ def export(
     say(*map(fidelity_text, found.itertuples()))
     model = load_predictor(to)
     print(f'{model.facts["model"]}, {len(model.classes)} classes: {to}')
+
+# %% ../../nbs/cli/02_tools.ipynb #deedcd4a
+def _print_speeds(where, found):
+    "What was measured as a table, and what was not"
+    from fashion_bench.base.specs import BUSY
+    from fashion_bench.results.details import read_speeds, speed_table
+    first = found[0]
+    if first['rows']:
+        print(speed_table(read_speeds(where)).to_string(index=False))
+        say('', f"From squares of pixels in memory to probabilities, asked in turn on {first['machine']}: the median, "
+                f"and the 95th percentile, of {first['rows'][0]['repeats']} times.")
+    if first['busy'] > BUSY: say(f"The machine was busy with other things for {first['busy']:.0%} of it.")
+    lost = {f'{k}: {why}': None for o in found for k,why in o['lost'].items()}
+    for o in lost: say(f'Not measured: {o}')
+
+# %% ../../nbs/cli/02_tools.ipynb #85461c83
+@tools.command()
+def speed(
+    runs:list[str] = Argument(['runs'], help='Folders of run folders, or of single runs, whose models are compared.'),
+    uses:str = Option(None, help="With commas between, of 'torch fp32', 'torch bf16', 'torch compiled', 'ONNX', "
+                                 "'ONNX int8'; all by default."),
+    repeats:int = Option(40, help='Rounds in which each is asked once, at most.'),
+    as_json:bool = Option(False, '--json', help='As JSON.'),
+):
+    ("Measure how fast finished models are in use on this machine, one photo and 32 at a time, and keep it beside the "
+     "runs, for `report` and `show --max-latency`.")
+    from fashion_bench.base.record import run_files
+    if repeats < 5: raise InputError(f'--repeats is at least 5, for a median and a 95th percentile, and not {repeats}')
+    run_files(runs)
+    say_loading()
+    from fashion_bench.use.latency import measure_latency
+    found = measure_latency(runs, [o.strip() for o in uses.split(',')] if uses else None, repeats)
+    if as_json: return print(json.dumps(found, indent=1))
+    _print_speeds(runs, found)
 
 # %% ../../nbs/cli/02_tools.ipynb #a40d6718
 weights = Commands(no_args_is_help=True, help='Pretrained weights for machines without a network.')

@@ -22,7 +22,7 @@ from ..base.markup import markdown
 from ..base.specs import BUSY
 from ..base.tally import printable
 from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
-from .records import (as_frame, believed, correct_answers, distinct_runs, entry_columns,
+from .records import (IN_USE, as_frame, believed, correct_answers, distinct_runs, entry_columns,
                                            metric_names, name_entries, one_data, read_predictions)
 
 # %% ../../nbs/results/03_board.ipynb #875b44f3
@@ -86,11 +86,11 @@ def _summary(rows):
     done, failed = rows[rows.status == 'finished'], rows[rows.status != 'finished']
     first = (done if len(done) else rows).iloc[0]
     figures = [f'{s}_{m}' for s in ('valid', 'test') for m in metric_names() if f'{s}_{m}' in rows]
-    figures += ['parameters', 'multiply_adds', 'suggested_lr', 'memory_gb']
+    figures += ['parameters', 'multiply_adds', 'suggested_lr', 'memory_gb', *IN_USE]
     means = done[figures].mean() if len(done) else dict.fromkeys(figures, np.nan)
     cost = _minutes(done) if len(done) else dict.fromkeys(_TIMES, np.nan) | dict(busy=False, timed=0)
     note = '; '.join(_run_notes(done, failed, cost))
-    kept = ['entry', 'model', *entry_columns(rows), 'device', 'identity']
+    kept = ['entry', 'model', *entry_columns(rows), 'device', 'identity', 'latency_on']
     return dict(first[kept], seeds=done.seed.nunique(), note=note, finished=len(done) > 0, **means, **cost)
 
 # %% ../../nbs/results/03_board.ipynb #d43992dd
@@ -280,7 +280,8 @@ _MIXED = dict(
     protocol="The runs are by {n} versions of what is done alike to every model "
              "(drop path, weight decay): train the older ones again to compare them.",
     versions="The runs are by several versions ({names}), which may train a little differently.",
-    machine="The runs are from several machines ({names}): their minutes cannot be compared.")
+    machine="The runs are from several machines ({names}): their minutes cannot be compared.",
+    latency_on="Latencies are of several machines ({names}), and cannot be compared.")
 
 def _mixed(df, done):
     "What there are several of among the runs, in sentences"

@@ -143,7 +143,8 @@ def pareto(
 # %% ../../nbs/results/07_plots.ipynb #0b5040c3
 COSTS = dict(minutes_per_epoch='minutes per epoch',
              compute_minutes_per_epoch='minutes per epoch without waiting for data',
-             parameters='parameters', multiply_adds='multiply-adds', memory_gb='GB of memory', kilojoules='kJ')
+             parameters='parameters', multiply_adds='multiply-adds', memory_gb='GB of memory', kilojoules='kJ',
+             latency_ms='ms for a photo, by torch in fp32', onnx_latency_ms='ms for a photo, by ONNX Runtime')
 _TIMED = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'kilojoules') # which others on the machine change
 
 def _priced(where, cost, least=2):
@@ -200,6 +201,7 @@ def plot_pareto(
     ax = new_axes(ax, 7, min(4 + .06*max(len(df) - 15, 0), 8))
     ax.plot(xs[best.index], best.accuracy, color=COLOURS['good'], linewidth=1, drawstyle='steps-post', zorder=1)
     ax.scatter(xs, df.accuracy, s=36, color=[COLOURS['good'] if o else 'grey' for o in unbeaten], zorder=2)
+    if 'latency' in cost and 'low' in df: ax.vlines(xs, df.low, df.high, color='grey', linewidth=1, zorder=1)
     _cost_axis(ax, xs, cost)
     ax.set(xlabel=_explained(df, label) if timed else _label(label), ylabel='accuracy')
     ax.grid(linewidth=.5)

@@ -23,7 +23,7 @@ import json
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError
-from ..base.record import examine_record, run_files
+from ..base.record import examine_record, read_sealed, run_files
 from ..base.specs import RunSpec, entry_hash, machine_of
 from .scores import METRICS, figures
 
@@ -51,6 +51,7 @@ def _remarks(r):
     if len(machines) > 1: out.append(f"begun on {', '.join(machines[:-1])}: minutes are those of {machines[-1]}")
     if batch.get('too_large'):
         out.append(f"{batch.get('at_once')} images at once for want of memory: batch norm saw so few")
+    if r.get('speed', {}).get('damaged'): out.append('speed.json is damaged; fashion-bench speed measures again')
     return out
 
 # %% ../../nbs/results/02_records.ipynb #c3c6004b
@@ -68,7 +69,29 @@ def metric_names()->list: # `accuracy` first
 # %% ../../nbs/results/02_records.ipynb #a604de6b
 _COSTS = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'busy_share', 'images_per_second')
 _SIZES = ('parameters', 'multiply_adds', 'suggested_lr')
+IN_USE = dict(latency_ms=('torch fp32', 1, 'median_ms'), latency_p95_ms=('torch fp32', 1, 'p95_ms'),
+               onnx_latency_ms=('ONNX', 1, 'median_ms'), int8_latency_ms=('ONNX int8', 1, 'median_ms'),
+               answers_per_second=('torch fp32', 32, 'per_second'), file_mb=('torch fp32', 1, 'bytes'),
+               use_memory_mb=('torch fp32', 1, 'memory')) # what of speed.json a board shows
 
+# %% ../../nbs/results/02_records.ipynb #435a515c
+def newest_speed(
+    r:dict # A record with `speed`, the facts of a `speed.json`
+)->dict: # As `latency.measure_latency` keeps it; empty if there is none
+    "What was measured last of a model in use."
+    machines = (r.get('speed') or {}).get('machines') or {}
+    return max(machines.values(), key=lambda o: o['measured'], default={})
+
+# %% ../../nbs/results/02_records.ipynb #b6757e45
+def _in_use(r):
+    "The figures of a model in use, blank where it was not measured"
+    speed = newest_speed(r)
+    rows = {(o['format'], o['batch']): o for o in speed.get('rows', [])}
+    found = {k: rows.get((name, batch), {}).get(what) for k,(name, batch, what) in IN_USE.items()}
+    found |= {k: v/2**20 for k,v in found.items() if k.endswith('_mb') and v is not None}
+    return {k: np.nan if v is None else v for k,v in found.items()}
+
+# %% ../../nbs/results/02_records.ipynb #251314de
 def _figures(r):
     "The figures of a record, blank where it has none"
     found = r.get('figures', {})
@@ -76,8 +99,8 @@ def _figures(r):
     out = {k: np.nan if found.get(k) is None else found[k] for k in names}
     memory = [o for o in (found.get('peak_memory') or {}).values() if o]
     joules = sum((found.get('joules') or {}).values())
-    return out | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=joules/1e3 or np.nan,
-                      gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
+    return out | _in_use(r) | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=joules/1e3 or np.nan,
+                                   gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
 
 # %% ../../nbs/results/02_records.ipynb #f6f5fe0b
 def _origin(r, spec):
@@ -86,7 +109,7 @@ def _origin(r, spec):
     versions = ', '.join(f'{k} {env[k]}' for k in ('torch', 'torchvision', 'timm', 'fastai') if k in env)
     return dict(shared_products=data.get('shared_products', 0), left_out=data.get('left_out', {}).get('count', 0),
                 data=data.get('source', ''), fingerprint=spec['data'],
-                folder=r.get('folder', ''), path=r.get('path', ''),
+                folder=r.get('folder', ''), path=r.get('path', ''), latency_on=newest_speed(r).get('machine', ''),
                 identity=entry_hash(r | dict(spec=spec)), loaded=_loaded(r), versions=versions)
 
 # %% ../../nbs/results/02_records.ipynb #6791bb87
@@ -169,10 +192,16 @@ def believed(
     return (None, why) if why else (_said(record), None)
 
 # %% ../../nbs/results/02_records.ipynb #b0a12908
+def _with_speed(record, folder):
+    "`record` with how fast its model is in use, where that was measured; damage is said in its note"
+    if not (folder/'speed.json').is_file(): return record
+    return record | dict(speed=read_sealed(folder/'speed.json') or dict(damaged=True))
+
 def _read(file):
     "The row of the record in `file`, or one that says that it is damaged"
     record, why = believed(file.parent)
-    return _damaged(file, why) if why else _row(_filled(record | dict(path=str(file.parent))))
+    if why: return _damaged(file, why)
+    return _row(_filled(_with_speed(record, file.parent) | dict(path=str(file.parent))))
 
 # %% ../../nbs/results/02_records.ipynb #73b9589b
 def load_runs(
@@ -208,7 +237,7 @@ _SAID = dict(library='{}', weights='{}', recipe='{}', size='{:g} px', groups='{}
              precision='{}', compile='compiled: {}', machine='{}', data='{}', fingerprint='data {:.6}',
              weights_hash='weights {:.6}', loaded='weights {:.6}')
 _UNSAID = {'model', 'candidate', 'seed', 'status', 'note', 'folder', 'path', 'identity', 'device',
-             'shared_products', 'left_out', 'versions'} # of a run, not of an entry
+             'shared_products', 'left_out', 'versions', 'latency_on'} # of a run, not of an entry
 
 def entry_columns(
     frame:pd.DataFrame # As `as_frame` gives it

@@ -103,9 +103,12 @@ def _sure_lines(confidence):
     if not confidence: return ['Not known: it is said for models that give each photo one class.']
     before, after = confidence['before'], confidence['after']
     said = [f"{k.replace('_', ' ')} {before[k]:.3f} -> {after[k]:.3f}" for k in before]
-    head = (f"The temperature {confidence['temperature']:.2f}, fitted on validation photos, makes them honest. "
-            f"On {confidence['split']} photos, before and after: {', '.join(said)}. `--min-confidence` applies it.")
-    return [head, '', *[f'- {threshold_text(confidence, t)}' for t in (.5, .7, .8, .9, .95)]]
+    better = after['log_loss'] < before['log_loss']
+    doubt = '' if better else ' That makes them no better here: there were too few photos to fit it on.'
+    head = (f"A temperature of {confidence['temperature']:.2f}, fitted on validation photos, is to make them honest. "
+            f"On {confidence['split']} photos, before and after: {', '.join(said)}.{doubt}")
+    about = 'Thresholds, with the temperature, as `--min-confidence` takes them:'
+    return [head, '', about, '', *[f'- {threshold_text(confidence, t)}' for t in (.5, .7, .8, .9, .95)]]
 
 def _faith_lines(fidelity, unchecked):
     "What an export changed"

@@ -114,6 +114,6 @@ def fidelity_text(
     what = 'mean average precision' if row.figure == 'map' else row.figure
     n = f'{row.photos:,} answers'
     differ = f'{row.differ} of {n} differ' if row.differ else f'all {n} are equal'
-    bad = ': a bad loss, do not use it' if row.exported < row.torch - BAD else ''
+    bad = ': a bad loss' if row.exported < row.torch - BAD else ''
     off = f'probabilities by up to {row.off:.1g}'
     return f"{row.format}, {row.split}: {what} {a:.1f} -> {b:.1f} %, {differ}, {off}{bad}"
