@@ -225,7 +225,7 @@ def _about_use(speeds):
     where, busy = in_words(sorted(set(speeds.machine))), speeds.busy.max()
     said = (f'From squares of pixels in memory to probabilities, asked in turn on {where}: the median, and the 95th '
             'percentile in brackets.')
-    return said + f' The machine was busy with other things for up to {busy:.0%} of it.'*(busy > BUSY)
+    return f'{said} The machine was busy with other things for up to {busy:.0%} of it.' if busy > BUSY else said
 
 def _use_part(runs, done):
     "How fast models are in use, if that was measured"

@@ -46,17 +46,25 @@ def _need(*names):
     try: return [import_module(o) for o in names]
     except ImportError as e: raise InputError(f'this needs {e.name}: pip install "fashion-bench[onnx]"') from e
 
+# %% ../../nbs/use/00_formats.ipynb #1b6cf9e4
 @contextlib.contextmanager
-def _writing(what):
-    "Within the block libraries are quiet; a network that they cannot write is an `InputError`"
+def quiet():
+    "Within the block, what libraries say on the way is not heard."
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter('ignore')
             yield
-    except RuntimeError as e: raise InputError(f"this network cannot be written as {what}: {in_a_line(e)}") from e
     finally: logging.disable(level)
+
+# %% ../../nbs/use/00_formats.ipynb #988ae11a
+@contextlib.contextmanager
+def _writing(what):
+    "A network that cannot be written is an `InputError`"
+    try:
+        with quiet(): yield
+    except RuntimeError as e: raise InputError(f"this network cannot be written as {what}: {in_a_line(e)}") from e
 
 # %% ../../nbs/use/00_formats.ipynb #c8f0b61a
 def _noise(n, size, seed=0):

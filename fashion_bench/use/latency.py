@@ -28,7 +28,7 @@ from ..base.specs import machine_of
 from ..runs.environment import environment
 from ..runs.predictor import Predictor, load_predictor
 from ..training.clock import BusyMeter
-from .formats import Whole, _noise, open_format, write_int8, write_onnx
+from .formats import Whole, _noise, open_format, quiet, write_int8, write_onnx
 
 # %% ../../nbs/use/05_latency.ipynb #d7dd4473
 def _in_turn(calls, repeats, warmup=3, limit=60., now=time.perf_counter):
@@ -122,7 +122,8 @@ def _ready(run, names, folder, device):
     "The uses of a model by name, and why some cannot be"
     found, lost = {}, {}
     for name in names:
-        try: found[name] = InUse(name, run, folder, device)
+        try:
+            with quiet(): found[name] = InUse(name, run, folder, device)
         except Exception as e: # a compiler raises whatever its pieces do
             lost[name] = ' '.join(str(e).split())[:200] or type(e).__name__
     return found, lost
