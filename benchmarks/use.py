@@ -1,6 +1,6 @@
 """How fast models are in use, beside torch in fp32: every format, one photo and 32 at a time.
 
-    python benchmarks/use.py [--models timm/tf_efficientnet_lite0] [--size 112] [--repeats 40] [--uses 'torch fp32,ONNX']
+    python benchmarks/use.py [--models timm/tf_efficientnet_lite0] [--size 112] [--repeats 40] [--uses ONNX,...]
 
 Random weights, since time does not depend on them. All models in all formats are asked in turn, in one process; what
 is printed is the median, the 95th percentile, and the ratio to torch in fp32 on the same model, above 1 where the

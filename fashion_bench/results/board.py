@@ -18,11 +18,12 @@ import re
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError
+from ..base.record import IN_USE
 from ..base.markup import markdown
 from ..base.specs import BUSY
 from ..base.tally import printable
 from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
-from .records import (IN_USE, as_frame, believed, correct_answers, distinct_runs, entry_columns,
+from .records import (as_frame, believed, correct_answers, distinct_runs, entry_columns,
                                            metric_names, name_entries, one_data, read_predictions)
 
 # %% ../../nbs/results/03_board.ipynb #875b44f3

@@ -17,9 +17,8 @@ import re, warnings
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError, InputNotFound
-from ..base.record import is_kept, read_record, read_sealed
-from .records import (as_frame, believed, distinct_runs, name_entries, newest_speed,
-                                           read_predictions)
+from ..base.record import is_kept, newest_speed, read_record, read_sealed
+from .records import as_frame, believed, distinct_runs, name_entries, read_predictions
 from .scores import class_scores, less_is_better
 
 # %% ../../nbs/results/06_details.ipynb #2d241c5f
@@ -118,7 +117,7 @@ def read_speeds(
     runs = name_entries(distinct_runs(as_frame(where)))
     rows = []
     for entry, of_entry in runs[runs.path != ''].groupby('entry', sort=False):
-        found = [newest_speed(dict(speed=read_sealed(Path(o)/'speed.json'))) for o in of_entry.path]
+        found = [newest_speed(read_sealed(Path(o)/'speed.json')) for o in of_entry.path]
         found = max((o for o in found if o), key=lambda o: o['measured'], default=dict(rows=[]))
         rows += [dict(entry=entry, machine=found['machine'], busy=found['busy']) | o for o in found['rows']]
     return pd.DataFrame(rows)

@@ -23,7 +23,7 @@ import json
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError
-from ..base.record import examine_record, read_sealed, run_files
+from ..base.record import examine_record, in_use_figures, newest_speed, read_sealed, run_files
 from ..base.specs import RunSpec, entry_hash, machine_of
 from .scores import METRICS, figures
 
@@ -69,29 +69,7 @@ def metric_names()->list: # `accuracy` first
 # %% ../../nbs/results/02_records.ipynb #a604de6b
 _COSTS = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'busy_share', 'images_per_second')
 _SIZES = ('parameters', 'multiply_adds', 'suggested_lr')
-IN_USE = dict(latency_ms=('torch fp32', 1, 'median_ms'), latency_p95_ms=('torch fp32', 1, 'p95_ms'),
-               onnx_latency_ms=('ONNX', 1, 'median_ms'), int8_latency_ms=('ONNX int8', 1, 'median_ms'),
-               answers_per_second=('torch fp32', 32, 'per_second'), file_mb=('torch fp32', 1, 'bytes'),
-               use_memory_mb=('torch fp32', 1, 'memory')) # what of speed.json a board shows
 
-# %% ../../nbs/results/02_records.ipynb #435a515c
-def newest_speed(
-    r:dict # A record with `speed`, the facts of a `speed.json`
-)->dict: # As `latency.measure_latency` keeps it; empty if there is none
-    "What was measured last of a model in use."
-    machines = (r.get('speed') or {}).get('machines') or {}
-    return max(machines.values(), key=lambda o: o['measured'], default={})
-
-# %% ../../nbs/results/02_records.ipynb #b6757e45
-def _in_use(r):
-    "The figures of a model in use, blank where it was not measured"
-    speed = newest_speed(r)
-    rows = {(o['format'], o['batch']): o for o in speed.get('rows', [])}
-    found = {k: rows.get((name, batch), {}).get(what) for k,(name, batch, what) in IN_USE.items()}
-    found |= {k: v/2**20 for k,v in found.items() if k.endswith('_mb') and v is not None}
-    return {k: np.nan if v is None else v for k,v in found.items()}
-
-# %% ../../nbs/results/02_records.ipynb #251314de
 def _figures(r):
     "The figures of a record, blank where it has none"
     found = r.get('figures', {})
@@ -99,8 +77,9 @@ def _figures(r):
     out = {k: np.nan if found.get(k) is None else found[k] for k in names}
     memory = [o for o in (found.get('peak_memory') or {}).values() if o]
     joules = sum((found.get('joules') or {}).values())
-    return out | _in_use(r) | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=joules/1e3 or np.nan,
-                                   gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
+    rest = dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=joules/1e3 or np.nan,
+                gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
+    return out | in_use_figures(r.get('speed')) | rest
 
 # %% ../../nbs/results/02_records.ipynb #f6f5fe0b
 def _origin(r, spec):
@@ -109,7 +88,8 @@ def _origin(r, spec):
     versions = ', '.join(f'{k} {env[k]}' for k in ('torch', 'torchvision', 'timm', 'fastai') if k in env)
     return dict(shared_products=data.get('shared_products', 0), left_out=data.get('left_out', {}).get('count', 0),
                 data=data.get('source', ''), fingerprint=spec['data'],
-                folder=r.get('folder', ''), path=r.get('path', ''), latency_on=newest_speed(r).get('machine', ''),
+                folder=r.get('folder', ''), path=r.get('path', ''),
+                latency_on=newest_speed(r.get('speed')).get('machine', ''),
                 identity=entry_hash(r | dict(spec=spec)), loaded=_loaded(r), versions=versions)
 
 # %% ../../nbs/results/02_records.ipynb #6791bb87

@@ -17,11 +17,12 @@ import math
 import numpy as np
 import pandas as pd
 from fastcore.xml import Dd, Details, Dl, Dt, P, Summary, ft
+from ..base.record import IN_USE
 from ..base.markup import html
 from .board import FEW_PRODUCTS, in_words, nothing_text
 from .confidence import SEED_SD
 from .page import Shown, csv_link, html_table, table_tools
-from .records import IN_USE, distinct_runs, metric_names, name_entries
+from .records import distinct_runs, metric_names, name_entries
 from .scores import less_is_better
 from .verdict import duration
 
