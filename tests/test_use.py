@@ -217,3 +217,16 @@ def test_what_cannot_be_measured(home, tmp_path):
         found, = measure_latency(home.run, ['torch fp32', 'ONNX'], repeats=5, keep=False)
     assert found['lost'] == {'ONNX': 'this needs onnx'} and {o['format'] for o in found['rows']} == {'torch fp32'}
     assert typed('speed', tmp_path).code == 2 and typed('speed', home.run, '--uses', 'tflite').code == 2
+
+def test_choose_leaves_out_candidates_that_are_too_slow(home):
+    models = 'timm/test_resnet,timm/test_vit,timm/resnet18'
+    ask = 'choose', home.photos, '--models', models, '--allow-scratch', '--size', 32
+    took = {'timm/test_resnet': 3., 'timm/test_vit': 4., 'timm/resnet18': 25.}
+    with (patch('fashion_bench.use.latency.candidate_latencies', lambda names, *_: {k: took[k] for k in names}),
+          patch('fashion_bench.cli.main.print_choice_plan') as plan):
+        said = typed(*ask, '--max-latency', '20ms', '--dry-run')
+        assert said.code == 0 and '1 of 3 take longer than 20 ms and are left out: timm/resnet18 (25.0 ms).' in said.out
+        assert plan.call_args.kwargs['models'] == ['timm/test_resnet', 'timm/test_vit']
+        none = typed(*ask, '--max-latency', '1ms', '--dry-run')
+        assert none.code == 2 and 'timm/test_resnet is quickest, with 3.0 ms' in none.err
+    assert typed(*ask, '--max-latency', 'soon').code == 2

@@ -104,7 +104,7 @@ def fidelity(
     return pd.DataFrame(rows)
 
 # %% ../../nbs/use/02_fidelity.ipynb #e66eac46
-BAD = .02 # of accuracy: a loss from which on a format is called bad
+BAD, FEW = .02, 3 # of accuracy, and photos: a loss of more is called bad
 
 def fidelity_text(
     row # Of the frame of `fidelity`
@@ -114,6 +114,7 @@ def fidelity_text(
     what = 'mean average precision' if row.figure == 'map' else row.figure
     n = f'{row.photos:,} answers'
     differ = f'{row.differ} of {n} differ' if row.differ else f'all {n} are equal'
-    bad = ': a bad loss' if row.exported < row.torch - BAD else ''
+    lost = row.torch - row.exported
+    bad = ': a bad loss' if lost > BAD and lost*row.photos >= FEW else ''
     off = f'probabilities by up to {row.off:.1g}'
     return f"{row.format}, {row.split}: {what} {a:.1f} -> {b:.1f} %, {differ}, {off}{bad}"

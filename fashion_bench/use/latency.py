@@ -25,8 +25,9 @@ from ..base.errors import InputError
 from ..base.files import write_json
 from ..base.record import check_model, read_record, read_sealed, run_files, seal
 from ..base.specs import machine_of
+from ..models.registry import model_info, split_file
 from ..runs.environment import environment
-from ..runs.predictor import Predictor, load_predictor
+from ..runs.predictor import Predictor, _network, load_predictor
 from ..training.clock import BusyMeter
 from .formats import Whole, _noise, open_format, quiet, write_int8, write_onnx
 
@@ -208,3 +209,28 @@ def measure_latency(
     for runs, o in zip(groups, out):
         if keep: [keep_speed(run, o) for run in runs]
     return [o | dict(runs=[str(r) for r in runs]) for o,runs in zip(out, groups)]
+
+# %% ../../nbs/use/05_latency.ipynb #e32a3516
+def _untrained(name, size, head, classes):
+    "A predictor of a candidate with random weights"
+    info = model_info(split_file(name)[0])
+    facts = dict(network=f'{info.library}/{info.arch}', head=head, size=size or info.size, interpolation='bilinear',
+                 mean=info.mean, std=info.std, classes=[str(o) for o in range(classes)], multilabel=False)
+    return Predictor(_network(facts), facts)
+
+# %% ../../nbs/use/05_latency.ipynb #bed966c7
+def candidate_latencies(
+    names:list, # Of models
+    size:int|None=224, # Side of the square, in pixels; `None`: each its own
+    head:str='fastai', # A key of `learner.HEADS`
+    classes:int=10, # How many are told apart
+    repeats:int=15, # Rounds
+    limit:float=60. # Seconds of them
+)->dict: # Milliseconds for one photo by torch in fp32, the median, by name
+    "How fast candidates will be on this machine, asked in turn."
+    models = {k: _untrained(k, size, head, classes) for k in names}
+    device = torch.device(default_device())
+    asked = {k: _torch_use(m, device) for k,m in models.items()}
+    squares = {k: _noise(1, m.facts['size']) for k,m in models.items()}
+    found = _in_turn({k: (lambda k=k: asked[k](squares[k])) for k in names}, repeats, limit=limit)
+    return {k: 1e3*float(np.median(v)) for k,v in found.items()}
