@@ -59,6 +59,7 @@ Modules:
 - `fashion_bench.models.towers`: The image tower of open_clip's pairs, as a backbone like any other.
 - `fashion_bench.models.weights`: Where pretrained weights come from, and what a file of them holds.
 - `fashion_bench.results.board`: From run folders to the tables that answer the question.
+- `fashion_bench.results.calibration`: How sure a model may say that it is, and what is right of the answers that it is so sure of.
 - `fashion_bench.results.choosing`: Who is out after a cheap look, and who is still in: rules with error bars, and what they cost.
 - `fashion_bench.results.compare`: One's runs beside the 2021 post, and one folder of runs beside another.
 - `fashion_bench.results.confidence`: How sure a ranking is: intervals over images and over seeds, models that cannot be told apart, and what it would take to tell them.
@@ -99,7 +100,13 @@ Modules:
 - `fashion_bench.training.precision`: Half the bits where they cost no accuracy: which precision a machine is fast in, and how a learner trains in it.
 - `fashion_bench.training.rates`: A schedule's learning rates, before anything is trained by it.
 - `fashion_bench.training.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.
-- `fashion_bench.training.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over."""
+- `fashion_bench.training.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over.
+- `fashion_bench.use.alone`: A predictor that needs numpy, Pillow and onnxruntime, and reads photos as the training did, to the last bit.
+- `fashion_bench.use.card`: What somebody who gets a model must know of it: what it was taught by, how well it does, where it fails, and whose it is.
+- `fashion_bench.use.export`: A folder that can be given away: the model in the formats that are wanted, how true they are to it, and a card.
+- `fashion_bench.use.fidelity`: Does the exported model say what the trained one said? On every validation and test photo, with its own preprocessing.
+- `fashion_bench.use.formats`: One way to write a trained model in each of three formats, and one way to ask it, whatever it is in.
+- `fashion_bench.use.latency`: How long a photo takes in use: each model in each format, one after the other in turn, on this machine."""
 
 from .base.imports import keep_out
 

@@ -239,7 +239,7 @@ def test_a_run_twice_trains_once_and_leaves_the_data_alone(tmp_path):
 
     # and so does its model in another place
     assert fashion_bench('export', folder, '--to', tmp_path/'model').returncode == 0
-    assert sorted(o.name for o in (tmp_path/'model').iterdir()) == ['model.json', 'model.safetensors']
+    assert sorted(o.name for o in (tmp_path/'model').iterdir()) == ['README.md', 'model.json', 'model.safetensors']
     moved = json.loads(fashion_bench('predict', tmp_path/'model', *dress, cwd=tmp_path).stdout)
     assert moved == said
     refused(here('predict', tmp_path, data/'dress'), 'has no model.json')

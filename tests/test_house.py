@@ -19,7 +19,8 @@ ROOMS = dict(
     results=('base',),
     follow=('base', 'models', 'training', 'results'),
     runs=('base', 'data', 'models', 'training', 'results', 'follow'),
-    cli=('base', 'data', 'models', 'training', 'results', 'follow', 'runs'))
+    use=('base', 'data', 'models', 'training', 'results', 'runs'),
+    cli=('base', 'data', 'models', 'training', 'results', 'follow', 'runs', 'use'))
 
 def module(path): return path.relative_to(ROOT/'fashion_bench').with_suffix('').as_posix().replace('/', '.')
 def notebook(path): return path.relative_to(ROOT/'nbs').as_posix()

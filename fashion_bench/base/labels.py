@@ -26,9 +26,10 @@ def _hits(box, boxes):
 
 # %% ../../nbs/base/11_labels.ipynb #c5d22691
 def _line_boxes(points, step=3):
-    "Boxes along the line through `points`, of half a pixel to each side"
+    "Boxes along the line through `points`, of half a pixel to each side; points of no number are gaps"
     points = np.asarray(points, float)
-    pieces = [np.linspace(a, b, 2 + int(np.abs(b - a).max()//step)) for a,b in zip(points, points[1:])]
+    pairs = [o for o in zip(points, points[1:]) if np.isfinite(o).all()]
+    pieces = [np.linspace(a, b, 2 + int(np.abs(b - a).max()//step)) for a,b in pairs]
     at = np.concatenate(pieces) if pieces else np.empty((0, 2))
     return np.hstack([at - .5, at + .5])
 

@@ -161,6 +161,28 @@ def is_kept(
     now = file.stat()
     return _digest_of(str(file), now.st_size, now.st_mtime_ns) == digest
 
+# %% ../../nbs/base/09_record.ipynb #efba0b29
+IN_USE = dict( # figures of a board: of which format, with how many photos at once, and what
+    latency_ms=('torch fp32', 1, 'median_ms'), latency_p95_ms=('torch fp32', 1, 'p95_ms'),
+    onnx_latency_ms=('ONNX', 1, 'median_ms'), int8_latency_ms=('ONNX int8', 1, 'median_ms'),
+    answers_per_second=('torch fp32', 32, 'per_second'), file_mb=('torch fp32', 1, 'bytes'),
+    use_memory_mb=('torch fp32', 1, 'memory'))
+
+def newest_speed(
+    speed:dict|None # The facts of a `speed.json`
+)->dict: # `machine`, `measured`, `busy`, `rows`, `lost`; empty if there is none
+    "What was measured last."
+    return max(((speed or {}).get('machines') or {}).values(), key=lambda o: o['measured'], default={})
+
+def in_use_figures(
+    speed:dict|None # The facts of a `speed.json`
+)->dict: # By the names of `IN_USE`, blank where it was not measured
+    "The figures of a model in use."
+    rows = {(o['format'], o['batch']): o for o in newest_speed(speed).get('rows', [])}
+    found = {k: rows.get((name, batch), {}).get(what) for k,(name, batch, what) in IN_USE.items()}
+    found = {k: float('nan') if v is None else v for k,v in found.items()}
+    return {k: v/2**20 if k.endswith('_mb') else v for k,v in found.items()}
+
 # %% ../../nbs/base/09_record.ipynb #2f170d84
 def check_model(
     folder:Path|str # Of a finished run, or of an exported model

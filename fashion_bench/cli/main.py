@@ -229,15 +229,38 @@ def schedules(
         raise InputError("say which model: --model timm/tf_efficientnet_lite0; `fashion-bench models` lists them")
     _run(dict(ctx.params, models=model, recipe=schedules))
 
+# %% ../../nbs/cli/04_main.ipynb #94f73fd6
+def _fast_candidates(table, grid, most):
+    "The candidates that take at most so many milliseconds for a photo; who is slower is said"
+    from fashion_bench.data.table import classes
+    from fashion_bench.models.prior import shortlist
+    from fashion_bench.models.registry import expand_models
+    from fashion_bench.use.latency import candidate_latencies
+    names, rest = shortlist(expand_models(grid['models']), grid['most'])
+    if rest: say(f"{len(rest)} of {len(names) + len(rest)} are not looked at, by what is published: {', '.join(rest)}")
+    say(f'Timing {len(names)} candidates, one photo at a time ...')
+    took = candidate_latencies(names, grid['size'], grid['head'], len(classes(table)))
+    slow = {k: v for k,v in took.items() if v > most}
+    said = ', '.join(f'{k} ({v:.1f} ms)' for k,v in sorted(slow.items(), key=lambda o: o[1]))
+    say(f'{len(slow)} of {len(names)} take longer than {most:g} ms and are left out: {said}.' if slow else
+        f'All of them take at most {most:g} ms.')
+    if len(slow) < len(names): return [o for o in names if o not in slow]
+    best = min(took, key=took.get)
+    raise InputError(f"no candidate takes at most {most:g} ms on this machine; "
+                     f"{best} is quickest, with {took[best]:.1f} ms")
+
 # %% ../../nbs/cli/04_main.ipynb #d156886e
 def _choose(a):
     "Choose by what is asked for, by names of options"
     if ',' in str(a['size']): raise InputError(f"choose compares models at one size, and --size names {a['size']}")
+    from fashion_bench.results.details import parse_latency
+    most = parse_latency(a['max_latency']) if a['max_latency'] else None
     grid, table, track = _asked(a, dict(a, margin=_CROP_MARGIN))
     from fashion_bench.follow.progress import BarProgress
     from fashion_bench.runs.choose import choose
     sizes = grid['size']
     grid |= dict(size=None if sizes == ['native'] else sizes[0], seeds=list(grid['seeds']), most=a['shortlist'])
+    if most: grid['models'] = _fast_candidates(table, grid, most)
     if a['dry_run']: return print_choice_plan(table, a['num_workers'], a['allow_scratch'], _where(a), **grid)
     try: choice = choose(table, out=a['out'], margin=a['margin']/100, progress=BarProgress(),
                          **grid, **_execution(a, track))
@@ -248,7 +271,7 @@ def _choose(a):
 
 # %% ../../nbs/cli/04_main.ipynb #cb05fbde
 @app.command(epilog=_examples('choose photos --models small --budget 1h'))
-@delegates(run, but='models, seeds, margin, dry_run, budget')
+@delegates(run, but='models, seeds, margin, dry_run, budget, max_latency')
 def choose(
     ctx:typer.Context,
     data:str = Argument(help=DATA.help),
@@ -258,6 +281,8 @@ def choose(
     seeds:int = _TRAINING(3, help='With how many seeds the best may run, where that parts them.'),
     margin:float = _TRAINING(2., help='In points of accuracy: who is less than that behind stays in.'),
     shortlist:int = _MODELS(15, help='So many are looked at; of more, those of which published figures promise most.'),
+    max_latency:str = _MODELS(None, help='Such as 20ms: what a photo may take in use on this machine, by torch in '
+                                        'fp32; slower candidates are left out.'),
     dry_run:bool = _MACHINE(False, '--dry-run', help='Print the plan with its cost beside that of the whole grid, '
                                                    'and stop.'),
     **kwargs

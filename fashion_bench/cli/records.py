@@ -33,11 +33,14 @@ def show(
                                   'model; by default in RUNS, of several folders in the current one.'),
     to:str = Option(None, help='Also write the leaderboard to this file: .csv, .parquet, .md or .tex.'),
     data:str = _ONE_DATA,
+    max_latency:str = Option(None, help='Such as 20ms: only models that `fashion-bench speed` found as fast for one '
+                                        'photo, by torch in fp32.'),
     stages:bool = Option(False, '--stages', help='Where something was chosen: also the looks and short trainings.'),
 ):
     "Print the leaderboard of finished runs, one for each set of data, and save the efficiency chart as a PNG."
     run_files(runs)
-    print_board(runs, chart, to, data, stages)
+    from fashion_bench.results.details import parse_latency
+    print_board(runs, chart, to, data, stages, parse_latency(max_latency) if max_latency else None)
 
 # %% ../../nbs/cli/03_records.ipynb #c6facf5e
 @records.command()

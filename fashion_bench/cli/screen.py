@@ -156,6 +156,14 @@ def _print_choice(choice, file):
     _save_chart(file, lambda: plot_choice(choice)[0].figure)
     print()
 
+# %% ../../nbs/cli/01_screen.ipynb #a1cd0a9b
+def _fast_enough(runs, most):
+    "The runs of models that take at most so many milliseconds a photo; what is left out is said"
+    from fashion_bench.results.details import within_latency
+    kept, said = within_latency(runs, most)
+    say(said, '')
+    return kept
+
 # %% ../../nbs/cli/01_screen.ipynb #97f0464b
 def print_board(
     where:list, # Folders of run folders
@@ -164,7 +172,8 @@ def print_board(
     chart:Path|str|None=None,
     to:Path|str|None=None, # A file to write the leaderboard to, as `results.write_board` takes it
     data:str|None=None, # The first digits of a data set's fingerprint: only the runs on it
-    stages:bool=False # Also the looks and short trainings by which something was chosen?
+    stages:bool=False, # Also the looks and short trainings by which something was chosen?
+    max_latency:float|None=None # Milliseconds that a photo may take: only models that were measured to be as fast
 )->None:
     "Print the leaderboard of runs and what it says of schedules, write it to a file, and save its charts"
     import matplotlib
@@ -179,4 +188,6 @@ def print_board(
         if len(parts) > 1: print(f"\nOn {runs.data.iloc[0] or 'some images'} (data {k}):\n")
         suffix = f'-{k}' if len(parts) > 1 else ''
         for o in choices_of(runs): _print_choice(o, folder/f'choice{suffix}.png')
-        _print_one(runs if stages else settled(runs), folder, suffix, chart, to)
+        shown = runs if stages else settled(runs)
+        if max_latency: shown = _fast_enough(shown, max_latency)
+        if len(shown): _print_one(shown, folder, suffix, chart, to)

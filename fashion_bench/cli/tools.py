@@ -12,7 +12,7 @@ __all__ = ['tools', 'weights', 'audit', 'models', 'predict', 'export', 'fetch', 
 
 # %% ../../nbs/cli/02_tools.ipynb #ecf2e290
 from pathlib import Path
-import sys
+import json, sys
 
 import typer
 from typer import Argument, Option
@@ -87,11 +87,35 @@ def models(
     print(df.to_string(index=False))
     print(f'\n{len(df)} models')
 
+# %% ../../nbs/cli/02_tools.ipynb #32104194
+def _confidence(folder, facts, threshold):
+    "How sure a model's answers are, as `calibration.use_confidence` has it"
+    from fashion_bench.results.calibration import use_confidence
+    if not 0 <= threshold <= 1: raise InputError(f"--min-confidence is from 0 to 1, such as 0.8, and not {threshold:g}")
+    if facts['multilabel']: raise InputError("--min-confidence is for models that give each photo one class")
+    found = facts.get('confidence') or use_confidence(folder)
+    if found: return found
+    raise InputError(f"{folder} does not say how sure its answers are; export it again from the folder of its run")
+
+def _with_sure(df, threshold):
+    "`df` with a column that says whether the first answer for each image reaches `threshold`"
+    first = df[df['rank'] == 1].set_index('image').probability
+    return df.assign(sure=df.image.map(first) >= threshold)
+
+# %% ../../nbs/cli/02_tools.ipynb #e6a74b27
+def _say_sure(df, found, threshold, file):
+    "How many answers are not sure, and what the threshold came to on photos whose class is known"
+    from fashion_bench.results.calibration import threshold_text
+    first = df[df['rank'] == 1]
+    unsure = f'{(~first.sure).sum()} of {len(first)} answers are not sure.'
+    print(f'{unsure} {threshold_text(found, threshold)}', file=file)
+
 # %% ../../nbs/cli/02_tools.ipynb #2afa2b01
 def _in_words(rows):
     "The classes of an image with their probabilities, or what is wrong with it"
     if rows.problem.any(): return [rows.problem.iloc[0]]
-    return [f'{c} {p:.3f}' for c,p in zip(rows['class'], rows.probability)]
+    named = [f'{c} {p:.3f}' for c,p in zip(rows['class'], rows.probability)]
+    return named if 'sure' not in rows or rows.sure.iloc[0] else ['not sure', *named]
 
 # %% ../../nbs/cli/02_tools.ipynb #a5e59f21
 @tools.command()
@@ -99,6 +123,7 @@ def predict(
     model:str = Argument(help='The folder of a finished run, or of an exported model.'),
     images:list[str] = Argument(help="Images, folders, or patterns such as 'photos/*.jpg'."),
     top:int = Option(3, help='Classes to name for each image.'),
+    min_confidence:float = Option(None, help='Such as 0.8: answers that are less sure are marked "not sure".'),
     as_json:bool = Option(False, '--json', help='As JSON.'),
 ):
     "Name what is on images, with probabilities."
@@ -107,14 +132,19 @@ def predict(
     image_files(*images)
     say_loading()
     from fashion_bench.runs.predictor import load_predictor
-    df = load_predictor(model).predict(*images, top=top)
+    predictor, sure = load_predictor(model), None
+    if min_confidence is not None: sure = _confidence(model, predictor.facts, min_confidence)
+    df = predictor.predict(*images, top=top, temperature=sure['temperature'] if sure else 1.)
+    if sure: df = _with_sure(df, min_confidence)
     unread = (df.problem != '').sum()
     if as_json:
         print(df.to_json(orient='records', indent=1))
+        if sure: _say_sure(df, sure, min_confidence, sys.stderr)
         raise typer.Exit(int(unread == len(df)))
     said = {image: _in_words(rows) for image,rows in df.groupby('image', sort=False)}
     width = max(len(str(o)) for o in said)
     for image, words in said.items(): print(f'{image:<{width}}  ' + '  '.join(f'{o:<22}' for o in words).rstrip())
+    if sure: _say_sure(df, sure, min_confidence, sys.stdout)
     if unread: print(f'fashion-bench: {unread} image(s) cannot be read', file=sys.stderr)
     if unread == len(df): raise typer.Exit(1)
 
@@ -122,21 +152,61 @@ def predict(
 @tools.command()
 def export(
     run:str = Argument(help='The folder of a finished run.'),
-    to:str = Option(..., help='Folder to write model.safetensors and model.json to.'),
-    onnx:bool = Option(False, '--onnx', help='Also write model.onnx; needs onnx, onnxscript and onnxruntime.'),
+    to:str = Option(..., help='Folder to write; an earlier export there is replaced.'),
+    onnx:bool = Option(False, '--onnx', help='Also as ONNX, with a predict.py that needs no torch.'),
+    int8:bool = Option(False, '--int8', help='Also as ONNX in 8 bits, with ranges from photos of the training.'),
+    program:bool = Option(False, '--program', help='Also as a program of torch.export.'),
+    photos:str = Option(None, help="The run's data, where they have moved since."),
 ):
-    "Copy a trained model out of a run's folder, as files that hold no code."
-    import shutil
+    ("Copy a trained model out of a run's folder, with a card of it, and say how true each format is on its photos. "
+     "ONNX needs pip install \"fashion-bench[onnx]\".")
     check_model(run)
     say_loading()
-    from fashion_bench.runs.predictor import export_onnx, load_predictor
-    from fashion_bench.data.table import check_out
     if Path(to).resolve() == Path(run).resolve():
         raise InputError(f"{run} is where the model is; export it --to another folder")
-    model, to = load_predictor(run), check_out(to)
-    for o in ('model.safetensors', 'model.json'): shutil.copy(Path(run)/o, to/o)
-    if onnx: print(f'model.onnx differs from torch by at most {export_onnx(model, to/"model.onnx"):.1e}')
+    from fashion_bench.runs.predictor import load_predictor
+    from fashion_bench.use.export import export_run
+    from fashion_bench.use.fidelity import fidelity_text
+    asked = dict(onnx=onnx, int8=int8, program=program)
+    found = export_run(run, to, [k for k,v in asked.items() if v], photos)
+    if found.attrs['unchecked']: say(f"Not checked: {found.attrs['unchecked']}.")
+    say(*map(fidelity_text, found.itertuples()))
+    model = load_predictor(to)
     print(f'{model.facts["model"]}, {len(model.classes)} classes: {to}')
+
+# %% ../../nbs/cli/02_tools.ipynb #deedcd4a
+def _print_speeds(where, found):
+    "What was measured as a table, and what was not"
+    from fashion_bench.base.specs import BUSY
+    from fashion_bench.results.details import read_speeds, speed_table
+    first = found[0]
+    if first['rows']:
+        print(speed_table(read_speeds(where)).to_string(index=False))
+        say('', f"From squares of pixels in memory to probabilities, asked in turn on {first['machine']}: the median, "
+                f"and the 95th percentile, of {first['rows'][0]['repeats']} times.")
+    if first['busy'] > BUSY: say(f"The machine was busy with other things for {first['busy']:.0%} of it.")
+    lost = {f'{k}: {why}': None for o in found for k,why in o['lost'].items()}
+    for o in lost: say(f'Not measured: {o}')
+
+# %% ../../nbs/cli/02_tools.ipynb #85461c83
+@tools.command()
+def speed(
+    runs:list[str] = Argument(['runs'], help='Folders of run folders, or of single runs, whose models are compared.'),
+    uses:str = Option(None, help="With commas between, of 'torch fp32', 'torch bf16', 'torch compiled', 'ONNX', "
+                                 "'ONNX int8'; all by default."),
+    repeats:int = Option(40, help='Rounds in which each is asked once, at most.'),
+    as_json:bool = Option(False, '--json', help='As JSON.'),
+):
+    ("Measure how fast finished models are in use on this machine, one photo and 32 at a time, and keep it beside the "
+     "runs, for `report` and `show --max-latency`.")
+    from fashion_bench.base.record import run_files
+    if repeats < 5: raise InputError(f'--repeats is at least 5, for a median and a 95th percentile, and not {repeats}')
+    run_files(runs)
+    say_loading()
+    from fashion_bench.use.latency import measure_latency
+    found = measure_latency(runs, [o.strip() for o in uses.split(',')] if uses else None, repeats)
+    if as_json: return print(json.dumps(found, indent=1))
+    _print_speeds(runs, found)
 
 # %% ../../nbs/cli/02_tools.ipynb #a40d6718
 weights = Commands(no_args_is_help=True, help='Pretrained weights for machines without a network.')

@@ -25,6 +25,21 @@ from .table import check_table, classes, image_names, image_paths, is_multilabel
 # %% ../../nbs/data/14_loaders.ipynb #4eea3f42
 def _crops(table): return table.crop.tolist() if 'crop' in table else [None]*len(table)
 
+# %% ../../nbs/data/14_loaders.ipynb #c41170eb
+def cut_square(
+    a:np.ndarray, # Pixels of shape `(3, height, width)`, uint8
+    size:int, # Side of the square, in pixels
+    interpolation:str='bilinear', # How it is scaled up if `a` is smaller
+    at:tuple|np.ndarray=(.5, .5) # Where to cut, from 0 for the top and left to 1 for the bottom and right
+)->np.ndarray: # Shape `(3, size, size)`
+    "A square cut from `a`."
+    side = min(size, *a.shape[1:])
+    top, left = (min(int(p*(o-side+1)), o-side) for p,o in zip(at, a.shape[1:]))
+    a = a[:, top:top+side, left:left+side]
+    if side == size: return a
+    im = Image.merge('RGB', [Image.fromarray(o) for o in a])
+    return planes(im.resize((size, size), getattr(Image.Resampling, interpolation.upper())))
+
 # %% ../../nbs/data/14_loaders.ipynb #db3c0724
 class PixelReader:
     "Reads images into arrays `(3, height, width)` whose shorter side is at most `size`."
@@ -53,12 +68,7 @@ class PixelReader:
         at:tuple|np.ndarray=(.5, .5) # Where to cut, from 0 for the top and left to 1 for the bottom and right
     ):
         "A square of `size` cut from `a`, scaled up if `a` is smaller"
-        side = min(self.size, *a.shape[1:])
-        top, left = (min(int(p*(o-side+1)), o-side) for p,o in zip(at, a.shape[1:]))
-        a = a[:, top:top+side, left:left+side]
-        if side == self.size: return a
-        im = Image.merge('RGB', [Image.fromarray(o) for o in a])
-        return planes(im.resize((self.size, self.size), getattr(Image.Resampling, self.interpolation.upper())))
+        return cut_square(a, self.size, self.interpolation, at)
 
 # %% ../../nbs/data/14_loaders.ipynb #f09a00da
 def encode_labels(

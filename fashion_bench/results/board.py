@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from ..base.errors import InputError
 from ..base.licences import licence_group
+from ..base.record import IN_USE
 from ..base.markup import markdown
 from ..base.specs import BUSY
 from ..base.tally import printable
@@ -87,11 +88,11 @@ def _summary(rows):
     done, failed = rows[rows.status == 'finished'], rows[rows.status != 'finished']
     first = (done if len(done) else rows).iloc[0]
     figures = [f'{s}_{m}' for s in ('valid', 'test') for m in metric_names() if f'{s}_{m}' in rows]
-    figures += ['parameters', 'multiply_adds', 'suggested_lr', 'memory_gb']
+    figures += ['parameters', 'multiply_adds', 'suggested_lr', 'memory_gb', *IN_USE]
     means = done[figures].mean() if len(done) else dict.fromkeys(figures, np.nan)
     cost = _minutes(done) if len(done) else dict.fromkeys(_TIMES, np.nan) | dict(busy=False, timed=0)
     note = '; '.join(_run_notes(done, failed, cost))
-    kept = ['entry', 'model', *entry_columns(rows), 'device', 'identity', 'licence']
+    kept = ['entry', 'model', *entry_columns(rows), 'device', 'identity', 'licence', 'latency_on']
     terms = licence_group(first.licence) if first.licence else ''
     return dict(first[kept], terms=terms, seeds=done.seed.nunique(), note=note, finished=len(done) > 0, **means, **cost)
 
@@ -282,7 +283,8 @@ _MIXED = dict(
     protocol="The runs are by {n} versions of what is done alike to every model "
              "(drop path, weight decay): train the older ones again to compare them.",
     versions="The runs are by several versions ({names}), which may train a little differently.",
-    machine="The runs are from several machines ({names}): their minutes cannot be compared.")
+    machine="The runs are from several machines ({names}): their minutes cannot be compared.",
+    latency_on="Latencies are of several machines ({names}), and cannot be compared.")
 
 def _mixed(df, done):
     "What there are several of among the runs, in sentences"

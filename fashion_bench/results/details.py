@@ -12,12 +12,12 @@ __all__ = ['read_histories', 'best_epochs', 'read_classes', 'class_table', 'imag
 
 # %% ../../nbs/results/06_details.ipynb #31aeaad6
 from pathlib import Path
-import warnings
+import re, warnings
 
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError, InputNotFound
-from ..base.record import is_kept, read_record
+from ..base.record import is_kept, newest_speed, read_record, read_sealed
 from .records import as_frame, believed, distinct_runs, name_entries, read_predictions
 from .scores import class_scores, less_is_better
 
@@ -108,6 +108,61 @@ def run_series(
     for name, column in (('valid_loss', 'valid_loss'), ('accuracy', 'valid_accuracy')):
         df[name] = steps.epoch.map(history[column]).where(ends_epoch)
     return df
+
+# %% ../../nbs/results/06_details.ipynb #5c9ccbc7
+def read_speeds(
+    where:Path|str|list|pd.DataFrame='runs' # As `records.as_frame` takes it; the runs' folders must be there
+)->pd.DataFrame: # Rows of `latency.measure_latency` with `entry`, `machine` and `busy`; empty if nothing was measured
+    "How fast each model answers in each use, as it was measured last."
+    runs = name_entries(distinct_runs(as_frame(where)))
+    rows = []
+    for entry, of_entry in runs[runs.path != ''].groupby('entry', sort=False):
+        found = [newest_speed(read_sealed(Path(o)/'speed.json')) for o in of_entry.path]
+        found = max((o for o in found if o), key=lambda o: o['measured'], default=dict(rows=[]))
+        rows += [dict(entry=entry, machine=found['machine'], busy=found['busy']) | o for o in found['rows']]
+    return pd.DataFrame(rows)
+
+# %% ../../nbs/results/06_details.ipynb #8136a149
+def speed_table(
+    speeds:pd.DataFrame # Rows as `read_speeds` gives them: `entry`, `format` and figures
+)->pd.DataFrame: # A row per entry and format, in text
+    "How fast models are in use, as a person reads it."
+    rows = []
+    for (entry, name), o in speeds.groupby(['entry', 'format'], sort=False):
+        one, many = (o[o.batch == k].iloc[0] for k in (1, 32))
+        memory = '-' if pd.isna(one.memory) else f'{one.memory/2**20:.0f}'
+        shown = dict(model=entry, format=name, on=one.device)
+        shown |= {'ms a photo (95 %)': f'{one.median_ms:.1f} ({one.p95_ms:.1f})'}
+        shown |= {'photos/s, 32 at once': f'{many.per_second:.0f}', 'MB file': f'{one.bytes/2**20:.1f}'}
+        rows.append(shown | {'MB memory': memory})
+    return pd.DataFrame(rows)
+
+# %% ../../nbs/results/06_details.ipynb #ab709ae1
+def parse_latency(
+    text:str|float # Such as `20ms`, `0.02s`, or a number of milliseconds
+)->float: # In milliseconds
+    "How long a photo may take; raises `InputError` for what is none."
+    found = re.fullmatch(r'\s*([\d.]+)\s*(ms|s)?\s*', str(text))
+    try: ms = float(found[1])*(1e3 if found[2] == 's' else 1)
+    except (TypeError, ValueError): ms = 0.
+    if ms > 0: return ms
+    raise InputError(f"a latency is a time such as 20ms or 0.02s, not {str(text)!r}")
+
+# %% ../../nbs/results/06_details.ipynb #f11719e9
+def within_latency(
+    runs:pd.DataFrame, # As `records.as_frame` gives them
+    most:float # Milliseconds for one photo, by torch in fp32
+)->tuple: # The runs of models that are as fast as that, and of those that did not finish; a sentence on the others
+    "The models that may be used where a photo may take `most` milliseconds."
+    named = name_entries(runs)
+    done = named[named.status == 'finished'].groupby('entry', sort=False).latency_ms.min()
+    slow, unknown = done[done > most].sort_values(), done[done.isna()]
+    said = [f"{len(slow)} of {len(done)} models take longer than {most:g} ms a photo and are left out: "
+            + ', '.join(f'{k} ({v:.1f} ms)' for k,v in slow.items())]*bool(len(slow))
+    said += [f"{len(unknown)} of {len(done)} were not measured and are left out, too: {', '.join(unknown.index)}; "
+             "fashion-bench speed measures them"]*bool(len(unknown))
+    stays = ~named.entry.isin([*slow.index, *unknown.index])
+    return runs[stays], '. '.join(said) + '.' if said else f'All {len(done)} models take at most {most:g} ms a photo.'
 
 # %% ../../nbs/results/06_details.ipynb #2594dcf0
 def read_classes(

@@ -143,7 +143,8 @@ def pareto(
 # %% ../../nbs/results/07_plots.ipynb #0b5040c3
 COSTS = dict(minutes_per_epoch='minutes per epoch',
              compute_minutes_per_epoch='minutes per epoch without waiting for data',
-             parameters='parameters', multiply_adds='multiply-adds', memory_gb='GB of memory', kilojoules='kJ')
+             parameters='parameters', multiply_adds='multiply-adds', memory_gb='GB of memory', kilojoules='kJ',
+             latency_ms='ms for a photo, by torch in fp32', onnx_latency_ms='ms for a photo, by ONNX Runtime')
 _TIMED = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'kilojoules') # which others on the machine change
 
 def _priced(where, cost, least=2):
@@ -173,10 +174,11 @@ def _cost_axis(ax, values, cost):
     if ax.get_xscale() == 'linear': ax.set_xlim(left=max(0, ax.get_xlim()[0])) # nothing costs less than nothing
 
 # %% ../../nbs/results/07_plots.ipynb #dc8d7d47
-def _name_models(ax, xs, df, names, best):
+def _name_models(ax, xs, df, names, best, spans=False):
     "Names beside points, those of the line first; below the axis how many had no room"
     order = np.lexsort([-df.accuracy, ~df.index.isin(best.index)])
     steps = (np.repeat(xs[best.index].to_numpy(), 2)[1:], np.repeat(best.accuracy.to_numpy(), 2)[:-1])
+    if spans: steps = np.hstack([steps, *([[np.nan, x, x], [np.nan, a, b]] for x,a,b in zip(xs, df.low, df.high))])
     def write(): return name_points(ax, xs.to_numpy()[order], df.accuracy.to_numpy()[order],
                                     [names[o] for o in order], steps)
     if not write(): return
@@ -192,7 +194,7 @@ def plot_pareto(
     cost:str='minutes_per_epoch', # A key of `COSTS`
     ax:plt.Axes|None=None # Axes to draw into; new ones by default
 ): # matplotlib `Axes`
-    "Accuracy against what it costs; a line joins the models that no other beats in both."
+    "Accuracy against what it costs, a latency with intervals; a line joins the models that no other beats in both."
     df = _priced(where, cost).reset_index(drop=True)
     unbeaten, timed = pareto(df, cost), cost in _TIMED
     best = df[unbeaten].sort_values([cost, 'accuracy'])
@@ -200,10 +202,11 @@ def plot_pareto(
     ax = new_axes(ax, 7, min(4 + .06*max(len(df) - 15, 0), 8))
     ax.plot(xs[best.index], best.accuracy, color=COLOURS['good'], linewidth=1, drawstyle='steps-post', zorder=1)
     ax.scatter(xs, df.accuracy, s=36, color=[COLOURS['good'] if o else 'grey' for o in unbeaten], zorder=2)
+    if spans := 'latency' in cost and 'low' in df: ax.vlines(xs, df.low, df.high, color='grey', lw=1, zorder=1)
     _cost_axis(ax, xs, cost)
     ax.set(xlabel=_explained(df, label) if timed else _label(label), ylabel='accuracy')
     ax.grid(linewidth=.5)
-    _name_models(ax, xs, df, _names(df, timed, 32), best)
+    _name_models(ax, xs, df, _names(df, timed, 32), best, spans)
     return ax
 
 # %% ../../nbs/results/07_plots.ipynb #db631edb

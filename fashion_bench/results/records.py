@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from ..base.errors import InputError
 from ..base.licences import UNKNOWN, YOURS
-from ..base.record import examine_record, run_files
+from ..base.record import examine_record, in_use_figures, newest_speed, read_sealed, run_files
 from ..base.specs import RunSpec, entry_hash, machine_of
 from .scores import METRICS, figures
 
@@ -58,6 +58,7 @@ def _remarks(r):
     if len(machines) > 1: out.append(f"begun on {', '.join(machines[:-1])}: minutes are those of {machines[-1]}")
     if batch.get('too_large'):
         out.append(f"{batch.get('at_once')} images at once for want of memory: batch norm saw so few")
+    if r.get('speed', {}).get('damaged'): out.append('speed.json is damaged; fashion-bench speed measures again')
     return out
 
 # %% ../../nbs/results/02_records.ipynb #c3c6004b
@@ -83,8 +84,9 @@ def _figures(r):
     out = {k: np.nan if found.get(k) is None else found[k] for k in names}
     memory = [o for o in (found.get('peak_memory') or {}).values() if o]
     joules = sum((found.get('joules') or {}).values())
-    return out | dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=joules/1e3 or np.nan,
-                      gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
+    rest = dict(memory_gb=memory[-1]/2**30 if memory else np.nan, kilojoules=joules/1e3 or np.nan,
+                gpu_others=found.get('gpu_sharers') or 0, seconds=r.get('seconds', np.nan))
+    return out | in_use_figures(r.get('speed')) | rest
 
 # %% ../../nbs/results/02_records.ipynb #f6f5fe0b
 def _origin(r, spec):
@@ -94,7 +96,8 @@ def _origin(r, spec):
     return dict(shared_products=data.get('shared_products', 0), left_out=data.get('left_out', {}).get('count', 0),
                 data=data.get('source', ''), fingerprint=spec['data'],
                 folder=r.get('folder', ''), path=r.get('path', ''),
-                identity=entry_hash(r | dict(spec=spec)), loaded=_loaded(r), versions=versions, licence=_licence(r))
+                latency_on=newest_speed(r.get('speed')).get('machine', ''), licence=_licence(r),
+                identity=entry_hash(r | dict(spec=spec)), loaded=_loaded(r), versions=versions)
 
 # %% ../../nbs/results/02_records.ipynb #6791bb87
 _NO_DEFAULT = ('data', 'model')
@@ -176,10 +179,16 @@ def believed(
     return (None, why) if why else (_said(record), None)
 
 # %% ../../nbs/results/02_records.ipynb #b0a12908
+def _with_speed(record, folder):
+    "`record` with how fast its model is in use, where that was measured; damage is said in its note"
+    if not (folder/'speed.json').is_file(): return record
+    return record | dict(speed=read_sealed(folder/'speed.json') or dict(damaged=True))
+
 def _read(file):
     "The row of the record in `file`, or one that says that it is damaged"
     record, why = believed(file.parent)
-    return _damaged(file, why) if why else _row(_filled(record | dict(path=str(file.parent))))
+    if why: return _damaged(file, why)
+    return _row(_filled(_with_speed(record, file.parent) | dict(path=str(file.parent))))
 
 # %% ../../nbs/results/02_records.ipynb #73b9589b
 def load_runs(
@@ -215,7 +224,7 @@ _SAID = dict(library='{}', weights='{}', recipe='{}', size='{:g} px', groups='{}
              precision='{}', compile='compiled: {}', machine='{}', data='{}', fingerprint='data {:.6}',
              weights_hash='weights {:.6}', loaded='weights {:.6}')
 _UNSAID = {'model', 'candidate', 'seed', 'status', 'note', 'folder', 'path', 'identity', 'device',
-             'shared_products', 'left_out', 'versions', 'licence'} # of a run, not of an entry
+             'shared_products', 'left_out', 'versions', 'licence', 'latency_on'} # of a run, not of an entry
 
 def entry_columns(
     frame:pd.DataFrame # As `as_frame` gives it

@@ -22,11 +22,13 @@ import pandas as pd
 from fastcore.xml import B, Code, Div, H1, H3, P, Safe
 from ..base.errors import InputError, InputNotFound
 from ..base.markup import html
-from .board import caveats, one_model, summarize
+from ..base.specs import BUSY
+from .board import caveats, in_words, one_model, summarize
 from .choosing import choices_of, how_chosen, last_stages, plot_choice, settled
 from .compare import compare_reference
 from .confidence import accuracy_interval
-from .details import class_table, image_results, named_classes, read_classes, read_histories
+from .details import (class_table, image_results, named_classes, read_classes, read_histories,
+                                           read_speeds, speed_table)
 from .origins import again_part, data_part, failure_part, provenance_part, records_of
 from .page import curves_html, figure_html, html_page, html_table, in_sections
 from .plots import (COSTS, disagreements, plot_accuracy, plot_classes, plot_confusion,
@@ -217,6 +219,25 @@ def _choice_part(choice):
                           'with its 95 % interval (a cross: out), and what it was computed with, stage upon stage.')
     return html(*map(P, how_chosen(choice)), picture, html_table(last_stages(choice.stages)))
 
+# %% ../../nbs/results/14_report.ipynb #82fe45bf
+def _about_use(speeds):
+    "How it was measured, in sentences"
+    where, busy = in_words(sorted(set(speeds.machine))), speeds.busy.max()
+    said = (f'From squares of pixels in memory to probabilities, asked in turn on {where}: the median, and the 95th '
+            'percentile in brackets.')
+    return f'{said} The machine was busy with other things for up to {busy:.0%} of it.' if busy > BUSY else said
+
+def _use_part(runs, done):
+    "How fast models are in use, if that was measured"
+    speeds = read_speeds(runs)
+    if not len(speeds): return Safe('')
+    costs = [k for k in ('latency_ms', 'onnx_latency_ms') if done[k].notna().sum() > 1]
+    charts = [figure_html(lambda k=k: plot_pareto(done, k), f'Accuracy, with 95 % intervals, against {COSTS[k]}.')
+              for k in costs]
+    unknown = sorted(done.entry[done.latency_ms.isna()])
+    lost = P(f'Not measured: {in_words(unknown)}.') if unknown else None
+    return html(P(_about_use(speeds)), html_table(speed_table(speeds)), lost, *charts)
+
 # %% ../../nbs/results/14_report.ipynb #b321057d
 def _found_parts(runs, done, photos):
     "What is shown of models that finished: titles and parts"
@@ -224,7 +245,8 @@ def _found_parts(runs, done, photos):
     schedules = [(f'Schedules of {k}', _schedules_of(k, rows)) for k,rows in models_with_schedules(runs).items()]
     if not len(done): return schedules
     classes = html(_class_part(runs, done, split), _image_part(runs, split, photos))
-    return [('Pictures', _picture_part(runs, done, split)), *schedules, ('Classes and images', classes)]
+    return [('Pictures', _picture_part(runs, done, split)), ('In use', _use_part(runs, done)), *schedules,
+            ('Classes and images', classes)]
 
 # %% ../../nbs/results/14_report.ipynb #8e563231
 def report_html(

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from fastcore.xml import A, Dd, Details, Dl, Dt, P, Summary, ft
 from ..base.licences import licence_url
+from ..base.record import IN_USE
 from ..base.markup import html
 from .board import FEW_PRODUCTS, in_words, nothing_text
 from .confidence import SEED_SD
@@ -58,7 +59,7 @@ def _about_board(df):
 
 # %% ../../nbs/results/12_standings.ipynb #4411bab9
 _COST_COLUMNS = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'images_per_second', 'parameters', 'multiply_adds',
-                 'memory_gb', 'kilojoules')
+                 'memory_gb', 'kilojoules', *IN_USE)
 
 def _board_columns(df):
     "The leaderboard's columns, those of the first look before the rest; without those that nothing is known of"
@@ -101,7 +102,10 @@ def _time(minutes, busy):
 # %% ../../nbs/results/12_standings.ipynb #442716d5
 _HEADS = dict(entry='model', low='95 % low', high='95 % high', minutes_per_epoch='time an epoch',
               compute_minutes_per_epoch='computing', parameters='M parameters', multiply_adds='G multiply-adds',
-              chance_best='chance of being the best', chance_near='of being within a point of it')
+              latency_ms='ms a photo', latency_p95_ms='ms a photo, 95 %', onnx_latency_ms='ONNX ms a photo',
+              int8_latency_ms='int8 ms a photo', answers_per_second='photos a second in use', file_mb='MB of file',
+              use_memory_mb='MB of memory in use', chance_best='chance of being the best',
+              chance_near='of being within a point of it')
 
 def _heads(columns, price):
     "What columns are called"
@@ -148,7 +152,9 @@ _MEANS = dict(
     map='Mean average precision: the area under precision against recall of each class, the mean over classes.',
     minutes_per_epoch='The mean of a seed, with what the loop waited for data; a star: on a machine that was busy.',
     compute_minutes_per_epoch='The time of an epoch without what the loop waited for data.',
-    multiply_adds='Of one photo through the model.', memory_gb='The most that was in use.')
+    multiply_adds='Of one photo through the model.', memory_gb='The most that was in use in training.',
+    latency_ms='From a square of pixels to probabilities, one at a time, by torch in fp32: the median.',
+    answers_per_second='The same, 32 at once.', use_memory_mb='How much loading it and 32 answers took at most.')
 
 def _definitions(columns, heads):
     "What those of `columns` mean that it is known of, to be opened"
