@@ -93,7 +93,10 @@ def _confidence(folder, facts, threshold):
     from fashion_bench.results.calibration import use_confidence
     if not 0 <= threshold <= 1: raise InputError(f"--min-confidence is from 0 to 1, such as 0.8, and not {threshold:g}")
     if facts['multilabel']: raise InputError("--min-confidence is for models that give each photo one class")
-    found = facts.get('confidence') or use_confidence(folder)
+    found = facts.get('confidence')
+    kinds = dict(temperature=float, curve=list, photos=int, split=str)
+    if not isinstance(found, dict) or not all(isinstance(found.get(k), o) for k,o in kinds.items()):
+        found = use_confidence(folder) # of a run, or of what others wrote
     if found: return found
     raise InputError(f"{folder} does not say how sure its answers are; export it again from the folder of its run")
 
@@ -193,7 +196,7 @@ def _print_speeds(where, found):
 def speed(
     runs:list[str] = Argument(['runs'], help='Folders of run folders, or of single runs, whose models are compared.'),
     uses:str = Option(None, help="With commas between, of 'torch fp32', 'torch bf16', 'torch compiled', 'ONNX', "
-                                 "'ONNX int8'; all by default."),
+                                 "'ONNX int8'; all by default. To compile takes minutes."),
     repeats:int = Option(40, help='Rounds in which each is asked once, at most.'),
     as_json:bool = Option(False, '--json', help='As JSON.'),
 ):
