@@ -20,6 +20,7 @@ import pandas as pd
 import fashion_bench
 from ..base.errors import InputError
 from ..base.gridfile import rerun
+from ..base.licences import UNKNOWN, licence_group, licence_url
 from ..base.markup import markdown
 from ..base.specs import machine_of
 from ..results.board import in_words, markdown_table
@@ -70,14 +71,24 @@ def _weaknesses(run, classes):
     return df.iloc[np.argsort(shares, kind='stable')]
 
 # %% ../../nbs/use/03_card.ipynb #6c061788
+_TERMS = {'permissive': 'which asks to be named and little else', 'own terms': 'terms of its own, to be read',
+          'non-commercial': 'which does not allow commercial use', 'unknown': 'of which nothing more is known here'}
+
+def _licence_text(licence):
+    "Under which licence, of which kind, and where it can be read"
+    if licence in (None, '', UNKNOWN): return 'whose licence their library does not say: look it up'
+    url = licence_url(licence)
+    named = f'[{markdown(licence)}]({url})' if url else markdown(licence)
+    return f'under {named}, as their library says, {_TERMS[licence_group(licence)]}'
+
 def _weights_text(source):
     "Where weights came from, in sentences"
     if source.get('weights') == 'scratch': return "Trained from random weights: nobody else's licence is on them."
-    said = source.get('licence')
-    licence = f'under {said}, as their library says' if said else 'whose licence their library does not say: look it up'
-    where = f", from {source['source']}" if source.get('source') else ''
-    what = f" trained on {source['data']}" if source.get('data') else ''
-    tag = ' '.join(o for o in (source.get('weights'), source.get('tag')) if o)
+    known = {k: markdown(str(v)) for k,v in source.items() if v}
+    where = f", from {known['source']}" if 'source' in known else ''
+    what = f" trained on {known['data']}" if 'data' in known else ''
+    tag = ' '.join(known[o] for o in ('weights', 'tag') if o in known)
+    licence = _licence_text(source.get('licence'))
     return f"It starts from weights ({tag}){what}{where}, {licence}. Licences of photos are on what was learned, too."
 
 def _data_lines(record):

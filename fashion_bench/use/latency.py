@@ -133,7 +133,8 @@ def _ready(run, names, folder, device):
 def _work(run):
     "What of a run's model decides how fast it is"
     facts = json.loads((run/'model.json').read_text(encoding='utf-8'))
-    return json.dumps([facts.get(k) for k in ('network', 'head', 'size', 'multilabel')] + [len(facts['classes'])])
+    decide = 'network', 'model_args', 'head', 'size', 'multilabel'
+    return json.dumps([facts.get(k) for k in decide] + [len(facts['classes'])])
 
 def _alike(runs):
     "Lists of folders whose models are as fast as each other"
