@@ -236,7 +236,7 @@ def _fast_candidates(table, grid, most):
     from fashion_bench.models.prior import shortlist
     from fashion_bench.models.registry import expand_models
     from fashion_bench.use.latency import candidate_latencies
-    names, rest = shortlist(expand_models(grid['models']), grid['most'])
+    names, rest = shortlist(expand_models(grid['models'], grid['licence']), grid['most'])
     if rest: say(f"{len(rest)} of {len(names) + len(rest)} are not looked at, by what is published: {', '.join(rest)}")
     say(f'Timing {len(names)} candidates, one photo at a time ...')
     took = candidate_latencies(names, grid['size'], grid['head'], len(classes(table)))

@@ -90,7 +90,7 @@ def print_choice_plan(
     from fashion_bench.runs.bench import estimate
     from fashion_bench.runs.choose import LOOKS
     from fashion_bench.runs.grid import plan_bench
-    kept, rest = shortlist(expand_models(models), most)
+    kept, rest = shortlist(expand_models(models, grid.get('licence')), most)
     if rest: say(f"{len(rest)} of {len(kept) + len(rest)} are not looked at, by what is published: {', '.join(rest)}")
     how = dict(engine=engine, num_workers=num_workers, allow_scratch=allow_scratch)
     costs = [estimate(plan_bench(table, kept, by, seeds=seeds[:1], **grid), table, **how) for by in (LOOKS[-1], recipe)]

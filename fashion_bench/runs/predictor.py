@@ -117,6 +117,8 @@ class Predictor:
 _FACTS = dict(model=str, network=str, head=str, size=int, interpolation=str, mean=list, std=list, classes=list,
               multilabel=bool) # what a model.json must hold
 
+_NO_ARGS = {'checkpoint_path', 'pretrained', 'pretrained_cfg', 'pretrained_cfg_overlay', 'cache_dir'} # would read files
+
 def _check_facts(file, facts):
     "Raises `InputError` for what `save_model` would not have written"
     if not isinstance(facts, dict): raise InputError(f"{file} holds no facts of a model, but a {type(facts).__name__}")
@@ -124,6 +126,8 @@ def _check_facts(file, facts):
     wrong += [k for k in ('mean', 'std') if k not in wrong and len(facts[k]) != 3]
     wrong += [k for k in ('head',) if k not in wrong and facts[k] not in HEADS]
     if 'classes' not in wrong and not all(isinstance(o, str) for o in facts['classes']): wrong.append('classes')
+    args = facts.get('model_args', {})
+    if not isinstance(args, dict) or _NO_ARGS & set(args): wrong.append('model_args')
     if not wrong: return facts
     said = ', '.join(f'{k} is {facts.get(k)!r:.40}' for k in wrong[:3])
     raise InputError(f"{file} does not describe a model ({said}); copy it again from where the model was trained")
