@@ -201,7 +201,7 @@ def speed(
     as_json:bool = Option(False, '--json', help='As JSON.'),
 ):
     ("Measure how fast finished models are in use on this machine, one photo and 32 at a time, and keep it beside the "
-     "runs, for `report` and `show --max-latency`.")
+     "runs, for boards and reports.")
     from fashion_bench.base.record import run_files
     if repeats < 5: raise InputError(f'--repeats is at least 5, for a median and a 95th percentile, and not {repeats}')
     run_files(runs)
