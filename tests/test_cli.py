@@ -181,7 +181,7 @@ def test_sizes_groups_and_heads_that_are_none(tmp_path):
     refused(here(*ask, '--weights-dir', tmp_path/'none'), 'there is no folder of weights')
     refused(here(*ask, '--split', 'mine'), 'there are official, random, product')
     refused(here(*ask, '--licence', 'commercial'), 'of none of these models is commercial', 'resnet34 (unknown)')
-    refused(here(*ask, '--licence', 'free'), "unknown licence 'free'; there are commercial, permissive")
+    refused(here(*ask, '--licence', 'free'), "unknown licence 'free'; there are commercial, unknown, permissive")
     assert not (tmp_path/'runs').exists()
 
 def test_weights_are_fetched_and_found_without_a_network(tmp_path):

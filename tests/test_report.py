@@ -6,7 +6,7 @@ import fashion_bench
 import numpy as np
 import pandas as pd
 import pytest
-from fashion_bench.base.licences import GROUPS
+from fashion_bench.base.licences import LICENCES
 from fashion_bench.results.page import html_page, html_table, table_tools
 from fashion_bench.results.records import load_runs
 from fashion_bench.results.report import report_html
@@ -170,7 +170,7 @@ def test_places_are_sorted_as_numbers_and_the_first_order_comes_back(tmp_path):
     out = probed(page, SORTED_BY_RANK, 900, tmp_path)
     assert out['up'] == out['first'] == PLACES and out['down'] == [*PLACES[10::-1], *PLACES[-3:]]
 
-LICENCES = {url for names in GROUPS.values() for url in names.values()} # that somebody may follow
+LINKS = {url for names in LICENCES.values() for url in names.values()} # that somebody may follow
 URL = 'https://hub.example/timm/' + 'a_long_name.'*12 + 'safetensors?download=true&revision=' + '0123456789abcdef'*4
 LONG = 'timm/vit_huge_patch14_clip_quickgelu_378_with_registers_and_a_name_without_end.dfn5b_ft_in22k_in1k'
 
@@ -266,7 +266,7 @@ def test_the_page_asks_for_nothing_and_is_small(tmp_path):
     page = report_html(make_runs(tmp_path/'runs', 15, 3))
     bare = re.sub(r'base64,[A-Za-z0-9+/=]+', '', page)
     assert len(page) < 5*2**20
-    bare = re.sub(r'<a href="([^"]+)">', lambda m: '' if m[1] in LICENCES else m[0], bare)
+    bare = re.sub(r'<a href="([^"]+)">', lambda m: '' if m[1] in LINKS else m[0], bare)
     assert not re.search(r'\b(?:src|srcset|href)="(?!data:|#)', bare) and '://' not in bare
     assert not re.search(r'url\((?!#)', bare) and '@import' not in bare
 

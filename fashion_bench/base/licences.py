@@ -19,15 +19,15 @@ from .errors import InputError
 _CC, _GIT, _HF, _META = ('https://creativecommons.org/licenses', 'https://github.com', 'https://huggingface.co',
                          'https://ai.meta.com/resources/models-and-libraries')
 
-GROUPS = dict( # group: licences, as timm and the hub name them, with their addresses
-    permissive={
+LICENCES = { # by group; as timm and the hub name them, with their addresses
+    'permissive': {
         'apache-2.0': 'https://www.apache.org/licenses/LICENSE-2.0',
         'mit': 'https://opensource.org/license/mit',
         'bsd-2-clause': 'https://opensource.org/license/bsd-2-clause',
         'bsd-3-clause': 'https://opensource.org/license/bsd-3-clause',
         'cc0-1.0': 'https://creativecommons.org/publicdomain/zero/1.0/',
         'cc-by-4.0': f'{_CC}/by/4.0/'},
-    own_terms={
+    'own terms': {
         'dinov3-license': f'{_META}/dinov3-license/',
         'apple-ascl': f'{_GIT}/apple/ml-aim/blob/main/LICENSE',
         'cvnets-license': f'{_GIT}/apple/ml-cvnets/blob/main/LICENSE',
@@ -38,12 +38,12 @@ GROUPS = dict( # group: licences, as timm and the hub name them, with their addr
         'gemma': 'https://ai.google.dev/gemma/terms',
         'qwen-community-1.0': f'{_HF}/Qwen',
         'sapiens2-license': f'{_GIT}/facebookresearch/sapiens2/blob/main/LICENSE.md'},
-    non_commercial={
+    'non-commercial': {
         'cc-by-nc-4.0': f'{_CC}/by-nc/4.0/',
         'cc-by-nc-sa-4.0': f'{_CC}/by-nc-sa/4.0/',
         'apple-amlr': f'{_GIT}/apple/ml-mobileclip/blob/main/LICENSE_MODELS',
         'seer-license': f'{_GIT}/facebookresearch/vissl/blob/main/projects/SEER/MODEL_LICENSE.md',
-        'fair-noncommercial-research-license': f'{_HF}/facebook/fair-noncommercial-research-license'})
+        'fair-noncommercial-research-license': f'{_HF}/facebook/fair-noncommercial-research-license'}}
 UNKNOWN, YOURS = 'unknown', 'yours' # no licence is known; none is needed, since weights are random
 
 # %% ../../nbs/base/13_licences.ipynb #1904ec77
@@ -52,19 +52,17 @@ def licence_group(
 )->str: # `permissive`, `own terms`, `non-commercial` or `unknown`
     "What kind of licence it is."
     if licence == YOURS: return 'permissive'
-    found = (k for k,names in GROUPS.items() if (licence or '').lower() in names)
-    return dict(own_terms='own terms', non_commercial='non-commercial').get(k := next(found, UNKNOWN), k)
+    return next((k for k,names in LICENCES.items() if (licence or '').lower() in names), UNKNOWN)
 
 # %% ../../nbs/base/13_licences.ipynb #90e912a5
 def licence_url(
     licence:str|None # As `licence_group` takes it
 )->str: # Empty where it is not known
     "Where a licence can be read."
-    return next((names[licence.lower()] for names in GROUPS.values() if licence and licence.lower() in names), '')
+    return next((names[licence.lower()] for names in LICENCES.values() if licence and licence.lower() in names), '')
 
 # %% ../../nbs/base/13_licences.ipynb #678db31e
-FILTERS = dict(commercial=('permissive', 'own terms'), permissive=('permissive',), own_terms=('own terms',),
-               non_commercial=('non-commercial',), unknown=('unknown',))
+FILTERS = {'commercial': ('permissive', 'own terms'), UNKNOWN: (UNKNOWN,), **{o: (o,) for o in LICENCES}}
 
 def is_allowed(
     licence:str|None, # As `licence_group` takes it
@@ -72,8 +70,7 @@ def is_allowed(
 )->bool: # An unknown licence passes `unknown` alone
     "Does a licence pass the filter `asked`? Raises `InputError` for a filter that there is not."
     name = asked.lower()
-    if name in (key := {o.replace('_', mark): v for o,v in FILTERS.items() for mark in '_- '}):
-        return licence_group(licence) in key[name]
+    if found := FILTERS.get(name.replace('own-', 'own ')): return licence_group(licence) in found # as a shell has it
     if licence_group(name) != UNKNOWN: return (licence or '').lower() == name
-    groups = ', '.join(o.replace('_', '-') for o in FILTERS)
+    groups = ', '.join(o.replace(' ', '-') for o in FILTERS)
     raise InputError(f"unknown licence {asked!r}; there are {groups}, and names such as apache-2.0")

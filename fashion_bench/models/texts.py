@@ -175,7 +175,7 @@ class TextTower:
         return F.normalize(torch.stack([mean(o) for o in sentences]), dim=-1).numpy()
 
 # %% ../../nbs/models/12_texts.ipynb #bd1d4db9
-def check_reads(
+def check_text_tower(
     name:str, # As `registry.model_info` takes it
     weights:str='pretrained' # What it is to have
 )->None:
@@ -192,7 +192,7 @@ def text_tower(
     """The tower for texts of a pair. Raises `InputError` for a model that has none, or a file that does not fit, and
     `WeightsUnavailable` for what cannot be had."""
     info = model_info(name)
-    check_reads(name, weights)
+    check_text_tower(name, weights)
     config = tower_config(info.name)['model_cfg']
     file = tower_file(info) if weights == 'pretrained' else weights
     try: split = _tokenizer(config, tower_folder(info.name))

@@ -25,7 +25,7 @@ from torch import nn
 from ..base.files import file_name, whole_folder
 from .hub import TOWER_CONFIG, tower_config, tower_folder
 from .registry import ModelInfo, model_info
-from .weights import read_weights, tower_file
+from .weights import hub_repository, read_weights, tower_file
 
 # %% ../../nbs/models/04_towers.ipynb #7a3e8f99
 def image_tower(
@@ -91,7 +91,7 @@ def fetch_tower(
     to.mkdir(parents=True, exist_ok=True)
     with whole_folder(to/file_name(info.name)) as part:
         (part/TOWER_CONFIG).write_text(json.dumps(config, indent=1), encoding='utf-8')
-        _fetch_beside(info.url.partition('.co/')[2], ['README.md'], part, home)
+        _fetch_beside(hub_repository(info), ['README.md'], part, home)
         texts = config['model_cfg'].get('text_cfg', {}).get('hf_tokenizer_name')
         if texts: _fetch_beside(texts, _TOKENIZER, part, home)
         if file.suffix == '.safetensors': shutil.copy(file, part/'open_clip_model.safetensors')

@@ -63,7 +63,11 @@ def fetched_weights(
     return next((o for o in files if o.is_file()), None)
 
 # %% ../../nbs/models/03_weights.ipynb #0404afa6
-def _repository(info): return info.url.removeprefix(f'{constants.ENDPOINT}/').split('@')[0]
+def hub_repository(
+    info:ModelInfo # Of a model whose weights are on the hub
+)->str: # Such as `timm/resnet18.a1_in1k`
+    "The repository of a model's weights."
+    return info.url.removeprefix(f'{constants.ENDPOINT}/').split('@')[0]
 
 def _file_names(info):
     "What the file of `info`'s weights may be called in its repository"
@@ -80,7 +84,7 @@ def cached_weights(
         file = Path(torch.hub.get_dir())/'checkpoints'/Path(info.url).name
         return file if file.is_file() else None
     if not info.url.startswith(constants.ENDPOINT): return None
-    found = [try_to_load_from_cache(_repository(info), o) for o in _file_names(info)]
+    found = [try_to_load_from_cache(hub_repository(info), o) for o in _file_names(info)]
     return next((Path(o) for o in found if isinstance(o, str)), None)
 
 # %% ../../nbs/models/03_weights.ipynb #9f429d42
@@ -89,11 +93,11 @@ def download_weights(
 )->Path: # The file
     "The weights of a tower, fetched, and the card beside them. Raises `WeightsUnavailable`."
     for o in _file_names(info):
-        try: file = Path(hf_hub_download(_repository(info), o))
+        try: file = Path(hf_hub_download(hub_repository(info), o))
         except EntryNotFoundError: continue
         except (OSError, HfHubHTTPError) as e:
             raise WeightsUnavailable(f"the weights of {info.name} cannot be fetched ({in_a_line(e)})") from e
-        try: hf_hub_download(_repository(info), 'README.md') # for its licence
+        try: hf_hub_download(hub_repository(info), 'README.md') # for its licence
         except (OSError, HfHubHTTPError): pass # many have none
         return file
     raise WeightsUnavailable(f"{info.url} holds none of {', '.join(_file_names(info))}")

@@ -36,7 +36,7 @@ from .plots import (COSTS, disagreements, plot_accuracy, plot_classes, plot_conf
 from .records import as_frame, believed, distinct_runs, name_entries, read_predictions
 from .reference import reference_2021
 from .schedules import budgets, models_with_schedules, plot_schedules, schedule_verdict
-from .scores import confusion, kind_scores
+from .scores import confusion, kind_scores, taken_for
 from .standings import board_part, with_interval
 from .verdict import verdict_of
 
@@ -95,12 +95,6 @@ def _kind_part(entry, path, answers, classes):
     table = html_table(kind_scores(probs, targets, [kinds.get(c, '?') for c in classes]))
     return html(H3(f'By larger class, {entry}, all seeds together'), table)
 
-# %% ../../nbs/results/14_report.ipynb #f281f76b
-def _taken_for(row):
-    "What a class is mostly taken for, from its row of `confusion`, in words"
-    wrong = row[(row.index != row.name) & (row > 0)].nlargest(3)
-    return ', '.join(f'{k} {n/row.sum():.0%}' for k,n in wrong.items())
-
 # %% ../../nbs/results/14_report.ipynb #6d48ddb3
 def _class_interval(answers, k):
     "The share of class number `k` that is told, with its interval; blank where that cannot be known"
@@ -119,7 +113,7 @@ def _class_rows(answers, table, by_class, leader):
                         f'told by {leader}': [with_interval(*o) for o in found]})
     if by_class.entry.nunique() > 1:
         out['told by all'] = out['class'].map(by_class.groupby('class').recall.mean())
-    out['taken for'] = [_taken_for(row) for _,row in table.iterrows()]
+    out['taken for'] = [taken_for(row) for _,row in table.iterrows()]
     return out.iloc[np.argsort([o[0] for o in found], kind='stable')]
 
 # %% ../../nbs/results/14_report.ipynb #201fa643

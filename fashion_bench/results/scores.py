@@ -147,6 +147,15 @@ def confusion(
     found = confusion_matrix(targets, np.asarray(probs).argmax(1), labels=range(len(classes)))
     return pd.DataFrame(found, pd.Index(classes, name='true'), pd.Index(classes, name='predicted'))
 
+# %% ../../nbs/results/00_scores.ipynb #7b3de291
+def taken_for(
+    row:pd.Series, # Of `confusion`
+    most:int=3 # Classes that are named
+)->str: # For example `jacket 30%, dress 10%`
+    "What a class is mostly taken for, in words."
+    wrong = row[(row.index != row.name) & (row > 0)].nlargest(most)
+    return ', '.join(f'{k} {n/row.sum():.0%}' for k,n in wrong.items())
+
 # %% ../../nbs/results/00_scores.ipynb #323fee19
 def kind_scores(
     probs:np.ndarray, # Probabilities of shape (images, classes)

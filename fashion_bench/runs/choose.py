@@ -242,13 +242,14 @@ def choose(
     most:int=15, # So many are looked at; of more, those of whom published figures promise most
     recipe:Recipe|str=Recipe(), # The whole training that a model is chosen for
     size:int|None=224, # Side of the square that models see, in pixels; `None`: each its own
+    licence:str|None=None, # Only models whose weights have it, as `licences.is_allowed` takes it
     progress:BenchProgress|None=None, # Who watches; a line a run by default
     # As `bench` takes it: `weights`, `allow_scratch`, `engine`, `jobs`, `track` and others
     **kwargs
 )->Choice: # Shows itself; its `winners` are those that share the first place
     """The best model for `table`, in stages. Whatever is trained is a run in `out`; the same call goes on if it was
     interrupted. Raises `InputError` for what there is nothing to choose in."""
-    names, recipe = expand_models(models, kwargs.pop('licence', None)), parse_recipe(recipe)
+    names, recipe = expand_models(models, licence), parse_recipe(recipe)
     _check(table, names, margin, recipe)
     progress, out = progress or BenchProgress(), check_out(out, table)
     kept, left_out = shortlist(names, most)

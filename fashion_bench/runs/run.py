@@ -33,7 +33,7 @@ from ..models.speed import multiply_adds
 from ..training.checkpoint import Checkpoint, read_checkpoint
 from ..training.clock import EnergyMeter, gpu_sharers, peak_memory
 from ..training.features import frozen_features
-from ..training.frozen import frozen_answers, questions
+from ..training.frozen import frozen_answers, asked_prompts
 from ..training.lr_finder import suggest_lr
 from ..training.parallel import DataParallel, joules_of_all, largest_of_all, micro_batches
 from ..training.precision import Autocast, best_precision
@@ -256,7 +256,7 @@ class _Attempt:
                     multiply_adds=multiply_adds(learn.model, self.spec.size))
         inputs, network = self.inputs(learn, table), describe_model(learn)
         kept = dict(source=source, inputs=inputs, network=network)
-        if isinstance(self.recipe, FrozenRecipe): network |= dict(prompts=questions(self.recipe, table))
+        if isinstance(self.recipe, FrozenRecipe): network |= dict(prompts=asked_prompts(self.recipe, table))
         if hasattr(learn, 'data_parallel'): kept['parallel'] = learn.data_parallel.facts()
         if isinstance(self.recipe, FrozenRecipe):
             return dict(kept, figures=size | self.looked(learn, table, cbs), precision=self.spec.precision)

@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from ..data.loaders import encode_labels
 from ..base.errors import InputError
 from ..data.table import classes, is_multilabel
-from ..models.texts import TextTower, check_prompts, check_reads, prompts_of, text_tower
+from ..models.texts import TextTower, check_prompts, check_text_tower, prompts_of, text_tower
 from .features import Features
 from .recipes import FrozenRecipe
 
@@ -117,11 +117,11 @@ def check_zero_shot(
 )->None:
     "Raises `InputError` for several classes a photo, a model that reads no texts, or names that all mean nothing."
     if is_multilabel(table): raise InputError("zero_shot names one class for each photo, and these have several")
-    check_reads(model, weights)
+    check_text_tower(model, weights)
     check_prompts(prompts_of(recipe.prompts)[0], classes(table))
 
 # %% ../../nbs/training/07_frozen.ipynb #b35cc31c
-def questions(
+def asked_prompts(
     recipe:FrozenRecipe, # Any
     table:pd.DataFrame # The image table
 )->dict: # `templates`, and `words` by class; empty for a recipe that asks nothing

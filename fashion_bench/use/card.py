@@ -27,7 +27,7 @@ from ..results.board import in_words, markdown_table
 from ..results.calibration import threshold_text
 from ..results.confidence import accuracy_interval
 from ..results.records import read_predictions
-from ..results.scores import confusion, figures
+from ..results.scores import confusion, figures, taken_for
 from .fidelity import fidelity_text
 
 # %% ../../nbs/use/03_card.ipynb #bba6b1a8
@@ -52,11 +52,6 @@ def _figures(run):
     return pd.DataFrame(rows)
 
 # %% ../../nbs/use/03_card.ipynb #7fd927cf
-def _taken_for(row):
-    "What a class is mostly taken for"
-    wrong = row[(row.index != row.name) & (row > 0)].nlargest(2)
-    return ', '.join(f'{k} ({n})' for k,n in wrong.items())
-
 def _weaknesses(run, classes):
     "The classes, the worst told first; nothing where photos have several"
     p = read_predictions(run, 'test') or read_predictions(run, 'valid')
@@ -67,7 +62,7 @@ def _weaknesses(run, classes):
     told = [_with_interval(right[o], None if group is None else group[o]) for o in of]
     shares = [right[o].mean() if o.any() else 2. for o in of]
     df = pd.DataFrame({'class': classes, 'photos': [int(o.sum()) for o in of], 'told (95 %)': told,
-                       'taken for': [_taken_for(row) for _,row in taken.iterrows()]})
+                       'taken for': [taken_for(row, 2) for _,row in taken.iterrows()]})
     return df.iloc[np.argsort(shares, kind='stable')]
 
 # %% ../../nbs/use/03_card.ipynb #6c061788
