@@ -172,3 +172,13 @@ def test_a_run_takes_several_gpus_of_a_node_and_is_followed(cluster, table, tmp_
     assert told.runs == [record['id']] and list((tmp_path/'curves').rglob('events.*')), told.lines
     assert record['status'] == 'finished', record
     assert (record['environment']['world'], record['parallel']) == (2, dict(world=2, sync_batch_norm=True))
+
+def test_a_folder_with_the_name_of_the_package_is_not_taken_for_it(tmp_path):
+    "As where somebody cloned the repository and works beside it; Ray is started by the command"
+    (tmp_path/'fashion_bench').mkdir()
+    ask = ('run', 'wardrobe', '--subset', 'top=2,per_class=12', '--models', 'timm/test_resnet', '--weights', 'scratch',
+           '--recipe', 'ep1_bs8_lr1e-3', '--size', '32', '--engine', 'ray', '--out', 'runs')
+    r = subprocess.run([os.path.join(os.path.dirname(sys.executable), 'fashion-bench'), *ask], cwd=tmp_path,
+                       capture_output=True, text=True, timeout=280)
+    assert r.returncode == 0, r.stdout[-2000:] + r.stderr[-2000:]
+    assert len(list((tmp_path/'runs').glob('*/run.json'))) == 1

@@ -17,7 +17,9 @@ from pathlib import Path
 from uuid import uuid4
 import os, platform, socket, threading
 
+from fastcore.xtras import working_directory
 import pandas as pd
+import fashion_bench
 from ...base.errors import InputError
 from ...base.specs import RunSpec
 from ...data.cache import PixelCache
@@ -56,7 +58,10 @@ def _connect(address):
     here = address == 'local'
     if not here and address != 'auto': _check_answers(address)
     own = dict(include_dashboard=False) if here else {}
-    try: ray.init(address, log_to_driver=False, logging_level='error', **own)
+    # Workers look for modules where Ray is called from, and there another folder may have this package's name
+    home = Path(fashion_bench.__file__).parent.parent
+    try:
+        with working_directory(home): ray.init(address, log_to_driver=False, logging_level='error', **own)
     except (ConnectionError, RuntimeError) as e:
         said = [o.strip() for o in str(e).splitlines() if o.strip()]
         raise InputError(f"there is no Ray cluster that takes us at {address}: {said[0]} {said[-1]*(len(said) > 1)}; "
