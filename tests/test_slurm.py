@@ -112,7 +112,9 @@ def killed_and_picked_up(tmp_path, specs, whole, seeds, *how):
 def test_a_grid_goes_on_when_its_benchmark_is_killed_and_the_next_one_picks_it_up(tmp_path, specs, whole):
     killed_and_picked_up(tmp_path, specs, whole, 2, 'local', 'time=1h')
 
-def test_a_run_that_is_killed_has_failed_and_one_that_is_put_back_goes_on(tmp_path, table, specs, whole):
+def test_a_run_that_is_killed_has_failed_and_one_that_is_put_back_goes_on(tmp_path, table, specs, whole, monkeypatch):
+    (tmp_path/'fashion_bench').mkdir() # as beside a clone of this repository; it is not taken for the package
+    monkeypatch.chdir(tmp_path)
     spec, out, engine = specs[0], tmp_path/'runs', Slurm('time=1h', cluster='local')
     folder = out/spec.folder
     def kill(): os.kill(below(int(job_of(folder)))[-1], signal.SIGKILL) # the run itself

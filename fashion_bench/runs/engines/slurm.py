@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 import os, pickle, shutil, signal, subprocess, sys, threading, time
 
+from fastcore.xtras import modified_env
 import pandas as pd
 from ...base.errors import InputError
 from ...base.files import cache_dir, read_json, write_json
@@ -154,7 +155,9 @@ class _Jobs:
         files = home/f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid4().hex[:6]}"
         files.mkdir(parents=True)
         starts = [JobStart(facts | self._places(files, name, facts['table'])) for name,facts in asked]
-        try: jobs = job_executor(self.local, files, self.options).submit_array(starts)
+        try:
+            with modified_env(PYTHONSAFEPATH='1'): # jobs take no module from the folder that this is called from
+                jobs = job_executor(self.local, files, self.options).submit_array(starts)
         except RuntimeError as e: raise InputError(f'the jobs were not taken: {e}') from e # what sbatch said
         at = time.strftime('%Y-%m-%dT%H:%M:%S%z')
         notes = [dict(job=o.job_id, files=files.name, local=self.local, submitted=at) for o in jobs]
