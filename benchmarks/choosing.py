@@ -19,6 +19,7 @@ warnings.filterwarnings('ignore')
 import numpy as np, pandas as pd, torch
 from scipy.stats import weightedtau
 from safetensors.torch import save_file
+from fashion_bench.base.answers import read_predictions
 from fashion_bench.base.files import claim, read_json, whole_file, write_json
 from fashion_bench.base.record import read_record
 from fashion_bench.data.cache import build_cache
@@ -28,7 +29,7 @@ from fashion_bench.models.groups import param_layers
 from fashion_bench.models.prior import prior_scores
 from fashion_bench.models.registry import model_inputs
 from fashion_bench.results.choosing import behind, leaders, next_seeds
-from fashion_bench.results.records import CorrectAnswers, load_runs, read_predictions
+from fashion_bench.results.records import CorrectAnswers, load_runs
 from fashion_bench.runs.choose import FEW
 from fashion_bench.runs.grid import plan_bench
 from fashion_bench.runs.run import read_spec, run_model

@@ -7,6 +7,7 @@ epoch.
 
 Modules:
 
+- `fashion_bench.base.answers`: What a run answered, photo by photo, as it is kept.
 - `fashion_bench.base.columns`: The columns of a text file, back to what they were before they were written.
 - `fashion_bench.base.errors`: What a user can mend, told apart from what only we can.
 - `fashion_bench.base.figures`: One look for all pictures, in every script, on light pages and dark ones, on a screen and on a phone.
@@ -67,6 +68,7 @@ Modules:
 - `fashion_bench.results.leaderboard`: The table that answers the question, in a notebook, in a terminal of any width, and in a file.
 - `fashion_bench.results.origins`: Where figures come from: the photos, the weights, the machine, what failed, and the command that does it again.
 - `fashion_bench.results.page`: A page that needs no network: contents, tables that sort, pictures that take the page's colours, and nothing else.
+- `fashion_bench.results.photos`: The photos themselves: those that models take wrongly, and those that a model finds nearest to one.
 - `fashion_bench.results.plots`: Every picture: a frame goes in, matplotlib axes come out.
 - `fashion_bench.results.records`: What a folder of runs holds: a row per run, and which images each model got right.
 - `fashion_bench.results.reference`: What the 2021 post measured, and the number that it ranked by.
@@ -101,6 +103,7 @@ Modules:
 - `fashion_bench.training.rates`: A schedule's learning rates, before anything is trained by it.
 - `fashion_bench.training.recipes`: How a model is trained, as data: something that can be named, recorded, compared and run again.
 - `fashion_bench.training.recorder`: Every epoch of every phase and every step, with what it cost, on disk as soon as it is over.
+- `fashion_bench.training.retrieval`: Finding the photos that show the same product, by the features of a backbone, and how well that works.
 - `fashion_bench.use.alone`: A predictor that needs numpy, Pillow and onnxruntime, and reads photos as the training did, to the last bit.
 - `fashion_bench.use.card`: What somebody who gets a model must know of it: what it was taught by, how well it does, where it fails, and whose it is.
 - `fashion_bench.use.export`: A folder that can be given away: the model in the formats that are wanted, how true they are to it, and a card.

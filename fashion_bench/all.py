@@ -18,7 +18,8 @@ from .results.choosing import Choice, plot_choice
 from .results.compare import compare_runs
 from .results.confidence import compare_models, seeds_needed
 from .results.details import image_results
-from .results.plots import look, plot_accuracy, plot_efficiency, plot_images, plot_pareto, plot_weights
+from .results.photos import plot_images
+from .results.plots import look, plot_accuracy, plot_efficiency, plot_pareto, plot_weights
 from .results.leaderboard import leaderboard
 from .results.records import load_runs
 from .results.reference import efficiency, reference_2021

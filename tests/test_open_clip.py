@@ -7,6 +7,7 @@ import pytest
 open_clip = pytest.importorskip('open_clip')
 import torch
 from safetensors.torch import save_file
+from fashion_bench.base.answers import read_predictions
 from fashion_bench.base.errors import InputError
 from fashion_bench.base.record import read_record
 from fashion_bench.data.sources import load_table
@@ -14,7 +15,6 @@ from fashion_bench.data.table import classes, image_paths
 from fashion_bench.models.backbones import build_backbone
 from fashion_bench.models.groups import even_groups, param_layers
 from fashion_bench.models.texts import Prompts
-from fashion_bench.results.records import read_predictions
 from fashion_bench.runs.bench import bench
 from fashion_bench.runs.predictor import load_predictor
 

@@ -17,7 +17,7 @@ from PIL import Image
 from fashion_bench.base import figures
 from fashion_bench.base.figures import CYCLE, INKS, PHONE, look
 from fashion_bench.data import pictures as of_data
-from fashion_bench.results import choosing, plots, schedules
+from fashion_bench.results import choosing, photos as of_photos, plots, schedules
 from fashion_bench.results.page import figure_html
 from fashion_bench.results.reference import reference_2021
 
@@ -51,13 +51,17 @@ def every_plot(photos, n=6):
                                           valid_accuracy=.5)) for o in df.entry])
     told = pd.DataFrame([{'class': c, 'entry': o, 'recall': .5, 'images': 9} for c in NAMES for o in df.entry])
     wrong = photos.assign(true=photos.label, said='帽子', share_said=.5, correct=.5)
+    near = pd.DataFrame(dict(query='0-4.jpg', product='帽子', first=2, place=[1, 2], photo=['1-4.jpg', '0-5.jpg'],
+                             right=[False, True]))
     rates = pd.DataFrame(dict(step=range(20), phase=['frozen']*5 + ['unfrozen']*15, lr_0=1e-4, lr_1=1e-3))
     return dict(
         plot_efficiency=lambda: plots.plot_efficiency(df), plot_accuracy=lambda: plots.plot_accuracy(df),
         plot_pareto=lambda: plots.plot_pareto(df), plot_weights=lambda: plots.plot_weights(df),
         plot_histories=lambda: plots.plot_histories(curves), plot_classes=lambda: plots.plot_classes(told),
         plot_confusion=lambda: plots.plot_confusion(pd.DataFrame(1, index=NAMES, columns=NAMES)),
-        plot_images=lambda: plots.plot_images(wrong), plot_rates=lambda: schedules.plot_rates(rates),
+        plot_images=lambda: of_photos.plot_images(wrong),
+        plot_nearest=lambda: of_photos.plot_nearest(near, photos.root[0]),
+        plot_rates=lambda: schedules.plot_rates(rates),
         **{o: lambda o=o: getattr(of_data, o)(photos) for o in of_data.__all__})
 
 def figure_of(drawn): return getattr(drawn, 'figure', None) or drawn.flat[0].figure
@@ -70,7 +74,7 @@ def closed():
 
 def test_whatever_is_drawn_is_drawn_as_written(photos):
     "Names of users are no formulas, and have a font: whoever adds a plot wraps it"
-    homes = (plots, schedules, choosing, of_data)
+    homes = (plots, schedules, choosing, of_data, of_photos)
     public = {o: getattr(home, o) for home in homes for o in home.__all__ if o.startswith('plot_')}
     assert len(public) >= 15 and [o for o in public if not hasattr(public[o], '__wrapped__')] == []
     assert {*public} - {*every_plot(photos)} == {'plot_schedules', 'plot_choice'} # of run folders: in their notebooks

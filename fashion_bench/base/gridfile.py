@@ -14,17 +14,18 @@ __all__ = ['read_grid', 'write_grid', 'grid_of', 'rerun']
 # %% ../../nbs/base/06_gridfile.ipynb #e55d2246
 from dataclasses import fields, replace
 from pathlib import Path
-import json, math, shlex
+import json, re, shlex
 
 import tomli_w, yaml
 from .errors import InputError, InputNotFound, reading
 from .files import whole_file
-from .specs import PROTOCOL, RunSpec
+from .specs import PROTOCOL, TRAINS_NOTHING, RunSpec
 from .texts import read_text
 
 # %% ../../nbs/base/06_gridfile.ipynb #43512728
 RECIPE_PARTS = ('epochs', 'freeze_epochs', 'lr', 'bs') # what `recipe` says in one
-_APART = ('data', 'model', 'recipe', 'size', 'seed', 'weights_hash', 'protocol') # of a spec, said otherwise or never
+# Of a spec, said otherwise or never
+_APART = ('data', 'model', 'recipe', 'size', 'seed', 'weights_hash', 'protocol', 'products_hash')
 _SAME = tuple(f.name for f in fields(RunSpec) if f.name not in _APART) # for all runs of a grid
 
 # %% ../../nbs/base/06_gridfile.ipynb #de805064
@@ -139,7 +140,8 @@ def _lists(specs, records):
     varied = dict(models=candidate_name, recipe=lambda o: o.recipe, seeds=lambda o: o.seed)
     lists = {k: list(dict.fromkeys(map(f, specs))) for k,f in varied.items()}
     lists['size'] = _sizes(records)
-    if len(set(specs)) != math.prod(map(len, lists.values())):
+    of_each = sum(1 if re.fullmatch(TRAINS_NOTHING, o) else len(lists['seeds']) for o in lists['recipe'])
+    if len(set(specs)) != of_each*len(lists['models'])*len(lists['size']):
         raise InputError("these runs are no whole grid: some model lacks a recipe, size or seed that another has")
     return lists
 
@@ -153,6 +155,7 @@ def grid_of(
     load = _loading(records)
     bare = [replace(o, weights='pretrained') if o.weights_hash else o for o in specs]
     same = {k: _only([getattr(o, k) for o in bare], k) for k in _SAME}
+    if same['task'] == 'classification': del same['task']
     lists = _lists(specs, records)
     jobs = _only([o.get('environment', {}).get('jobs', 1) for o in records], 'how many runs shared the machine')
     if jobs > 1: same['jobs'] = str(jobs)

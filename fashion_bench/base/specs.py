@@ -23,12 +23,15 @@ from .errors import InputError
 from .files import file_name
 
 # %% ../../nbs/base/02_specs.ipynb #ed009bd4
+_OF_TASKS = 'task', 'products_hash' # which specs had not before there were tasks
+
 def spec_hash(
     spec:dict, # What was asked for, as plain data
     but:tuple=() # Keys that do not count
 )->str: # 16 hexadecimal digits
     "A hash of every part of `spec`; of a checkpoint's bytes (`weights_hash`) instead of its path."
-    parts = {k: v for k,v in spec.items() if k not in but}
+    earlier = _OF_TASKS if spec.get('task') == 'classification' else () # a run of then is the same run today
+    parts = {k: v for k,v in spec.items() if k not in (*but, *earlier)}
     if parts.get('weights_hash'): parts['weights'] = ''
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
@@ -52,6 +55,8 @@ class RunSpec:
     deterministic:bool=False  # Only by algorithms that give the same on a GPU every time?
     weights_hash:str=''       # Of the checkpoint file's bytes
     protocol:int=PROTOCOL     # Runs by other rules are other runs
+    task:str='classification' # What is measured: `classification`, or `retrieval` of products
+    products_hash:str=''      # Of retrieval: of which photo shows which product, and of which photos ask
 
     def plain(self):
         "As a record holds it: plain data, the recipe as its text"
@@ -123,10 +128,14 @@ def entry_hash(
     "Runs with the same one differ in nothing but their seed."
     return spec_hash(record['spec'] | dict(machine=machine_of(record.get('environment', {}))), but=('seed',))
 
+# %% ../../nbs/base/02_specs.ipynb #3f58ce1d
+TRAINS_NOTHING = r'knn\(\d+\)|linear_probe|zero_shot.*|frozen|projected' # recipes that only look at frozen features
+
 # %% ../../nbs/base/02_specs.ipynb #dabc3c94
 # Of fields that take a name, those that there are; a test holds them against what is there
 CHOICES = dict(groups=('even', 'fastai', 'layerwise'), head=('fastai', 'linear'),
-               precision=('auto', 'fp32', 'bf16', 'fp16'), engine=('local', 'ray', 'slurm'))
+               precision=('auto', 'fp32', 'bf16', 'fp16'), task=('classification', 'retrieval'),
+               engine=('local', 'ray', 'slurm'))
 
 def check_choice(
     field:str, # A key of `CHOICES`

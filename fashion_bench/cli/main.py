@@ -144,6 +144,7 @@ def _examples(*lines): return '\n\n'.join(['Examples:', *(f'fashion-bench {o}' f
     'run photos.csv --models small --split random --seeds 3',
     'run photos --models small --dry-run',
     'run photos --models post2021 --size native --budget 8h --out night',
+    'run products.csv --models small --task retrieval --split product',
     'run grid.toml --seeds 3'))
 @takes_data
 def run(
@@ -175,7 +176,10 @@ def run(
                                      "for each model."),
     recipe:str = _TRAINING(None, help='Schedules instead, such as ep10_bs64_lr2e-3, and suites of them (post2021, '
                                       'kinds), with commas between; or knn, linear_probe, zero_shot, which train '
-                                      'nothing.'),
+                                      'nothing (with --task retrieval: frozen).'),
+    task:str = _TRAINING('classification', help="What is measured: 'classification'; or 'retrieval': are photos of one "
+                                                "product (column group) nearest to each other, by frozen and by "
+                                                "trained features?"),
     seed:int = _TRAINING(42, help='Of everything random but the split.'),
     seeds:int = _TRAINING(1, help='How many seeds, from --seed on: each model runs once with each.'),
     deterministic:bool = _TRAINING(False, '--deterministic', help='On a GPU: only algorithms that give the same '

@@ -238,7 +238,8 @@ def _recipe(asked):
     "What `--recipe` says, else what its parts do"
     from fashion_bench.training.recipes import Recipe
     if asked.get('recipe') is not None: return asked['recipe']
-    return Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs'])
+    recipe = Recipe(asked['epochs'], asked['freeze_epochs'], _rate(asked['lr']), asked['bs'])
+    return ['frozen', recipe] if asked['task'] == 'retrieval' else recipe
 
 # %% ../../nbs/cli/00_options.ipynb #4f00420e
 def _seeds(asked):
@@ -253,7 +254,8 @@ def grid_asked(
     asked:dict # Options by name
 )->dict: # As `grid.plan_bench` takes it
     "The grid that is asked for, whose recipe torch is imported for."
-    rest = {k: asked[k] for k in ('groups', 'head', 'weights', 'precision', 'compile', 'deterministic', 'licence')}
+    names = 'groups', 'head', 'weights', 'precision', 'compile', 'deterministic', 'licence', 'task'
+    rest = {k: asked[k] for k in names}
     return dict(models=asked['models'], recipe=_recipe(asked), size=_sizes(asked['size']), seeds=_seeds(asked), **rest)
 
 # %% ../../nbs/cli/00_options.ipynb #bb2645b7
@@ -277,7 +279,7 @@ def check_asked(
         raise InputError("say which models: --models timm/tf_efficientnet_lite0,torchvision/resnet34, "
                          "or a suite such as small; `fashion-bench models` lists them")
     check_names(asked['models'])
-    for o in ('groups', 'head', 'precision'): check_choice(o, asked[o])
+    for o in ('groups', 'head', 'precision', 'task'): check_choice(o, asked[o])
     _sizes(asked['size'])
     _seeds(asked)
     _rate(asked.get('lr', 'auto'))

@@ -266,8 +266,10 @@ def inshop_table(
     root:str|Path, # The folder that holds `Eval` and the images
     valid:float=0.2, # Share of the items of each category to hold out of train for validation
     split_seed:int=42 # Decides which
-)->pd.DataFrame: # An image table labelled by category, with `group` (item) and `gender`
-    "The In-shop benchmark for a classifier; raises `InputError` or `InputNotFound` where the copy is damaged."
+)->pd.DataFrame: # An image table labelled by category, with `group` (item), `gender` and `role`
+    """The In-shop benchmark; raises `InputError` or `InputNotFound` where the copy is damaged.
+
+    In the column `role` test images are `query` or `gallery`."""
     root = Path(root)
     df = read_list(_list_files(root)['partition'], ['image', 'item', 'split'])
     names = [o.removeprefix('img/') for o in df.image]
@@ -277,6 +279,7 @@ def inshop_table(
     if len(odd): raise InputError(f"{root}: split {odd.iloc[0]!r} is not train, query or gallery")
     table = image_table(names, [p[1].replace('_', ' ') for p in parts], splits,
                         root=_image_dir(_images(root), names, root), source=f'DeepFashion In-shop in {root.name}',
-                        group=df.item.tolist(), gender=[p[0].lower() for p in parts])
+                        group=df.item.tolist(), gender=[p[0].lower() for p in parts],
+                        role=df.split.where(df.split != 'train', '').tolist())
     table = check_images(table, hint=LAYOUT, partly=True)
     return hold_out(table, 'valid', valid, split_seed, by_group=True)

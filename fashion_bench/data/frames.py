@@ -82,6 +82,7 @@ def _find_files(names, files, root):
                      f"{', '.join(paths[:3])}; name the folder of the right ones as root (--root), or give their paths")
 
 # %% ../../nbs/data/08_frames.ipynb #2d4fce83
+_ROLES = 'query', 'gallery' # of test photos in a search for the same product: what is asked for, and what is found
 _TRUE, _FALSE = {'true', '1', 'yes', '1.0'}, {'false', '0', 'no', '0.0'}
 
 def _named_splits(values, where):
@@ -90,7 +91,7 @@ def _named_splits(values, where):
     held = split_of(str(values.name or ''))
     if held in ('valid', 'test') and set(said) <= _TRUE | _FALSE:
         return said.isin(_TRUE).map({True: held, False: 'train'})
-    known = said.map(SPLIT_FOLDERS)
+    known = said.map(SPLIT_FOLDERS | dict.fromkeys(_ROLES, 'test'))
     unknown = sorted(set(values[known.isna()].astype(str)))
     if unknown: raise InputError(f"{where}: split {unknown[0]!r} is not known; "
                                  f"splits are called {', '.join(SPLIT_FOLDERS)}, and a column is_valid or is_test "
@@ -108,6 +109,16 @@ def _both_splits(df, cols, source):
     both = ((valid == 'valid') & (test == 'test')).to_numpy()
     if both.any(): raise InputError(f"{source}: row {both.argmax() + 1} is_valid and is_test")
     return valid.mask(test == 'test', 'test')
+
+# %% ../../nbs/data/08_frames.ipynb #c85d4d31
+def _roles(df, cols):
+    "`query` or `gallery` for each row, '' for one that is both; by column, empty if nothing says so"
+    names = {str(o).lower(): o for o in df.columns}
+    for column in (cols.get('split'), names.get('role')):
+        if column is None: continue
+        said = df[column].fillna('').astype(str).str.strip().str.lower()
+        if said.isin(_ROLES).any(): return dict(role=said.where(said.isin(_ROLES), '').tolist())
+    return {}
 
 # %% ../../nbs/data/08_frames.ipynb #e4bdb91c
 def _several(labels, delim):
@@ -159,12 +170,14 @@ def frame_table(
     names, labels, (files, _) = df[cols['image']], df[cols['label']], scan_images(root)
     images = [f or str(o) for f,o in zip(_find_files(names, files, root), names)]
     more = dict(group=_groups(df[cols['group']], images)) if 'group' in cols else {}
+    more |= _roles(df, cols)
     if label_delim is not None: labels = _several(labels, label_delim)
     table = image_table(images, labels, _both_splits(df, cols, source), root=root, source=source + _taken(cols, df),
                         **more)
     table.attrs.update(listed=True, files=_tally(df, images, files))
     table = check_images(table, hint='Name their folder as root (--root)', partly=True)
-    return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, split_seed)
+    by_group = {'role', 'group'} <= set(table)
+    return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, split_seed, by_group)
 
 # %% ../../nbs/data/08_frames.ipynb #bcf8c493
 def _read_parquet(path):
@@ -176,7 +189,7 @@ def _read_parquet(path):
                          "or save the table as CSV") from e
 
 # %% ../../nbs/data/08_frames.ipynb #6f0f8e71
-_TEXTS = 'image', 'label', 'split', 'root', 'group', 'kind', 'gender' # columns in which `7` is a name
+_TEXTS = 'image', 'label', 'split', 'root', 'group', 'kind', 'gender', 'role' # columns in which `7` is a name
 
 def _is_written(df):
     "Was `df` an image table when it was written?"
@@ -203,7 +216,8 @@ def _written_table(df, root, source, valid=.2, split_seed=42, label_delim=None, 
     table = _roots_here(table, source) if root is None else table.assign(root=str(root))
     table.attrs = dict(source=source, listed=True, files=_tally(df, [], []))
     table = check_images(table, hint='Name the folder that they are relative to as root (--root)', partly=True)
-    return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, split_seed)
+    by_group = {'role', 'group'} <= set(table)
+    return table if (table.split == 'valid').any() else hold_out(table, 'valid', valid, split_seed, by_group)
 
 # %% ../../nbs/data/08_frames.ipynb #25da2366
 @delegates(frame_table, but='df, source')

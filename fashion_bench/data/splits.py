@@ -245,7 +245,8 @@ def resplit(
     "`table` split as `how` says; raises `InputError` for another way, or for products without a column `group`."
     if how not in RESPLITS: raise InputError(f"unknown split {how!r}; there are {', '.join(RESPLITS)}")
     if how == 'official': return table
-    return random_split(table, seed=seed, by_group=how == 'product', **kwargs)
+    anew = random_split(table, seed=seed, by_group=how == 'product', **kwargs)
+    return anew.drop(columns='role', errors='ignore') # which is of the data's own test split
 
 # %% ../../nbs/data/01_splits.ipynb #9b8861ce
 def split_hash(

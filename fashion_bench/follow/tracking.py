@@ -22,11 +22,12 @@ from urllib.parse import urlparse
 import os, re, shutil, socket, warnings
 
 from fastcore.foundation import L
+from ..base.answers import read_predictions
 from ..base.errors import InputError
 from ..base.files import claim, whole_file
 from ..results.leaderboard import leaderboard
 from ..results.details import SERIES, read_classes
-from ..results.records import by_data, load_runs, read_predictions
+from ..results.records import by_data, load_runs
 from .followers import TRACKERS, Tracker, flat_config, run_name
 
 # %% ../../nbs/follow/02_tracking.ipynb #c00cd177

@@ -2,7 +2,7 @@
 
 `summarize` puts the seeds of a model together and says all that is known of it: every figure, how sure it is, which
 places are shared, what it cost; failures stay in the open. `caveats` is what a reader should know besides.
-[leaderboard](15_leaderboard.ipynb) is what of it a table has room for.
+[leaderboard](16_leaderboard.ipynb) is what of it a table has room for.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/board.html.md"""
 
@@ -17,15 +17,17 @@ import re
 
 import numpy as np
 import pandas as pd
+from ..base.answers import read_predictions, read_ranks
 from ..base.errors import InputError
 from ..base.licences import licence_group
 from ..base.record import IN_USE
 from ..base.markup import markdown
-from ..base.specs import BUSY
+from ..base.specs import BUSY, TRAINS_NOTHING
 from ..base.tally import printable
 from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
 from .records import (as_frame, believed, correct_answers, distinct_runs, entry_columns,
-                                           metric_names, name_entries, one_data, read_predictions)
+                                           metric_names, name_entries, one_data)
+from .scores import LEADS
 
 # %% ../../nbs/results/03_board.ipynb #875b44f3
 _TIMES = ['minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'busy_share', 'images_per_second',
@@ -139,7 +141,8 @@ def _notes(df, runs, why):
 def _in_order(df):
     "`df`, best first, with the figures of the split that models are reported on; and that split"
     done = df[df.finished]
-    rank_by = 'map' if df.valid_map.notna().any() else 'accuracy'
+    known = [o for o in ('recall_at_1', 'map') if df[f'valid_{o}'].notna().any()]
+    rank_by = (known or ['accuracy'])[0]
     split = 'test' if len(done) and done.test_accuracy.notna().all() else 'valid'
     shown = {o: df[f'{split}_{o}'] for o in metric_names() if f'{split}_{o}' in df}
     df = df.assign(split=np.where(df.finished, split, ''), rank_by=rank_by, **shown)
@@ -151,8 +154,11 @@ def for_nothing(
     runs:pd.DataFrame, # As `records.as_frame` gives them
     split:str='test' # Or `valid`
 )->dict|None: # `guess` and `largest`, shares of right answers, and `label`, the largest class; `None` where unknown
-    "What guessing among the classes gets right on `split`, and what always saying its largest class does."
+    """What guessing among the classes gets right on `split`, and what always saying its largest class does.
+
+    Of a search only `guess`: how often a photo taken at random shows the product."""
     for path in runs.path[(runs.status == 'finished') & (runs.path != '')]:
+        if ranks := read_ranks(path, split): return dict(guess=float((ranks['right']/ranks['shown']).mean()))
         p, names = read_predictions(path, split), (believed(path)[0] or {}).get('data', {}).get('classes')
         if not p or not names or p['target'].ndim > 1 or p['probs'].shape[1] != len(names): continue
         counts = np.bincount(p['target'], minlength=len(names))
@@ -163,6 +169,7 @@ def nothing_text(
 )->str: # For example `Guessing gets 10.0 % right, always saying Dress 13.3 %.`; empty for `None`
     "What would be had for nothing, in words."
     if not levels: return ''
+    if 'label' not in levels: return f"Guessing finds {100*levels['guess']:.2g} %."
     guess, largest = (f'{levels[k]*100:.1f} %' for k in ('guess', 'largest'))
     return f"Guessing gets {guess} right, always saying {printable(levels['label'])} {largest}."
 
@@ -238,10 +245,17 @@ def one_model(
 def score_text(
     row:pd.Series # Of `summarize`
 )->str: # `84.7 % (95 % interval 81.3 % to 88.1 %) on the test split`
-    "Accuracy, or mean average precision where images have several labels."
+    "Accuracy, mean average precision where images have several labels, or Recall@1 where products are looked for."
     value = row['map'] if row.get('rank_by') == 'map' else row.accuracy
     between = f' (95 % interval {percent(row.low)} to {percent(row.high)})' if row.low == row.low else ''
     return f'{percent(value)}{between} on the {row.split} split'
+
+# %% ../../nbs/results/03_board.ipynb #0f5e490b
+def figure_name(
+    df:pd.DataFrame # As `summarize` gives it
+)->str: # `accuracy`, or `Recall@1`
+    "What the column `accuracy`, which intervals and pictures are of, is called."
+    return LEADS['recall_at_1'] if 'rank_by' in df and set(df.rank_by) == {'recall_at_1'} else LEADS['accuracy']
 
 # %% ../../nbs/results/03_board.ipynb #03a0d36b
 FEW_PRODUCTS = 30 # below which the spread between products is hardly known
@@ -265,17 +279,16 @@ def _untested(done):
     if done.test_accuracy.notna().any():
         return ["Some runs have no test split: all are shown on the validation split, by which they were chosen."]
     if done.identity.nunique() < 2: return ["There is no test split; --split random sets one aside."]
-    return ["There is no test split: the first is shown by the accuracy that it was chosen by, which flatters it, "
+    return ["There is no test split: the first is shown by the figure that it was chosen by, which flatters it, "
             "the more the more models there are (by 2 to 3 points among 15 equal ones). --split random sets one aside."]
 
 # %% ../../nbs/results/03_board.ipynb #267c44f1
-TRAINS_NOTHING = r'knn\(\d+\)|linear_probe|zero_shot.*' # recipes that only look at frozen features
-
 def _looks(recipes):
     "What it means that some recipes train nothing, as the end of a sentence"
     looks = [o for o in recipes if re.fullmatch(TRAINS_NOTHING, o)]
     if not looks: return ''
-    return f": {in_words(looks)} only look at frozen features, and who was out after a look was not trained"
+    chosen = '' if set(looks) <= {'frozen', 'projected'} else ', and who was out after a look was not trained'
+    return f": {in_words(looks)} only look at frozen features{chosen}"
 
 _MIXED = dict(
     recipe="The runs follow {n} recipes, which differ in how long and how models are trained{looks}.",

@@ -16,9 +16,10 @@ import re, warnings
 
 import numpy as np
 import pandas as pd
+from ..base.answers import read_predictions
 from ..base.errors import InputError, InputNotFound
 from ..base.record import is_kept, newest_speed, read_record, read_sealed
-from .records import as_frame, believed, distinct_runs, name_entries, read_predictions
+from .records import as_frame, believed, distinct_runs, name_entries
 from .scores import class_scores, less_is_better
 
 # %% ../../nbs/results/06_details.ipynb #2d241c5f

@@ -1,9 +1,9 @@
 """Every picture: a frame goes in, matplotlib axes come out.
 
 `plot_efficiency` draws the chart that the 2021 post was known for, for anybody's runs; the others show what a single
-number hides: how sure it is, what it cost, how it came about, and on which classes and images it fails. Pictures come
-from frames alone, so that they can be redrawn from records in a moment, and all have one look, in the light or in the
-dark.
+number hides: how sure it is, what it cost, how it came about, and on which classes it fails ([photos](14_photos.ipynb)
+shows on which images). Pictures come from frames alone, so that they can be redrawn from records in a moment, and all
+have one look, in the light or in the dark.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/plots.html.md"""
 
@@ -11,11 +11,11 @@ Docs: https://fashion-bench.github.io/fashion_bench/results/plots.html.md"""
 
 # %% auto #0
 __all__ = ['COSTS', 'plot_efficiency', 'plot_accuracy', 'plot_pareto', 'plot_weights', 'plot_histories', 'plot_classes',
-           'worst_pairs', 'plot_confusion', 'disagreements', 'plot_images']
+           'plot_confusion']
 
 # %% ../../nbs/results/07_plots.ipynb #b8014047
 from pathlib import Path
-from textwrap import shorten, wrap
+from textwrap import wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,15 +24,17 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, StrMethodFo
 from ..base.errors import InputError
 from ..base.figures import COLOURS, CYCLE, DASHES, as_written, fitting, look, new_axes, on_phone, time_unit
 from ..base.labels import name_points
-from ..base.pixels import BadImage, read_rgb
-from .board import summarize
+from .board import figure_name, summarize
 from .records import as_frame, name_entries
 from .reference import efficiency, z_scores
 
 # %% ../../nbs/results/07_plots.ipynb #2c23cc21
 def _entries(where):
     "A row per entry, from whatever there is"
-    return where if 'accuracy' in getattr(where, 'columns', ()) else summarize(as_frame(where))
+    columns = set(getattr(where, 'columns', ()))
+    if 'accuracy' in columns: return where
+    if 'recall_at_1' in columns: return where.assign(accuracy=where.recall_at_1, rank_by='recall_at_1')
+    return summarize(as_frame(where))
 
 # %% ../../nbs/results/07_plots.ipynb #a81e7273
 BUSY_MARK = ' *' # after the name of a model whose minutes are those of a busy machine
@@ -98,7 +100,8 @@ def plot_efficiency(
 def _nothing_label(levels):
     "What the dotted lines are, at what would be had for nothing; empty where that is not known"
     if not levels: return ''
-    return f"\ndotted: guessing {levels['guess']:.3f}, always the largest class {levels['largest']:.3f}"
+    largest = f", always the largest class {levels['largest']:.3f}" if 'largest' in levels else ''
+    return f"\ndotted: guessing {levels['guess']:.3f}{largest}"
 
 def _accuracy_line(ax, y, row, colour):
     "An entry's interval, where it has one, and its mean, in figures too"
@@ -118,12 +121,12 @@ def plot_accuracy(
     labels = [f'{place}   {name}' for place,name in zip(df['rank'], _names(df))]
     ys, height = _rows(labels)
     nothing = df.attrs.get('for_nothing')
-    label = _label(f'accuracy on the {df.split.iloc[0]} split, 95 % interval{_nothing_label(nothing)}')
+    label = _label(f'{figure_name(df)} on the {df.split.iloc[0]} split, 95 % interval{_nothing_label(nothing)}')
     ax = new_axes(ax, 7, .9 + .15*label.count('\n') + height)
     leads = [str(o).split('-')[0] == '1' for o in df['rank']]
     for y, row, first in zip(ys, df.itertuples(), leads):
         _accuracy_line(ax, y, row, COLOURS['good'] if first else 'grey')
-    for k in ('guess', 'largest') if nothing else ():
+    for k in {'guess', 'largest'} & set(nothing or ()):
         ax.axvline(nothing[k], color='grey', linewidth=1, linestyle=':')
     ax.set(yticks=ys, yticklabels=labels, ylim=(-.1, height + .15), xlabel=label)
     ax.grid(axis='x', linewidth=.5)
@@ -204,7 +207,7 @@ def plot_pareto(
     ax.scatter(xs, df.accuracy, s=36, color=[COLOURS['good'] if o else 'grey' for o in unbeaten], zorder=2)
     if spans := 'latency' in cost and 'low' in df: ax.vlines(xs, df.low, df.high, color='grey', lw=1, zorder=1)
     _cost_axis(ax, xs, cost)
-    ax.set(xlabel=_explained(df, label) if timed else _label(label), ylabel='accuracy')
+    ax.set(xlabel=_explained(df, label) if timed else _label(label), ylabel=figure_name(df))
     ax.grid(linewidth=.5)
     _name_models(ax, xs, df, _names(df, timed, 32), best, spans)
     return ax
@@ -327,48 +330,3 @@ def plot_confusion(
     ax.set_xlabel('predicted' + ('\n\n' + '\n'.join(pairs) if pairs else ''))
     ax.spines[:].set_visible(False)
     return ax
-
-# %% ../../nbs/results/07_plots.ipynb #678bebf1
-def disagreements(
-    frame:pd.DataFrame # As `details.image_results` gives it
-)->pd.DataFrame: # Its rows in another order
-    "The images on which the models are least of one mind first."
-    split = frame.assign(split=(frame.correct - .5).abs())
-    return split.sort_values(['split', 'share_said'], kind='stable', ignore_index=True).drop(columns='split')
-
-# %% ../../nbs/results/07_plots.ipynb #f18ac8d6
-def _image_title(row):
-    "An image's class, and what most take it for"
-    true, said = shorten(str(row.true), 18, placeholder="…"), shorten(str(row.said), 16, placeholder="…")
-    share = '' if row.correct == 0 else f' {row.share_said:.0%}'
-    return f'{true}\n→ {said}{share}'
-
-# %% ../../nbs/results/07_plots.ipynb #f5120027
-def _show_photo(ax, path):
-    "A photo, small, or a word why it cannot be shown"
-    try: im = read_rgb(path)
-    except BadImage as e: return ax.text(.5, .5, e.reason, ha='center', va='center', transform=ax.transAxes, fontsize=8)
-    im.thumbnail((256, 256))
-    ax.imshow(im)
-
-# %% ../../nbs/results/07_plots.ipynb #3364c6b9
-@as_written
-def plot_images(
-    frame:pd.DataFrame, # Rows of `details.image_results`
-    root:Path|str|None=None, # Folder that its images lie in; by default that of each row, in the column `root`
-    n:int=12, # How many to show
-    ncols:int=6 # In a row; at most three on a phone
-): # matplotlib `Axes`, an array
-    "Images with their true class and what they are taken for; one that is not there stays blank."
-    rows = frame.head(n) if root is None else frame.head(n).assign(root=str(root))
-    if not len(rows): raise InputError('there are no images to show')
-    if 'root' not in rows: raise InputError('these images have no column `root`; name the folder that they lie in')
-    ncols = min(ncols, len(rows), 3 if on_phone() else len(rows))
-    nrows = -(-len(rows)//ncols)
-    size = (fitting(1.3*ncols + .2), 1.75*nrows)
-    _, axs = plt.subplots(nrows, ncols, figsize=size, squeeze=False, layout='constrained')
-    for ax in axs.flat: ax.set_axis_off()
-    for ax, row in zip(axs.flat, rows.itertuples()):
-        _show_photo(ax, Path(row.root)/row.image)
-        ax.set_title(_image_title(row), fontsize=7)
-    return axs

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from ..base.errors import InputError
 from ..base.figures import CYCLE, DASHES, as_written, fitting, new_axes, on_phone
-from .board import TRAINS_NOTHING, in_words, score_text, standing, summarize
+from ..base.specs import TRAINS_NOTHING
+from .board import in_words, score_text, standing, summarize
 from .confidence import rank_models
 from .details import SERIES, best_epochs, run_series
 from .records import correct_answers, as_frame, distinct_runs, name_entries, one_data

@@ -3,7 +3,8 @@
 A run keeps the probabilities that it gave to every class for every image that it was not trained on. `scores` turns
 them into figures, `class_scores` and `confusion` into tables, at any time later and without the model. Where an image
 has one class there are accuracy, top-3 and top-5, F1, balanced accuracy, log loss and calibration error; where it may
-have several, mean average precision comes first.
+have several, mean average precision comes first. Where photos of the same product are looked for, Recall@1, Recall@5,
+Recall@10, MRR and mAP are made of the places that they were found at.
 [scikit-learn](https://scikit-learn.org/stable/modules/model_evaluation.html) does the arithmetic. A figure more is a
 function more: `metric` puts it on the list, and runs of long ago get it, too.
 
@@ -33,17 +34,22 @@ class Metric:
     less_is_better:bool=False
     multilabel:bool=False    # For images that may have several classes?
     more_classes_than:int=1  # It says nothing of fewer
+    retrieval:bool=False     # Of places of first right photos and average precisions instead, a number per query?
 
-METRICS = {} # by name and kind of labels
+    @property
+    def kind(self): return 'ranks' if self.retrieval else 'several' if self.multilabel else 'one'
+
+METRICS = {} # by name and kind of answers: `one` class an image, `several`, or `ranks`
 
 # %% ../../nbs/results/00_scores.ipynb #26d5083a
 def metric(
     name:str, # What it is called in records, after the split
     **kwargs # As `Metric` takes them
 ): # A decorator
-    "Add a function of `probs` and `targets` to the figures that every run has."
+    "Add a function of `probs` and `targets`, or of ranks, to the figures that every run has."
     def add(f):
-        METRICS[name, kwargs.get('multilabel', False)] = Metric(f, **kwargs)
+        found = Metric(f, **kwargs)
+        METRICS[name, found.kind] = found
         return f
     return add
 
@@ -55,9 +61,9 @@ def figures(
 )->dict: # Figure by name
     "The figures of `METRICS` that go with `targets`."
     probs, targets = np.asarray(probs, float), np.asarray(targets)
-    several = targets.ndim > 1
-    if several: targets = targets.astype(int)
-    asked = {k: m for (k, multi),m in METRICS.items() if multi == several and (names is None or k in names)}
+    kind = 'several' if targets.ndim > 1 else 'one'
+    if kind == 'several': targets = targets.astype(int)
+    asked = {k: m for (k, o),m in METRICS.items() if o == kind and (names is None or k in names)}
     return {k: m.f(probs, targets) for k,m in asked.items() if probs.shape[1] > m.more_classes_than}
 
 # %% ../../nbs/results/00_scores.ipynb #7584e6e9
@@ -205,3 +211,31 @@ def scores(
 )->dict: # As `single_scores` or `multilabel_scores` gives it
     "Figures from predictions, of the kind that `targets` asks for."
     return (single_scores if np.ndim(targets) == 1 else multilabel_scores)(probs, targets)
+
+# %% ../../nbs/results/00_scores.ipynb #ff9e515c
+def _recall_at(k):
+    def recall(first, precision): return float((np.asarray(first) <= k).mean())
+    return metric(f'recall_at_{k}', retrieval=True)(recall)
+
+for k in (1, 5, 10): _recall_at(k)
+metric('accuracy', retrieval=True)(METRICS['recall_at_1', 'ranks'].f)
+
+# %% ../../nbs/results/00_scores.ipynb #a14ef7f3
+@metric('mrr', retrieval=True)
+def _mean_reciprocal_rank(first, precision): return float((1/np.asarray(first, float)).mean())
+
+@metric('map', retrieval=True)
+def _mean_over_queries(first, precision): return float(np.mean(precision, dtype=float))
+
+# %% ../../nbs/results/00_scores.ipynb #9a152101
+def rank_scores(
+    first:np.ndarray, # Place of the first right photo of each query, from 1
+    precision:np.ndarray, # Average precision of each query
+    names:list=None # Which figures; all that there are by default
+)->dict: # Figures by name
+    "Figures of a search."
+    asked = {k: m for (k, kind),m in METRICS.items() if kind == 'ranks' and (names is None or k in names)}
+    return {k: m.f(first, precision) for k,m in asked.items()}
+
+# %% ../../nbs/results/00_scores.ipynb #b28c85cb
+LEADS = dict(accuracy='accuracy', map='mean average precision', recall_at_1='Recall@1') # what models are ranked by

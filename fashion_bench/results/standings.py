@@ -64,13 +64,14 @@ _COST_COLUMNS = ('minutes_per_epoch', 'compute_minutes_per_epoch', 'images_per_s
 def _board_columns(df):
     "The leaderboard's columns, those of the first look before the rest; without those that nothing is known of"
     known = lambda names: [o for o in names if o in df and df[o].notna().any()]
-    leads = 'map' if 'map' in known(['map']) else 'accuracy'
+    leads = df.rank_by.iloc[0]
     asked, notes = [o for o in ('cost',) if o in df], ['note'] if (df.note != '').any() else []
     first = ['rank', 'entry', *known([leads, 'minutes_per_epoch']), *asked, *notes]
     licence = ['licence'] if (df.licence != '').any() else []
-    rest = ['weights', *licence, 'seeds', *known(['low', 'high', 'valid_accuracy', 'chance_best', 'chance_near',
+    rest = ['weights', *licence, 'seeds', *known(['low', 'high', f'valid_{leads}', 'chance_best', 'chance_near',
                                                   *metric_names(), *_COST_COLUMNS])]
-    return first, [o for o in rest if o not in first]
+    left_out = {*first, *(['accuracy', 'valid_accuracy'] if leads == 'recall_at_1' else [])} # which are the same
+    return first, [o for o in rest if o not in left_out]
 
 # %% ../../nbs/results/12_standings.ipynb #80e1c853
 def _place(rank):
@@ -100,7 +101,8 @@ def _time(minutes, busy):
     return Shown(duration(minutes) + '*'*bool(busy), minutes) if minutes == minutes else float('nan')
 
 # %% ../../nbs/results/12_standings.ipynb #442716d5
-_HEADS = dict(entry='model', low='95 % low', high='95 % high', minutes_per_epoch='time an epoch',
+_HEADS = dict(entry='model', recall_at_1='Recall@1', recall_at_5='Recall@5', recall_at_10='Recall@10', mrr='MRR',
+              valid_recall_at_1='valid Recall@1', low='95 % low', high='95 % high', minutes_per_epoch='time an epoch',
               compute_minutes_per_epoch='computing', parameters='M parameters', multiply_adds='G multiply-adds',
               latency_ms='ms a photo', latency_p95_ms='ms a photo, 95 %', onnx_latency_ms='ONNX ms a photo',
               int8_latency_ms='int8 ms a photo', answers_per_second='photos a second in use', file_mb='MB of file',
@@ -122,12 +124,14 @@ def _linked(licence):
 def _as_shown(df):
     "The leaderboard's figures as cells"
     scale = _scale(df) if df.low.notna().any() else (0, 1)
-    times = {k: [_time(*o) for o in zip(df[k], df.busy)] for k in ('minutes_per_epoch', 'compute_minutes_per_epoch')}
+    figures = {k: [_time(*o) for o in zip(df[k], df.busy)] for k in ('minutes_per_epoch', 'compute_minutes_per_epoch')}
     seeds = [f'{n} (spread assumed)' if s == 'assumed' else str(n) for n,s in zip(df.seeds, df.seed_spread)]
     sure = [with_interval(*o, scale) for o in zip(df.accuracy, df.low, df.high)]
-    return df.assign(rank=df['rank'].map(_place), accuracy=pd.Series(sure, df.index, dtype=object), seeds=seeds,
+    of = 'recall_at_1' if df.rank_by.iloc[0] == 'recall_at_1' else 'accuracy' # which intervals are of
+    figures[of] = pd.Series(sure, df.index, dtype=object)
+    return df.assign(rank=df['rank'].map(_place), seeds=seeds,
                      licence=pd.Series(map(_linked, df.licence), df.index, dtype=object),
-                     parameters=df.parameters/1e6, multiply_adds=df.multiply_adds/1e9, **times)
+                     parameters=df.parameters/1e6, multiply_adds=df.multiply_adds/1e9, **figures)
 
 # %% ../../nbs/results/12_standings.ipynb #fc5ff834
 _MEANS = dict(
@@ -149,7 +153,12 @@ _MEANS = dict(
     calibration_error='How far sureness is from being right: photos are put into 15 bins by the probability of the '
                       'answer; the mean distance between it and the share of right answers, each bin counting by its '
                       'photos. 0: of the answers that are 80 % sure, 80 % are right.',
-    map='Mean average precision: the area under precision against recall of each class, the mean over classes.',
+    map='Mean average precision: the area under precision against recall of each class, the mean over classes; where '
+        'photos of a product are looked for, of each photo that asks, the mean over those.',
+    recall_at_1='How often the nearest photo shows the same product.',
+    valid_recall_at_1='The same on the split that models were chosen by.',
+    recall_at_5='How often one of the five nearest photos does.', recall_at_10='How often one of the ten nearest does.',
+    mrr='Mean reciprocal rank: one over the place of the first photo of the product, the mean over photos that ask.',
     minutes_per_epoch='The mean of a seed, with what the loop waited for data; a star: on a machine that was busy.',
     compute_minutes_per_epoch='The time of an epoch without what the loop waited for data.',
     multiply_adds='Of one photo through the model.', memory_gb='The most that was in use in training.',
@@ -168,7 +177,8 @@ def _each_seed(runs, df):
     done = name_entries(distinct_runs(runs)).query("status == 'finished'")
     done = done.iloc[np.lexsort([done.seed, done.entry.map(place)])]
     figures = [f'{split}_{o}' for o in metric_names()] # accuracy first
-    columns = [*figures, 'valid_accuracy', 'minutes_per_epoch', 'seconds']
+    columns = [*figures, f'valid_{df.rank_by.iloc[0]}', 'minutes_per_epoch', 'seconds']
+    if df.rank_by.iloc[0] == 'recall_at_1': columns.remove(f'{split}_accuracy') # the same
     known = [o for o in dict.fromkeys(columns) if o in done and done[o].notna().any()]
     return done[['entry', 'seed', *known]]
 

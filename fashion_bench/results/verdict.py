@@ -1,7 +1,7 @@
 """What the runs say in three sentences: which model, how sure, at what cost.
 
 The sentences say what the numbers allow and no more: a leader that shares its place is not called the best, a
-difference that was not tested is not spoken of, and minutes of a busy machine are called so. [report](14_report.ipynb)
+difference that was not tested is not spoken of, and minutes of a busy machine are called so. [report](15_report.ipynb)
 opens with them.
 
 Docs: https://fashion-bench.github.io/fashion_bench/results/verdict.html.md"""
@@ -54,6 +54,8 @@ def _what_would(done, tied, runs):
 # %% ../../nbs/results/09_verdict.ipynb #bc7e640b
 _UNTESTED = dict(accuracy="How sure that is cannot be said: its predictions are missing, or not of the same images.",
                  map="How sure that is is not known for images with several labels.")
+_UNTESTED['recall_at_1'] = _UNTESTED['accuracy']
+_SAID = dict(accuracy='an accuracy', map='a mean average precision', recall_at_1='a Recall@1')
 
 def _how_sure(done, runs):
     "The second sentence: whom the first shares its place with"
@@ -126,9 +128,9 @@ def verdict_of(
     done = df[df.finished]
     if not len(done):
         return [f"None of {len(df)} models finished.", f"The first: {df.note.iloc[0]}.", "There is nothing to compare."]
-    top, what = done.iloc[0], 'a mean average precision' if done.rank_by.iloc[0] == 'map' else 'an accuracy'
+    top = done.iloc[0]
     seeds = f"{top.seeds} seed{'s' if top.seeds > 1 else ''}"
-    first = f"{_which_model(done)} {what} of {score_text(top)}, over {seeds}."
+    first = f"{_which_model(done)} {_SAID[top.rank_by]} of {score_text(top)}, over {seeds}."
     allowed = _for_commerce(done)
     return [first + _lost(df), _how_sure(done, runs), _at_what_cost(done), *([allowed] if allowed else [])]
 

@@ -15,13 +15,15 @@ from dataclasses import replace
 
 from fastcore.meta import delegates
 from ..base.errors import InputError
-from ..base.specs import parse_minutes
+from ..base.specs import check_choice, parse_minutes
 from ..data.loaders import check_batch
 from ..data.table import check_images, check_table, fingerprint, is_multilabel
 from ..models.backbones import build_backbone
 from ..models.registry import expand_models
+from ..models.texts import check_text_tower
 from ..training.frozen import check_zero_shot
-from ..training.recipes import Recipe, expand_recipes, recipe_parts
+from ..training.recipes import FrozenRecipe, Recipe, expand_recipes, recipe_parts
+from ..training.retrieval import check_retrieval, products_hash
 from .run import make_spec
 
 # %% ../../nbs/runs/05_grid.ipynb #53d09513
@@ -49,36 +51,54 @@ def size_list(
         if o < 32: raise InputError(f"images of size {o} are too small; the smallest is 32")
     return found
 
+# %% ../../nbs/runs/05_grid.ipynb #b96c3809
+def _check_recipe(spec, table):
+    "Raises `InputError` where the recipe of `spec` does not do its task, or not with its model"
+    kind = spec.recipe.kind if isinstance(spec.recipe, FrozenRecipe) else ''
+    if spec.task == 'retrieval' and kind in ('linear_probe', 'knn', 'zero_shot'):
+        raise InputError(f"{kind} tells classes apart, and retrieval looks for products; there are frozen (the "
+                         "features as they are), projected (for pairs of towers), and recipes that train")
+    if spec.task != 'retrieval' and kind in ('frozen', 'projected'):
+        raise InputError(f"{kind} leaves features as they are, for --task retrieval; "
+                         "linear_probe and knn tell classes apart by them")
+    if kind == 'zero_shot': check_zero_shot(spec.recipe, table, spec.model, spec.weights)
+    if kind == 'projected': check_text_tower(spec.model, spec.weights)
+
 # %% ../../nbs/runs/05_grid.ipynb #ee4e6aa2
 @delegates(make_spec)
 def plan_bench(
     table, # An image table
     models:str|list, # Names and suites of models: a list, or text with commas
-    recipe:Recipe|str|list=Recipe(), # A `Recipe`, text with names and suites of them, or a list of such
+    # A `Recipe`, text with names and suites of them, or a list of such; by default `Recipe()`, for retrieval after
+    # `frozen`
+    recipe:Recipe|str|list|None=None,
     size:int|str|list|None=224, # Side of the square that models see, in pixels; `None` or `native`: its own; or a list
     seeds:int|list=1, # How many seeds (42, 43, ...), or a list of them: each model runs once with each
     licence:str|None=None, # Only models whose weights have it, as `licences.is_allowed` takes it; `commercial`
+    task:str='classification', # What is measured: `classification`, or `retrieval` of products (column `group`)
     # For all runs, as `runs.make_spec` takes them: `weights`, `groups`, `head`, `precision`, `compile`,
     # `deterministic`
     **kwargs
 )->list: # A `RunSpec` per run, in the order in which they will run: all models with the first seed come first
     """What `bench` would run: the grid of models, sizes, recipes and seeds.
     Raises `InputError` or `InputNotFound` for any input that is wrong."""
+    check_choice('task', task)
+    if recipe is None: recipe = ['frozen', Recipe()] if task == 'retrieval' else Recipe()
     recipes, sizes, names = expand_recipes(recipe), size_list(size), expand_models(models, licence)
     check_images(check_table(table))
+    if task == 'retrieval': check_retrieval(table)
     for o in recipes:
         if isinstance(o, Recipe): check_batch(table, o.bs)
         recipe_parts(o, is_multilabel(table))
     first, *more = seed_list(seeds)
-    specs = [make_spec('', m, recipe=r, size=z, seed=s, **kwargs)
+    specs = [make_spec('', m, recipe=r, size=z, seed=s, task=task, **kwargs)
              for s in (first, *more) for r in recipes if s == first or isinstance(r, Recipe)
              for z in sizes for m in names]
-    for o in specs:
-        if getattr(o.recipe, 'kind', '') == 'zero_shot': check_zero_shot(o.recipe, table, o.model, o.weights)
+    for o in specs: _check_recipe(o, table)
     files = [(o.model, o.weights, o.size) for o in specs if o.weights_hash]
     for o in dict.fromkeys(files): build_backbone(*o) # does each fit its network?
-    data = fingerprint(table)
-    return list(dict.fromkeys(replace(o, data=data) for o in specs))
+    known = dict(data=fingerprint(table), products_hash=products_hash(table) if task == 'retrieval' else '')
+    return list(dict.fromkeys(replace(o, **known) for o in specs))
 
 # %% ../../nbs/runs/05_grid.ipynb #de227ac2
 def check_plan(

@@ -35,6 +35,7 @@ from ..models.backbones import build_backbone
 from ..models.learner import HEADS
 from ..models.hub import in_a_line
 from ..results.calibration import cooled
+from ..training.features import unit_vectors
 
 # %% ../../nbs/runs/01_predictor.ipynb #f9b70f4b
 def save_model(
@@ -71,11 +72,15 @@ class Predictor:
         "What the network sees of `image`: its middle, as in validation; raises `BadImage` for an unreadable file."
         return self.reader.square(self.reader(image))
 
+    def _input(self, squares):
+        "What the network takes of a list of squares"
+        x = torch.from_numpy(np.stack(squares)).float()/255
+        return ((x - self.mean)/self.std).to(next(self.model.parameters()).device)
+
     @torch.no_grad()
     def _forward(self, squares):
         "Probabilities `(n, classes)` of a list of squares"
-        x = torch.from_numpy(np.stack(squares)).float()/255
-        y = self.model(((x - self.mean)/self.std).to(next(self.model.parameters()).device))
+        y = self.model(self._input(squares))
         return (y.sigmoid() if self.multilabel else y.softmax(1)).float().cpu().numpy()
 
     def probabilities(self,
@@ -84,6 +89,15 @@ class Predictor:
     )->np.ndarray: # Shape `(n, classes)`, in the order of `classes`
         "What the model gives to every class; raises `BadImage` for a file that cannot be read."
         return np.concatenate([self._forward([self.square(o) for o in some]) for some in chunked(images, bs)])
+
+    @torch.no_grad()
+    def features(self,
+        images:list, # Files or PIL images
+        bs:int=32 # Images at a time
+    )->np.ndarray: # float32 of shape `(n, features)`; the product of two vectors is how much two images are alike
+        "What its backbone sees, as vectors of length one, to look for like images by; raises `BadImage` as above."
+        inputs = (self._input([self.square(o) for o in some]) for some in chunked(images, bs))
+        return torch.cat([unit_vectors(self.model[0](o)) for o in inputs]).cpu().numpy()
 
     def _rows(self, files, top, temperature):
         "What `predict` says of some files, in one forward pass"

@@ -19,10 +19,15 @@ import pandas as pd
 import torch
 from ..base.errors import is_disk_full
 from ..base.files import whole_file
+from ..base.specs import RunSpec
+from ..data.loaders import split_dl
 from ..data.splits import shared_products, split_hash
 from ..data.table import classes, is_multilabel, rows_hash
 from ..models.ranks import leads
-from ..results.scores import scores
+from ..results.scores import rank_scores, scores
+from ..training.features import Features, features_now
+from ..training.frozen import frozen_answers
+from ..training.retrieval import ranked
 
 # %% ../../nbs/runs/02_record.ipynb #5d3805ee
 def _root(table):
@@ -80,6 +85,62 @@ def keep_predictions(
     if leads():
         with whole_file(Path(folder)/'predictions.npz') as f: np.savez_compressed(f, **_kept(table, parts))
     return {f'{o}_{k}': v for o,p,t in parts for k,v in scores(p, t).items()}
+
+# %% ../../nbs/runs/02_record.ipynb #e8bd35b4
+_NUMBERS = ('first', 'average_precision', 'right', 'shown')
+
+def _kept_ranks(answers):
+    "The arrays of `predictions.npz` of a search: splits one after the other, the nearest as numbers among all photos"
+    splits = np.concatenate([[split]*len(o['image']) for split,o in answers.items()])
+    joined = {k: np.concatenate([o[k] for o in answers.values()]) for k in ('image', 'group', *_NUMBERS)}
+    photos = {k: np.concatenate([o[k] for o in answers.values()]) for k in ('photo', 'product')}
+    starts = np.cumsum([0, *(len(o['photo']) for o in answers.values())])
+    nearest = [np.where(o['nearest'] < 0, -1, o['nearest'] + at) for o,at in zip(answers.values(), starts)]
+    return dict(split=splits, **joined, **photos, nearest=np.concatenate(nearest))
+
+# %% ../../nbs/runs/02_record.ipynb #02a48d9d
+def keep_ranks(
+    answers:dict, # By split, as `retrieval.ranked` gives them
+    folder:Path|str # Where to write `predictions.npz`
+)->dict: # `rank_scores` of each split, and how many photos asked: `valid_accuracy`, which is Recall@1, and so on
+    "Keep where photos of the same product were found, and score it; `records.read_ranks` reads it."
+    if leads():
+        with whole_file(Path(folder)/'predictions.npz') as f: np.savez_compressed(f, **_kept_ranks(answers))
+    found = {split: rank_scores(o['first'], o['average_precision']) | dict(queries=len(o['first']))
+             for split,o in answers.items()}
+    return {f'{split}_{k}': v for split,o in found.items() for k,v in o.items()}
+
+# %% ../../nbs/runs/02_record.ipynb #c0d63d30
+def _predict(learn, table, split):
+    "Probabilities `(n, classes)` and true class numbers of `table`'s rows in `split`"
+    with learn.no_bar(), learn.no_logging(): probs, targets = learn.get_preds(dl=split_dl(learn.dls, table, split))
+    return probs.float().cpu().numpy(), targets.cpu().numpy()
+
+# %% ../../nbs/runs/02_record.ipynb #661a79ae
+def measure(
+    learn, # A trained `Learner` of `fashion_learner`
+    table:pd.DataFrame, # The image table it was trained on
+    folder:Path|str, # Where to write `predictions.npz`
+    task:str='classification', # Or `retrieval`, of products (column `group`)
+    precision:str='fp32' # That features are computed in
+)->dict: # As `keep_predictions` or `keep_ranks` gives it
+    "Let a model answer for the splits that it was not trained on, keep and score that."
+    if task == 'retrieval':
+        return keep_ranks(ranked(table, lambda split: features_now(learn, table, split, precision)), folder)
+    parts = [(o, *_predict(learn, table, o)) for o in ('valid', 'test') if (table.split == o).any()]
+    return keep_predictions(table, parts, folder)
+
+# %% ../../nbs/runs/02_record.ipynb #332e45d7
+def measure_frozen(
+    spec:RunSpec, # A run that trains nothing
+    features:Features, # Of the table's photos
+    table:pd.DataFrame, # The image table
+    folder:Path|str # Where to write `predictions.npz`
+)->dict: # As `measure` gives it
+    "The same of the features of a frozen backbone."
+    if spec.task == 'retrieval': return keep_ranks(ranked(table, features.of), folder)
+    answers = frozen_answers(spec.recipe, features, table, spec.model, spec.weights)
+    return keep_predictions(table, answers, folder)
 
 # %% ../../nbs/runs/02_record.ipynb #30a91914
 def epoch_costs(

@@ -23,7 +23,7 @@ from ..base.errors import InputError, InputNotFound
 from ..base.files import drop_parts, whole_file
 from ..base.record import kept_files, read_record, write_record
 from ..base.specs import RunSpec, check_choice, machine_of
-from ..data.loaders import fashion_dls, split_dl
+from ..data.loaders import fashion_dls
 from ..data.table import is_multilabel
 from ..models.backbones import weights_digest
 from ..models.learner import describe_model, fashion_learner, learner_summary
@@ -33,7 +33,7 @@ from ..models.speed import multiply_adds
 from ..training.checkpoint import Checkpoint, read_checkpoint
 from ..training.clock import EnergyMeter, gpu_sharers, peak_memory
 from ..training.features import frozen_features
-from ..training.frozen import frozen_answers, asked_prompts
+from ..training.frozen import asked_prompts
 from ..training.lr_finder import suggest_lr
 from ..training.parallel import DataParallel, joules_of_all, largest_of_all, micro_batches
 from ..training.precision import Autocast, best_precision
@@ -42,7 +42,7 @@ from ..training.recorder import RunRecorder
 from .environment import environment, only_deterministic
 from .predictor import save_model
 from .record import (describe_failure, describe_table, epoch_costs, is_out_of_memory,
-                                       keep_predictions, look_costs)
+                                       look_costs, measure, measure_frozen)
 
 # %% ../../nbs/runs/03_run.ipynb #19dffbe4
 def make_spec(
@@ -56,13 +56,15 @@ def make_spec(
     head:str='fastai', # A key of `learner.HEADS`
     precision:str='auto', # `fp32`, `bf16`, `fp16`, or `auto` for the best that this machine has
     compile:bool=False, # By `torch.compile`?
-    deterministic:bool=False # Only by algorithms that give the same on a GPU every time?
+    deterministic:bool=False, # Only by algorithms that give the same on a GPU every time?
+    task:str='classification' # What is measured: `classification`, or `retrieval` of products
 )->RunSpec: # With the default tag of the model's weights and the precision made explicit
     """The spec of a run.
 
-    Raises `InputError` for an unknown model, groups, head or precision and for text that is no recipe, and
+    Raises `InputError` for an unknown model, groups, head, precision or task and for text that is no recipe, and
     `InputNotFound` for a file that is not there."""
-    for what, name in (('groups', groups), ('head', head), ('precision', precision)): check_choice(what, name)
+    named = dict(groups=groups, head=head, precision=precision, task=task)
+    for what, name in named.items(): check_choice(what, name)
     model, file = split_file(model)
     if file and weights != 'pretrained':
         raise InputError(f"{model} brings weights of its own, {file}, and weights says {weights}; "
@@ -73,7 +75,8 @@ def make_spec(
         raise InputNotFound(f"there is no weights file {weights}; `weights` takes 'pretrained', 'scratch' or a file")
     digest = blake2b(Path(weights).read_bytes(), digest_size=8).hexdigest() if is_file else ''
     return RunSpec(data, info.name, str(weights), parse_recipe(recipe), size or info.size, seed, groups, head,
-                   best_precision(precision, default_device()), compile, deterministic, digest)
+                   best_precision(precision, default_device()), compile, deterministic, digest,
+                   task=task)
 
 # %% ../../nbs/runs/03_run.ipynb #383b9a39
 def read_spec(
@@ -115,22 +118,6 @@ def run_learner(
     if spec.compile:
         for o in learn.model: o.compile()
     return learn
-
-# %% ../../nbs/runs/03_run.ipynb #cb198b18
-def _predict(learn, table, split):
-    "Probabilities `(n, classes)` and true class numbers of `table`'s rows in `split`"
-    with learn.no_bar(), learn.no_logging(): probs, targets = learn.get_preds(dl=split_dl(learn.dls, table, split))
-    return probs.float().cpu().numpy(), targets.cpu().numpy()
-
-# %% ../../nbs/runs/03_run.ipynb #51cb4670
-def measure(
-    learn:Learner, # A trained one
-    table:pd.DataFrame, # The image table it was trained on
-    folder:Path|str # Where to write `predictions.npz`
-)->dict: # As `record.keep_predictions` gives it
-    "Predict the splits that were not trained on, keep and score that."
-    parts = [(o, *_predict(learn, table, o)) for o in ('valid', 'test') if (table.split == o).any()]
-    return keep_predictions(table, parts, folder)
 
 # %% ../../nbs/runs/03_run.ipynb #f04d74b0
 _FILES = ('lr_find.csv', 'history.csv', 'steps.csv', 'predictions.npz', 'model.safetensors', 'model.json',
@@ -215,7 +202,8 @@ class _Attempt:
 
     def figures(self, learn, table):
         here = [row for row,o in zip(self.recorder.history, self.machines) if o == self.machine]
-        found = measure(learn, table, self.folder) | epoch_costs(pd.DataFrame(here))
+        answered = measure(learn, table, self.folder, self.spec.task, self.spec.precision)
+        found = answered | epoch_costs(pd.DataFrame(here))
         trained = [p for p in learn.model.parameters() if p.requires_grad]
         found |= dict(trainable_parameters=sum(p.numel() for p in trained),
                       peak_memory=largest_of_all(peak_memory(learn.dls.device)), joules=self.joules)
@@ -231,8 +219,7 @@ class _Attempt:
         tell(event='epoch', nth=1)
         features = frozen_features(learn, table, self.spec.data, self.spec.precision,
                                    lambda split, n: split == 'train' and tell(event='batches', n=1))
-        answers = frozen_answers(self.recipe, features, table, self.spec.model, self.spec.weights)
-        found = keep_predictions(table, answers, self.folder)
+        found = measure_frozen(self.spec, features, table, self.folder)
         tell(event='accuracy', value=found['valid_accuracy'])
         fitted = (features.facts['features'] + 1)*learn.dls.c if self.recipe.kind == 'linear_probe' else 0
         return found | look_costs(features.facts) | dict(

@@ -30,8 +30,10 @@ from .clock import Clock
 from .precision import looking_in
 
 # %% ../../nbs/training/06_features.ipynb #16ed6403
-def _unit_vectors(f):
-    "Features `(n, nf, h, w)` or `(n, nf)` as vectors `(n, nf)` of length one"
+def unit_vectors(
+    f:torch.Tensor # What a backbone gives: (n, nf, h, w) or (n, nf)
+)->torch.Tensor: # float32 of shape (n, nf)
+    "Features as vectors of length one, the mean over places."
     f = f.float()
     return F.normalize(f.mean((2, 3)) if f.ndim == 4 else f)
 
@@ -83,7 +85,7 @@ def _batches(learn, table, split, precision, clock, on_batch):
         clock.start()
         for x, *_ in split_dl(learn.dls, table, split):
             clock.came()
-            f = _unit_vectors(backbone(torch.as_tensor(x).contiguous(memory_format=torch.channels_last)))
+            f = unit_vectors(backbone(torch.as_tensor(x).contiguous(memory_format=torch.channels_last)))
             yield f.cpu().numpy()
             clock.done()
             on_batch(split, len(f))
@@ -118,3 +120,14 @@ def frozen_features(
     Raises `FloatingPointError` if that is no number."""
     folder = cache_dir()/f'features-{features_key(learn, data, precision)}'
     return Features(made_folder(folder, lambda part: _write(part, learn, table, precision, on_batch)))
+
+# %% ../../nbs/training/06_features.ipynb #85d2ebc7
+def features_now(
+    learn, # A `Learner` of `fashion_learner`
+    table:pd.DataFrame, # The image table that its loaders are of
+    split:str, # `train`, `valid` or `test`
+    precision:str='fp32' # `fp32`, `bf16` or `fp16`
+)->np.ndarray: # float32 of shape `(photos, features)`, vectors of length one, in the order of the table's rows
+    "What the backbone of `learn` sees in the photos of a split as it is now, trained or not; not kept."
+    learn.model[0].to(learn.dls.device, memory_format=torch.channels_last)
+    return np.concatenate(list(_batches(learn, table, split, precision, Clock(learn.dls.device), lambda *o: None)))

@@ -151,19 +151,23 @@ def _check_ranges(r):
                          f"not {r.wd}, {r.mixup} and {r.label_smoothing}")
 
 # %% ../../nbs/training/01_recipes.ipynb #5f76e9ea
+_FROZEN = ('linear_probe', 'knn', 'zero_shot', 'frozen', 'projected')
+
 @dataclass(frozen=True)
 class FrozenRecipe:
-    """Nothing of the backbone is trained: each photo is seen once, and `kind` tells the features apart.
+    """Nothing of the backbone is trained: each photo is seen once, and `kind` says what is done with its features.
     Raises `InputError` for another kind, no neighbours or bad prompts, `InputNotFound` for a file that is not there."""
-    kind:str='linear_probe' # `linear_probe`; `knn`, a vote of neighbours; `zero_shot`, how well names of classes fit
+    # `linear_probe`; `knn`, a vote of neighbours; `zero_shot`, how well names of classes fit; for retrieval `frozen`,
+    # the features as they are, or `projected`, into the space that a pair of towers compares photos and texts in
+    kind:str='linear_probe'
     k:int=20                # Neighbours that vote
     prompts:str=''          # Of `zero_shot`: a file for `texts.read_prompts`; its digest is put behind it
 
     bs, accumulate, epochs, freeze_epochs, drop_path = 32, 1, 0, 0, 0. # as of a `Recipe`; no part of the text
 
     def __post_init__(self):
-        if self.kind not in ('linear_probe', 'knn', 'zero_shot'):
-            raise InputError(f"unknown frozen recipe {self.kind!r}; there are linear_probe, knn and zero_shot")
+        if self.kind not in _FROZEN:
+            raise InputError(f"unknown frozen recipe {self.kind!r}; there are {', '.join(_FROZEN)}")
         if type(self.k) is not int or self.k < 1:
             raise InputError(f"a vote needs at least 1 neighbour, and was to have {self.k!r}")
         if self.kind != 'knn': object.__setattr__(self, 'k', 20) # it has no neighbours
@@ -176,7 +180,7 @@ class FrozenRecipe:
 # %% ../../nbs/training/01_recipes.ipynb #c37ecce9
 def _parse_frozen(text):
     "The `FrozenRecipe` that `text` names; `None` if it names none"
-    m = re.fullmatch(r'(linear_probe|zero_shot)|knn(?:\((\d+)\))?|zero_shot\((.+)\)', text)
+    m = re.fullmatch(r'(linear_probe|zero_shot|frozen|projected)|knn(?:\((\d+)\))?|zero_shot\((.+)\)', text)
     return m and FrozenRecipe(m[1] or ('zero_shot' if m[3] else 'knn'), int(m[2] or 20), m[3] or '')
 
 # %% ../../nbs/training/01_recipes.ipynb #e9ac999c
@@ -236,7 +240,7 @@ def _fields(text):
 
 # %% ../../nbs/training/01_recipes.ipynb #cb80149c
 _EXAMPLES = ("such as 'ep10_bs64_lr2e-3', 'fine_tune(3, freeze_epochs=1, base_lr=0.002), bs=32', 'knn(20)', "
-             "'linear_probe' or 'zero_shot'")
+             "'linear_probe' or 'zero_shot', for retrieval 'frozen'")
 
 def parse_recipe(
     text:Recipe|FrozenRecipe|str # What `str` of a recipe gives, or a name with its parts in another order; or a recipe
@@ -332,7 +336,7 @@ def recipe_parts(
 )->dict: # `opt_func`, `wd`, `loss_func`, `cbs`, `drop_path` and `model_args`, as `fashion_learner` takes them
     "What of `recipe` belongs to the learner. Raises `InputError` for label smoothing where images have several labels."
     if isinstance(recipe, FrozenRecipe): # nothing more of it is the learner's
-        projected = dict(model_args=dict(projected=True)) if recipe.kind == 'zero_shot' else {}
+        projected = dict(model_args=dict(projected=True)) if recipe.kind in ('zero_shot', 'projected') else {}
         return recipe_parts(Recipe()) | projected
     smoothing = recipe.label_smoothing
     if multilabel and smoothing:

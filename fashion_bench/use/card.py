@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import fashion_bench
+from ..base.answers import read_predictions, read_ranks
 from ..base.errors import InputError
 from ..base.gridfile import rerun
 from ..base.licences import UNKNOWN, licence_group, licence_url
@@ -26,8 +27,7 @@ from ..base.specs import machine_of
 from ..results.board import in_words, markdown_table
 from ..results.calibration import threshold_text
 from ..results.confidence import accuracy_interval
-from ..results.records import read_predictions
-from ..results.scores import confusion, figures, taken_for
+from ..results.scores import confusion, figures, rank_scores, taken_for
 from .fidelity import fidelity_text
 
 # %% ../../nbs/use/03_card.ipynb #bba6b1a8
@@ -37,12 +37,19 @@ def _with_interval(right, clusters=None):
     found = accuracy_interval(right[None], clusters=clusters)
     return f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
+def _found_products(p):
+    "How often those that asked found a photo of their product"
+    found = rank_scores(p['first'], p['average_precision'])
+    names = {'Recall@5': 'recall_at_5', 'Recall@10': 'recall_at_10', 'MRR': 'mrr', 'mAP': 'map'}
+    shown = {k: f'{found[v]:.3f}' for k,v in names.items()}
+    return dict(photos=len(p['first'])) | {'Recall@1 (95 %)': _with_interval(p['first'] == 1, p['group'])} | shown
+
 def _figures(run):
     "A row for each split that was predicted"
     rows = []
     for split in ('test', 'valid'):
-        p = read_predictions(run, split)
-        if not p: continue
+        if ranks := read_ranks(run, split): rows.append(dict(split=split) | _found_products(ranks))
+        if not (p := read_predictions(run, split)): continue
         found, several = figures(p['probs'], p['target']), p['target'].ndim > 1
         shown = {k.replace('_', ' '): f'{found[k]:.3f}' for k in ('map', 'macro_f1', 'log_loss') if k in found}
         row = dict(split=split, photos=len(p['target']))
@@ -122,7 +129,8 @@ def _faith_lines(fidelity, unchecked):
     if not len(fidelity): return ['Nothing but the weights was exported.']
     lines = [f'- {fidelity_text(o)}' for o in fidelity.itertuples()]
     kept = {f"{o.split} {100*o.recorded:.1f} %" for o in fidelity.itertuples() if o.recorded is not None}
-    return ['Beside torch in fp32, on the same squares:', '', *lines, '', f"The run recorded {in_words(sorted(kept))}."]
+    recorded = ['', f"The run recorded {in_words(sorted(kept))}."] if kept else []
+    return ['Beside torch in fp32, on the same squares:', '', *lines, *recorded]
 
 # %% ../../nbs/use/03_card.ipynb #0fd80a76
 def _how(record):
@@ -143,13 +151,18 @@ def _files_lines(formats):
     return out
 
 # %% ../../nbs/use/03_card.ipynb #98063852
+_OF_SEARCH = ("The run was measured by how it finds photos of the same product, and not by the classes that it tells. "
+              "`load_predictor(folder).features(images)` gives what photos are compared by.")
+
 def _parts(run, record, formats, fidelity, unchecked, confidence):
     "Lines by heading"
     weak = _weaknesses(run, (record.get('data') or {}).get('classes') or [])
+    ranks = record['spec'].get('task') == 'retrieval'
+    none = _OF_SEARCH if ranks else 'Not shown where photos have several labels.'
     over = 'Intervals are over photos, over products where they are known, of this one seed.'
     return {
         'Figures': [markdown_table(_figures(run)), over],
-        'Where it fails': [markdown_table(weak)] if len(weak) else ['Not shown where photos have several labels.'],
+        'Where it fails': [markdown_table(weak)] if len(weak) else [none],
         'After export': _faith_lines(fidelity, unchecked), 'How sure it is': _sure_lines(confidence),
         'Files': _files_lines(formats), 'Data': _data_lines(record),
         'Weights and licence': [_weights_text(record.get('source') or {})],
