@@ -7,9 +7,10 @@ import pytest
 open_clip = pytest.importorskip('open_clip')
 import torch
 from safetensors.torch import save_file
-from fashion_bench.base.answers import read_predictions
+from fashion_bench.base.answers import read_predictions, read_ranks
 from fashion_bench.base.errors import InputError
 from fashion_bench.base.record import read_record
+from fashion_bench.data.loaders import PixelReader
 from fashion_bench.data.sources import load_table
 from fashion_bench.data.table import classes, image_paths
 from fashion_bench.models.backbones import build_backbone
@@ -81,12 +82,15 @@ def runs(pairs, table, tmp_path_factory):
     rest = bench(table, models[0], out, recipe=['linear_probe', 'ep1_bs8_lr1e-3'], **how)
     return out, zero, rest
 
+def pixels(rows, size=64):
+    "Squares as we cut them, as a pair takes them"
+    reader = PixelReader(size, 'bilinear')
+    x = np.stack([reader.square(reader(o)) for o in image_paths(rows)])
+    return (torch.from_numpy(x).float()/255 - .5)/.5
+
 def by_hand(pair, table, size=64):
     "Probabilities of a pair as its authors compute them, from squares as we cut them"
-    from fashion_bench.data.loaders import PixelReader
-    reader, rows = PixelReader(size, 'bilinear'), table[table.split == 'valid']
-    x = np.stack([reader.square(reader(o)) for o in image_paths(rows)])
-    x = (torch.from_numpy(x).float()/255 - .5)/.5
+    x = pixels(table[table.split == 'valid'], size)
     split, prompts = open_clip.get_tokenizer('ViT-B-32', context_length=16), Prompts()
     with torch.no_grad():
         told = [pair.encode_text(split(prompts.of(o)), normalize=True).mean(0) for o in classes(table)]
@@ -101,6 +105,23 @@ def test_zero_shot_is_what_the_pair_says_of_names(runs, pairs, table):
     assert np.abs(got - by_hand(pairs['small'], table)).max() < 1e-4
     assert record['network']['prompts']['words'] == {o: o.lower() for o in classes(table)}
     assert record['figures']['trainable_parameters'] == 0
+
+def test_products_are_looked_for_in_the_space_of_the_pair(pairs, tmp_path):
+    "By `projected` in that of photos and texts, by `frozen` in that of the tower before"
+    rows = load_table('wardrobe', subset='top=3')
+    found = {o: bench(rows, name('small'), tmp_path, recipe=o, task='retrieval', size=64, precision='fp32', isolate=False,
+                      num_workers=0)[0] for o in ('projected', 'frozen')}
+    valid = rows[rows.split == 'valid'].reset_index(drop=True)
+    with torch.no_grad(): x = pairs['small'].encode_image(pixels(valid), normalize=True).numpy()
+    ranks, products = read_ranks(tmp_path/found['projected']['folder'], 'valid'), valid.group.to_numpy()
+    at = {o: i for i,o in enumerate(valid.image)}
+    for image, first in zip(ranks['image'], ranks['first']):
+        alike, same = x @ x[at[image]], products == products[at[image]]
+        alike[at[image]] = -np.inf
+        nearest = alike[same & np.isfinite(alike)].max()
+        assert (alike > nearest + 1e-5).sum() < first <= (alike > nearest - 1e-5).sum()
+    assert found['projected']['id'] != found['frozen']['id']
+    assert found['projected']['figures']['valid_map'] != found['frozen']['figures']['valid_map']
 
 def test_a_look_and_a_training_begin_with_the_same_weights(runs):
     _, zero, rest = runs

@@ -15,6 +15,7 @@ from fashion_bench.data.frames import csv_table
 from fashion_bench.data.sources import load_table
 from fashion_bench.data.table import image_paths
 from fashion_bench.results.board import summarize
+from fashion_bench.results.compare import compare_runs
 from fashion_bench.results.leaderboard import board_text, leaderboard
 from fashion_bench.results.records import by_data, correct_answers, load_runs
 from fashion_bench.results.report import report_html
@@ -82,6 +83,8 @@ def test_runs_of_another_task_are_other_data_and_other_entries(runs):
     board = summarize(next(o for o in parts.values() if len(o) == 2))
     assert set(board.rank_by) == {'recall_at_1'} and (board.accuracy == board.recall_at_1).all()
     with pytest.raises(InputError, match='retrieval'): leaderboard(runs)
+    with pytest.raises(InputError, match='measured by accuracy, and the second by Recall@1'):
+        compare_runs(*sorted(parts.values(), key=len))
 
 @pytest.fixture(scope='module')
 def searched(runs):

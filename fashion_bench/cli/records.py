@@ -117,7 +117,7 @@ def compare(
     heads = dict(low='95% low', high='high', minutes='minutes after/before')
     table = df.assign(p=df.p.map(p_text)).drop(columns='changed').round(3).rename(columns=heads)
     print(f"{table.to_string(index=False)}\n\n"
-          f"Accuracy on the {df.attrs['split']} split; p is corrected for {df.p.notna().sum()} comparison(s), "
+          f"{df.attrs['figure'].capitalize()} on the {df.attrs['split']} split; p is corrected for {df.p.notna().sum()} comparison(s), "
           "and blank where data or predictions are not the same.")
     for r in df.itertuples():
         if r.changed: print(f'{r.model}: {r.changed}')

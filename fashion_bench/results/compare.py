@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.stats import kendalltau, spearmanr
 from statsmodels.stats.multitest import multipletests
 from ..base.errors import InputError
-from .board import in_words, summarize
+from .board import figure_name, in_words, summarize
 from .confidence import compare_models
 from .records import correct_answers, as_frame, entry_columns
 from .reference import reference_2021
@@ -130,9 +130,11 @@ def compare_runs(
     after:str|Path|list|pd.DataFrame, # Runs of the same models
     split:str='test' # Where accuracies are compared; `valid` if a test split is missing
 )->pd.DataFrame: # A row per model that both have
-    "What a change did to each model. Raises `InputError` if no model is in both."
+    "What a change did to each model. Raises `InputError` if no model is in both, or they are measured otherwise."
     frames = [as_frame(o) for o in (before, after)]
     first, second = (summarize(o).dropna(subset=['accuracy']) for o in frames)
+    figure, other = map(figure_name, (first, second))
+    if figure != other: raise InputError(f"the first runs are measured by {figure}, and the second by {other}")
     if any('test' not in set(o.split) for o in (first, second)): split = 'valid'
     correct = [correct_answers(o, split) for o in frames]
     how = [o for o in entry_columns(pd.concat(frames)) if o not in ('library', 'machine', 'data', 'fingerprint')]
@@ -143,5 +145,5 @@ def compare_runs(
     df = pd.DataFrame(rows)
     known = df.p.notna()
     if known.any(): df.loc[known, 'p'] = multipletests(df.p[known], method='holm')[1]
-    df.attrs['split'] = split
+    df.attrs |= dict(split=split, figure=figure)
     return df
