@@ -109,8 +109,8 @@ def test_zero_shot_is_what_the_pair_says_of_names(runs, pairs, table):
 def test_products_are_looked_for_in_the_space_of_the_pair(pairs, tmp_path):
     "By `projected` in that of photos and texts, by `frozen` in that of the tower before"
     rows = load_table('wardrobe', subset='top=3')
-    found = {o: bench(rows, name('small'), tmp_path, recipe=o, task='retrieval', size=64, precision='fp32', isolate=False,
-                      num_workers=0)[0] for o in ('projected', 'frozen')}
+    how = dict(task='retrieval', size=64, precision='fp32', isolate=False, num_workers=0)
+    found = {o: bench(rows, name('small'), tmp_path, recipe=o, **how)[0] for o in ('projected', 'frozen')}
     valid = rows[rows.split == 'valid'].reset_index(drop=True)
     with torch.no_grad(): x = pairs['small'].encode_image(pixels(valid), normalize=True).numpy()
     ranks, products = read_ranks(tmp_path/found['projected']['folder'], 'valid'), valid.group.to_numpy()

@@ -116,8 +116,9 @@ def compare(
     df = compare_runs(before, after)
     heads = dict(low='95% low', high='high', minutes='minutes after/before')
     table = df.assign(p=df.p.map(p_text)).drop(columns='changed').round(3).rename(columns=heads)
+    what = df.attrs['figure'].capitalize()
     print(f"{table.to_string(index=False)}\n\n"
-          f"{df.attrs['figure'].capitalize()} on the {df.attrs['split']} split; p is corrected for {df.p.notna().sum()} comparison(s), "
+          f"{what} on the {df.attrs['split']} split; p is corrected for {df.p.notna().sum()} comparison(s), "
           "and blank where data or predictions are not the same.")
     for r in df.itertuples():
         if r.changed: print(f'{r.model}: {r.changed}')
