@@ -9,6 +9,7 @@ SMALL = '--size 32 --bs 8 --repeats 1'
 LEAST = dict(
     engines=['--runs 2 --repeats 1'],
     loading=[f'wardrobe {SMALL} --batches 1 --rows 60'],
+    growth=['--sizes 800,1600'],
     frozen=[f'speed {SMALL}', 'memory --photos 500 --features 8'],
     machine_luck=['wardrobe --size 32 --bs 8 --per-class 3 --seeds 2 --epochs 1'],
     models=['--size 64 --repeats 1'],

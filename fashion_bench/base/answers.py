@@ -18,28 +18,34 @@ import numpy as np
 
 # %% ../../nbs/base/14_answers.ipynb #44940914
 _RANKS = ('first', 'average_precision', 'right', 'shown', 'nearest')
-_OF_EACH = ('image', 'target', 'probs', 'group', 'root', *_RANKS) # arrays with a row for each photo that was asked
+_OF_EACH = ('image', 'target', 'said', 'probs', 'group', 'root', *_RANKS) # arrays with a row for each photo asked about
 _OF_ALL = ('photo', 'product') # of all photos in which something was looked for
-_KINDS = {'image', 'probs', 'target'}, {'image', 'group', *_RANKS, *_OF_ALL} # what one must hold
+_KINDS = {'image', 'probs', 'target'}, {'image', 'group', *_RANKS, *_OF_ALL} # what an archive must hold
+_LARGE = {'probs', 'average_precision', 'nearest', 'root', *_OF_ALL} # what was right is known without them
 
 def read_answers(
     path:str|Path, # A run's folder
-    split:str='test' # Or `valid`
+    split:str='test', # Or `valid`
+    whole:bool=True # Also what is large and needed for more than to know what was right?
 )->dict|None: # Arrays by name; those of each photo are of the split alone. `None` if there are none to read
     "What a run answered on `split`, whatever it was asked."
     try:
         with np.load(Path(path)/'predictions.npz') as f:
-            rows = f['split'] == split
-            found = {k: f[k][rows] for k in _OF_EACH if k in f} | {k: f[k] for k in _OF_ALL if k in f}
-        return found if rows.any() and any(o <= set(found) for o in _KINDS) else None
+            rows, there = f['split'] == split, set(f.files)
+            if not rows.any() or not any(o <= there for o in _KINDS): return None
+            enough = not whole and there & {'said', 'first'}
+            names = [k for k in (*_OF_EACH, *_OF_ALL) if k in there and not (enough and k in _LARGE)]
+            return {k: f[k][rows] if k in _OF_EACH else f[k] for k in names}
     except Exception: return None # a damaged archive raises whatever its pieces do
 
 # %% ../../nbs/base/14_answers.ipynb #baa9c547
 def read_predictions(
     path:str|Path, # A run's folder
     split:str='test' # Or `valid`
-)->dict|None: # `image`, `target`, `probs`, and where there is one `group` and `root`; `None` if there are none to read
-    "What a run predicted on `split`."
+)->dict|None: # `image`, `target`, `probs`, and where there is one `said`, `group`, `root`; `None` if there are none
+    """What a run predicted on `split`.
+
+    `said` is the number of the likeliest class, where a photo has one. Of many photos `probs` may be float16."""
     found = read_answers(path, split)
     return found if found and 'probs' in found else None
 

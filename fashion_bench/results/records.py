@@ -18,7 +18,6 @@ from collections import Counter
 from dataclasses import fields
 from hashlib import blake2b
 from pathlib import Path
-import json
 
 import numpy as np
 import pandas as pd
@@ -306,13 +305,21 @@ def one_data(
 def _correct(p):
     "Correct answers; of a search, is the nearest photo right; where an image has several classes, the share of them"
     if 'first' in p: return p['first'] == 1
+    if 'said' in p: return p['said'] == p['target']
     if p['target'].ndim == 1: return p['probs'].argmax(1) == p['target']
     return ((p['probs'] > .5) == p['target']).mean(1)
 
+def _bytes(v):
+    "Of an array, however wide its texts or numbers were kept"
+    if v.dtype.kind == 'U': v = v.astype(f'U{max(np.strings.str_len(v).max(initial=0), 1)}')
+    elif v.dtype.kind in 'iub': v = v.astype(np.int64)
+    return np.ascontiguousarray(v).tobytes()
+
 def _asked(p):
     "What was to be answered: a hash of images and targets, or of products and how many photos there are of them"
-    asked = [p[k].tolist() for k in ('image', *(('target',) if 'target' in p else ('group', 'right', 'shown')))]
-    return blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
+    found = blake2b(digest_size=8)
+    for k in ('image', *(('target',) if 'target' in p else ('group', 'right', 'shown'))): found.update(_bytes(p[k]))
+    return found.hexdigest()
 
 # %% ../../nbs/results/02_records.ipynb #259fe30b
 class CorrectAnswers(dict):
@@ -350,7 +357,7 @@ def correct_answers(
     "Which images each entry got right."
     df, found = name_entries(distinct_runs(as_frame(where))), CorrectAnswers()
     done = df[df.status == 'finished'].sort_values('seed')
-    kept = {r.Index: p for r in done.itertuples() if r.path and (p := read_answers(r.path, split))}
+    kept = {r.Index: p for r in done.itertuples() if r.path and (p := read_answers(r.path, split, whole=False))}
     asked = {k: _asked(p) for k,p in kept.items()}
     if asked: found.asked = Counter(asked.values()).most_common(1)[0][0] # what most were asked
     for entry, rows in done.groupby('entry', sort=False):

@@ -54,12 +54,24 @@ def describe_table(
     return found
 
 # %% ../../nbs/runs/02_record.ipynb #2fda7d14
+_MANY = 2_000_000 # probabilities, from which on half their bytes are worth a look
+
+def _halved(parts):
+    "Probabilities in 16 bits, where no figure of any split changes in its third digit; else as they are"
+    probs = np.concatenate([p for _,p,_ in parts])
+    short = np.float16(probs)
+    for _, p, t in parts:
+        was, now = scores(p, t), scores(np.float16(p), t)
+        if any(v is not None and round(v, 3) != round(now[k], 3) for k,v in was.items()): return probs
+    return short
+
 def _kept(table, parts):
     "The arrays of `predictions.npz`; products go along, so that intervals can be over them, and roots if they differ"
     rows = pd.concat([table[table.split == o] for o,_,_ in parts])
-    arrays = dict(image=rows.image.to_numpy(str), split=rows.split.to_numpy(str),
-                  target=np.concatenate([t for _,_,t in parts]),
-                  probs=np.concatenate([p for _,p,_ in parts]))
+    probs, target = (np.concatenate([o[k] for o in parts]) for k in (1, 2))
+    arrays = dict(image=rows.image.to_numpy(str), split=rows.split.to_numpy(str), target=target,
+                  probs=_halved(parts) if probs.size > _MANY else probs)
+    if target.ndim == 1: arrays['said'] = probs.argmax(1).astype(np.int32)
     if 'group' in rows: arrays['group'] = rows.group.to_numpy(str)
     if 'root' in rows and table.root.nunique() > 1: arrays['root'] = rows.root.to_numpy(str)
     return arrays
