@@ -57,7 +57,7 @@ def steps(home:Path, args)->list:
         rank_models(right)
     def look(): audit(made['table'])
     return [('table', table), ('fingerprint', lambda: fingerprint(made['table'])), ('audit', look), ('cache', cache),
-             ('a pass of the loader', epoch), ('figures', figures), ('intervals', intervals)]
+            ('a pass of the loader', epoch), ('figures', figures), ('intervals', intervals)]
 
 def measured(n:int, args)->dict:
     "Seconds and gigabytes of each step with `n` photos"
