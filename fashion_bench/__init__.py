@@ -28,7 +28,7 @@ Modules:
 - `fashion_bench.cli.tools`: The commands besides the benchmark: about photos, models, weights, and what is kept on disk.
 - `fashion_bench.data.attributes`: DeepFashion's attributes as labels, one or several an image, and its landmarks.
 - `fashion_bench.data.audit`: Is this data fit to train on? Every image looked at once, and what is wrong said before a model is built.
-- `fashion_bench.data.augment`: fastai's augmentations of a batch, the same numbers in half the time.
+- `fashion_bench.data.augment`: fastai's augmentations of a batch, the same pictures in a fraction of the time.
 - `fashion_bench.data.cache`: Decode and shrink every image once, not in every epoch of every model.
 - `fashion_bench.data.deepfashion`: DeepFashion's benchmarks, from the text files they come in to an image table.
 - `fashion_bench.data.fashion_mnist`: Fashion-MNIST, from the four files of raw bytes that it comes in to an image table.
