@@ -13,6 +13,7 @@ LEAST = dict(
     machine_luck=['wardrobe --size 32 --bs 8 --per-class 3 --seeds 2 --epochs 1'],
     models=['--size 64 --repeats 1'],
     report=['--repeats 1 --models 2 --images 40 --records 3'],
+    startup=['--repeats 1 --size 32 --per-class 3'],
     training=[f'wardrobe {SMALL} --seeds 1 --per-class 3 --models timm/tf_efficientnet_lite0'],
     use=["--models timm/test_resnet --size 32 --repeats 5 --uses ONNX"])
 ELSEWHERE = 'choosing', 'forecast' # tests/test_choose.py, tests/test_demo.py
