@@ -12,7 +12,7 @@ from fastai.vision.all import *
 from fashion_bench.data.audit import Audit, audit, audit_json, find_problems
 from fashion_bench.data.cache import build_cache
 from fashion_bench.data.deepfashion import deepfashion_table
-from fashion_bench.data.loaders import fashion_dls
+from fashion_bench.data.loaders import IMAGENET, _batch_tfms as to_batch, fashion_dls
 from fashion_bench.base.pixels import read_rgb
 from fashion_bench.data.sources import load_table
 from fashion_bench.data.table import image_paths, summary
@@ -74,6 +74,24 @@ def delivered(table:pd.DataFrame, size:int, bs:int, batches:int, repeats:int):
         got = take_turns({k: partial(rate, o.train, batches*longer[k]) for k,o in all_dls.items()}, repeats)
         print(f'\nImages per second and worker, {size} px, {what} (ratio to fastai)')
         for k,v in got.items(): print(line(k, v, got['fastai']))
+
+def pixels(table:pd.DataFrame, size:int, bs:int):
+    "A batch as loaders read it"
+    dl = fashion_dls(table, size, bs=bs, num_workers=0).train
+    dl.after_batch = noop
+    return dl.one_batch()[0]
+
+def augmentation(table:pd.DataFrame, size:int, bs:int, repeats:int):
+    "Images per second through what makes a batch of pixels one for the model, nothing read meanwhile"
+    norm = Normalize.from_stats(*IMAGENET.values())
+    sides = dict(fastai=[IntToFloatTensor(), *aug_transforms(), norm], ours=to_batch(*IMAGENET.values(), True))
+    x = pixels(table, size, bs)
+    for threads in dict.fromkeys((1, os.cpu_count())):
+        torch.set_num_threads(threads)
+        calls = {k: partial(Pipeline(v, split_idx=0), x) for k,v in sides.items()}
+        got = take_turns({k: partial(seconds, f) for k,f in calls.items()}, 4*repeats)
+        print(f'\nImages per second, {bs} at {size} px made floats, augmented and normalized; threads: {threads}')
+        for k,v in got.items(): print(line(k, [bs/o for o in v], [bs/o for o in got['fastai']]))
 
 def short_learner(table:pd.DataFrame, model:str, inputs:dict, bs:int, batches:int, cache=None):
     "A learner with nothing frozen, whose epoch is `batches` batches"
@@ -190,11 +208,12 @@ if __name__ == '__main__':
     p.add_argument('--repeats', type=int, default=5)
     p.add_argument('--rows', type=int, default=289_222, help='Of the lists, and photos that are looked through.')
     p.add_argument('--model', default='timm/tf_efficientnet_lite0')
-    p.add_argument('--parts', default='delivered,epochs,audits,lists,copies')
+    p.add_argument('--parts', default='delivered,augmentation,epochs,audits,lists,copies')
     o = p.parse_args()
     table = load_table(o.data)
     print(summary(table))
     if 'delivered' in o.parts: delivered(table, o.size, o.bs, o.batches, o.repeats)
+    if 'augmentation' in o.parts: augmentation(table, o.size, o.bs, o.repeats)
     if 'epochs' in o.parts: epochs(table, o.model, o.size, o.bs, o.batches, o.repeats)
     if 'audits' in o.parts: audits(table, o.repeats)
     if 'lists' in o.parts: lists(o.repeats, o.rows)

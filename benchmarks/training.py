@@ -1,7 +1,8 @@
 """What training costs here: against plain fastai, against the pure arithmetic, and what isolation and records add.
 
     python benchmarks/training.py FOLDER [--models timm/tf_efficientnet_lite0,torchvision/resnet34] [--size 96]
-                                         [--per-class 60] [--repeats 5] [--parts plain,compute,isolation,accuracy]
+                                         [--per-class 60] [--repeats 5]
+                                         [--parts plain,frozen,compute,isolation,accuracy]
 
 Both sides of every comparison take turns in one run on the same photos; what is printed is the median of the ratios of
 neighbours, with the least and the most. `plain` is what a fastai user types: `vision_learner(...)` on fastai's own
@@ -106,6 +107,37 @@ def against_plain(table:pd.DataFrame, model:str, args):
           f"{ratio(got['plain'], got['ours'])} times as fast; "
           f'{n/plain:.0f} and {n/here:.0f} images trained on per second of epoch')
 
+def kept(learn:Learner):
+    "Megabytes that a batch leaves behind for the backward pass, parameters aside"
+    own = {o.untyped_storage().data_ptr() for o in learn.model.state_dict().values()}
+    found = {}
+    def pack(t):
+        o = t.untyped_storage()
+        if o.data_ptr() not in own: found[o.data_ptr()] = o.nbytes()
+        return t
+    xb, yb = learn.dls.train.one_batch()
+    learn.model.train()
+    with torch.autograd.graph.saved_tensors_hooks(pack, noop): learn.loss_func(learn.model(xb), yb)
+    return sum(found.values())/2**20
+
+def frozen(table:pd.DataFrame, model:str, args):
+    """Seconds of an epoch with a frozen backbone, validation included, and what a batch keeps for the backward pass.
+
+    Norms are trained in a frozen backbone, as fastai's are, so that most of it has a backward pass; `without norms` is
+    a backbone in which nothing is trained."""
+    sides = dict(plain=plain_learner(table, model, args.size, args.bs, 0),
+                 ours=ours(table, model, args.size, Recipe(bs=args.bs), 0),
+                 bare=ours(table, model, args.size, Recipe(bs=args.bs), 0))
+    sides['bare'].train_bn = False
+    for o in sides.values():
+        o.create_opt()
+        o.freeze()
+    got = turns({k: partial(epoch, o) for k, o in sides.items()}, args.repeats)
+    memory = {k: kept(o) for k,o in sides.items()}
+    print(f"{model}: plain fastai {st.median(got['plain']):.1f} s an epoch, {memory['plain']:.0f} MB kept; here "
+          f"{ratio(got['plain'], got['ours'])} times as fast, {memory['ours']:.0f} MB; without norms "
+          f"{ratio(got['plain'], got['bare'])} times, {memory['bare']:.0f} MB")
+
 def recorded_learner(table:pd.DataFrame, model:str, args):
     "The learner of a run with its recorder and its checkpoints, after an epoch"
     home = tempfile.TemporaryDirectory()
@@ -196,7 +228,7 @@ def accuracies(table:pd.DataFrame, model:str, args):
     parts = [f"{k} {' '.join(f'{o:.3f}' for o in v)} (mean {st.mean(v):.3f})" for k,v in got.items()]
     print(f'{model} ({pretrained(model)}): valid accuracy ' + ', '.join(parts))
 
-PARTS = dict(plain=against_plain, compute=against_compute, isolation=isolation, accuracy=accuracies)
+PARTS = dict(plain=against_plain, frozen=frozen, compute=against_compute, isolation=isolation, accuracy=accuracies)
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -7,13 +7,14 @@ epoch.
 
 Modules:
 
+- `fashion_bench.base.ahead`: The process that will train is started while the command still reads your photos.
 - `fashion_bench.base.answers`: What a run answered, photo by photo, as it is kept.
 - `fashion_bench.base.columns`: The columns of a text file, back to what they were before they were written.
 - `fashion_bench.base.errors`: What a user can mend, told apart from what only we can.
 - `fashion_bench.base.figures`: One look for all pictures, in every script, on light pages and dark ones, on a screen and on a phone.
 - `fashion_bench.base.files`: Files that are whole or not there, whatever happens while they are written.
 - `fashion_bench.base.gridfile`: A grid of runs as a file that can be kept, sent and run again, and back from records to the file or the command.
-- `fashion_bench.base.imports`: What libraries bring along unasked stays out: trackers, their folders, and warnings that are not for you.
+- `fashion_bench.base.imports`: What libraries bring along unasked stays out, or waits: trackers, packages for what nobody does here, and warnings that are not for you.
 - `fashion_bench.base.labels`: Names beside points, of which none covers another, a point or a line.
 - `fashion_bench.base.licences`: What a model's weights may be used for, as far as their licence says.
 - `fashion_bench.base.markup`: Pages and tables in which text stays text, whoever wrote it.
@@ -29,7 +30,7 @@ Modules:
 - `fashion_bench.cli.tools`: The commands besides the benchmark: about photos, models, weights, and what is kept on disk.
 - `fashion_bench.data.attributes`: DeepFashion's attributes as labels, one or several an image, and its landmarks.
 - `fashion_bench.data.audit`: Is this data fit to train on? Every image looked at once, and what is wrong said before a model is built.
-- `fashion_bench.data.augment`: fastai's augmentations of a batch, the same numbers in half the time.
+- `fashion_bench.data.augment`: fastai's augmentations of a batch, the same pictures in a fraction of the time.
 - `fashion_bench.data.cache`: Decode and shrink every image once, not in every epoch of every model.
 - `fashion_bench.data.deepfashion`: DeepFashion's benchmarks, from the text files they come in to an image table.
 - `fashion_bench.data.fashion_mnist`: Fashion-MNIST, from the four files of raw bytes that it comes in to an image table.

@@ -15,6 +15,7 @@ LEAST = dict(
     models=['--size 64 --repeats 1'],
     report=['--repeats 1 --models 2 --images 40 --records 3'],
     retrieval=['speed --photos 40 --features 8 --repeats 1', 'memory --photos 40 --features 8'],
+    startup=['--repeats 1 --size 32 --per-class 3'],
     training=[f'wardrobe {SMALL} --seeds 1 --per-class 3 --models timm/tf_efficientnet_lite0'],
     use=["--models timm/test_resnet --size 32 --repeats 5 --uses ONNX"])
 ELSEWHERE = 'choosing', 'forecast' # tests/test_choose.py, tests/test_demo.py

@@ -1,8 +1,9 @@
-"""What libraries bring along unasked stays out: trackers, their folders, and warnings that are not for you.
+"""What libraries bring along unasked stays out, or waits: trackers, packages for what nobody does here, and warnings that are not for you.
 
 timm imports Weights & Biases wherever it is installed, for a script of its own that nobody runs here. That takes most of a
-second, and leaves two empty folders in the temporary folder at every start. The package calls `keep_out` before anything
-else; a tracker is imported when somebody asks for it.
+second, and leaves two empty folders in the temporary folder at every start. torchvision imports torch's compiler, and
+fastai scikit-learn, each for a function that is hardly ever called, and each takes two seconds. The package calls
+`keep_out` before anything else: a tracker is imported when somebody asks for it, and those when they are used.
 
 Docs: https://fashion-bench.github.io/fashion_bench/base/imports.html.md"""
 
@@ -12,26 +13,65 @@ Docs: https://fashion-bench.github.io/fashion_bench/base/imports.html.md"""
 __all__ = []
 
 # %% ../../nbs/base/12_imports.ipynb #76dfcdb4
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder, SourceFileLoader
+from types import ModuleType
 import sys, warnings
 
 # %% ../../nbs/base/12_imports.ipynb #b92ba8cc
-class _WithoutWandb(SourceFileLoader):
-    "Runs a module for which wandb is not installed"
+_COMPILER = 'timm.layers.typing' # it hands out the decorator of what is not to be compiled
+_ABSENT = {'timm.utils.summary': ['wandb']}
+_LATER = {'torchvision.ops.roi_align': ['torch._dynamo.utils'],
+          'fastai.imports': ['scipy.ndimage', 'matplotlib.pyplot'],
+          'fastai.data.transforms': ['sklearn.model_selection'],
+          'fastai.metrics': ['sklearn', 'sklearn.metrics', 'scipy.stats'],
+          'fastai.interpret': ['sklearn', 'sklearn.metrics']}
+
+# %% ../../nbs/base/12_imports.ipynb #59780757
+class _Later(ModuleType):
+    "A module, or a function of one, that is imported when it is used"
+    def __getattr__(self, name):
+        if name.startswith('__'): raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self: return _Later(f'{self.__name__}.{name}') # it is still asked for
+        return getattr(import_module(self.__name__), name)
+
+    def __dir__(self): # which completion asks for
+        try: return dir(import_module(self.__name__))
+        except ImportError: return super().__dir__() # of a function
+
+    def __call__(self, *args, **kwargs):
+        module, _, name = self.__name__.rpartition('.')
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+# %% ../../nbs/base/12_imports.ipynb #fef33a50
+def later(
+    name:str # Of a module, with its package
+)->ModuleType: # What it has can be asked for as ever
+    "A module that is imported when something of it is used."
+    return _Later(name)
+
+# %% ../../nbs/base/12_imports.ipynb #b3475d0d
+class _Without(SourceFileLoader):
+    "Runs a module for which some others are not installed, or come later; what somebody has imported stays"
     def exec_module(self, module):
-        hidden = sys.modules.setdefault('wandb', None) is None # what somebody has imported stays
+        given = {k: None for k in _ABSENT.get(module.__name__, ())}
+        given |= {k: _Later(k) for k in _LATER.get(module.__name__, ())}
+        given = {k: o for k,o in given.items() if k not in sys.modules}
+        sys.modules.update(given)
         try: super().exec_module(module)
         finally:
-            if hidden: sys.modules.pop('wandb', None)
+            for k in given: sys.modules.pop(k, None)
+        if module.__name__ != _COMPILER: return
+        module.disable_compiler = import_module('torch._compile')._disable_dynamo # imports the compiler when called
 
 # %% ../../nbs/base/12_imports.ipynb #633eefdd
 class _Finder(MetaPathFinder):
-    "Finds timm's module that imports wandb"
+    "Finds the modules that ask for them"
     def find_spec(self, name, path=None, target=None):
-        if name != 'timm.utils.summary': return None
+        if name not in (_COMPILER, *_ABSENT, *_LATER): return None
         spec = PathFinder.find_spec(name, path, target)
-        if spec and isinstance(spec.loader, SourceFileLoader): spec.loader = _WithoutWandb(name, spec.loader.path)
+        if spec and isinstance(spec.loader, SourceFileLoader): spec.loader = _Without(name, spec.loader.path)
         return spec
 
 # %% ../../nbs/base/12_imports.ipynb #096be5fb
@@ -42,6 +82,6 @@ def _no_warnings():
 
 # %% ../../nbs/base/12_imports.ipynb #13808df5
 def keep_out()->None:
-    "From now on, imports bring no tracker and no warning of these."
+    "From now on, imports bring no tracker, nothing that can wait, and no warning of these."
     if not any(isinstance(o, _Finder) for o in sys.meta_path): sys.meta_path.insert(0, _Finder())
     _no_warnings()

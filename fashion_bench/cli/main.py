@@ -97,11 +97,19 @@ def _use_weights(folder):
                             f"`fashion-bench weights fetch MODELS --to {folder}` makes one")
     os.environ['FASHION_BENCH_WEIGHTS'] = folder
 
+# %% ../../nbs/cli/04_main.ipynb #f516b97d
+def _get_ready(a):
+    "While photos are found and torch is imported, the process of the first run does so, too"
+    from fashion_bench.base.ahead import start_ahead
+    one = str(a['jobs']) in ('auto', '1') and not (a['gpus_per_run'] or 1) > 1
+    if engine_asked(a) is None and one and not a['in_process']: start_ahead()
+
 # %% ../../nbs/cli/04_main.ipynb #190ccf85
 def _asked(a, load):
     "The grid, the table and the trackers that are asked for; `load` says how the table is read"
     check_asked(a)
     if a['weights_dir']: _use_weights(a['weights_dir'])
+    _get_ready(a)
     track = [] if a['dry_run'] else trackers_asked(a)
     out = None if a['dry_run'] else a['out']
     table = audited(load_asked(load, check=a['on_bad'] != 'skip'), a['on_bad'], a['audit'], out)

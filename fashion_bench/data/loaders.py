@@ -169,6 +169,18 @@ def _labels(row): return list(row.label)
 # %% ../../nbs/data/14_loaders.ipynb #1c362ae6
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
+# %% ../../nbs/data/14_loaders.ipynb #44149f41
+def _batch_tfms(
+    mean:tuple, # Of each channel, for pixels from 0 to 1
+    std:tuple, # Standard deviation of each channel
+    augment:bool # Augment training batches?
+)->list:
+    "What makes a batch of pixels one for the model: two steps, and one pass for training batches that are augmented"
+    floats, norm = IntToFloatTensor(), Normalize.from_stats(mean, std)
+    if not augment: return [floats, norm]
+    floats.split_idx = norm.split_idx = 1
+    return [floats, *quick_augment(norm=norm), norm]
+
 # %% ../../nbs/data/14_loaders.ipynb #380469a0
 def fashion_block(
     vocab:list|None=None, # Class names in the order of the model's outputs; the sorted labels by default
@@ -180,11 +192,10 @@ def fashion_block(
 )->DataBlock: # For rows of an image table
     "The `DataBlock` of a fashion classifier."
     target = MultiCategoryBlock(vocab=vocab) if multilabel else CategoryBlock(vocab=vocab, sort=False)
-    batch_tfms = [*(quick_augment() if augment else []), Normalize.from_stats(mean, std)]
     return DataBlock(
         blocks=(ImageBlock, target), get_items=_rows, splitter=_by_split,
         get_x=_image, get_y=_labels if multilabel else ColReader('label'),
-        dl_type=partial(SquareDL, reader=reader), batch_tfms=batch_tfms)
+        dl_type=partial(SquareDL, reader=reader), batch_tfms=_batch_tfms(mean, std, augment))
 
 # %% ../../nbs/data/14_loaders.ipynb #4f5772a8
 def check_batch(

@@ -15,7 +15,10 @@ __all__ = ['measure_speed', 'multiply_adds']
 import copy, statistics, time
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from ..base.imports import later
+
+# %% ../../nbs/models/09_speed.ipynb #6b43a8a6
+flop_counter = later('torch.utils.flop_counter') # which imports triton
 
 # %% ../../nbs/models/09_speed.ipynb #2ef20fa7
 def wait_for(
@@ -75,7 +78,7 @@ def multiply_adds(
     # torch's counter stumbles over parameters that want a gradient and get none
     for o in needed: o.requires_grad_(False)
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad(): model.eval()(x)
+        with flop_counter.FlopCounterMode(display=False) as counter, torch.no_grad(): model.eval()(x)
     finally:
         model.train(was)
         for o in needed: o.requires_grad_(True)

@@ -16,9 +16,12 @@ __all__ = []
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from ..base.answers import read_predictions
+from ..base.imports import later
 from .scores import figures
+
+# %% ../../nbs/results/17_calibration.ipynb #407481b4
+optimize = later('scipy.optimize')
 
 # %% ../../nbs/results/17_calibration.ipynb #fb1f9cbc
 def cooled(
@@ -41,7 +44,7 @@ def fit_temperature(
     def surprise(log_t):
         p = cooled(probs, np.exp(log_t))[np.arange(len(targets)), targets]
         return -np.log(np.clip(p, 1e-12, 1)).mean()
-    return float(np.exp(minimize_scalar(surprise, bounds=np.log(BOUNDS), method='bounded').x))
+    return float(np.exp(optimize.minimize_scalar(surprise, bounds=np.log(BOUNDS), method='bounded').x))
 
 # %% ../../nbs/results/17_calibration.ipynb #76b3af88
 def _share(right): return float(right.mean()) if len(right) else None

@@ -18,12 +18,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 from ..base.errors import InputNotFound
 from ..base.figures import CYCLE, as_written, fitting, on_phone, time_unit
 from ..base.record import read_sealed
 from .board import in_words, markdown_table, percent
-from .confidence import accuracy_interval, compare_models, rank_models, seeds_needed
+from .confidence import accuracy_interval, compare_models, holm, rank_models, seeds_needed
 from .records import CorrectAnswers, as_frame, correct_answers
 from .verdict import verdict
 
@@ -56,7 +55,7 @@ def behind(
     others = {k: [v for o,v in found.items() if o not in (k, best)] for k in found}
     def against(k): return compare_models(found[best], found[k], others=others[k], clusters=found.clusters)
     tests = {k: against(k) for k in found if k != best}
-    ps = multipletests([o['p'] for o in tests.values()], method='holm')[1] if tests else []
+    ps = holm([o['p'] for o in tests.values()])
     rows = []
     for k,v in found.items():
         ends = accuracy_interval(v, level, found.clusters, [o for name,o in found.items() if name != k])

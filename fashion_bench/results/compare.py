@@ -16,13 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau, spearmanr
-from statsmodels.stats.multitest import multipletests
 from ..base.errors import InputError
+from ..base.imports import later
 from .board import figure_name, in_words, summarize
-from .confidence import compare_models
+from .confidence import compare_models, holm
 from .records import correct_answers, as_frame, entry_columns
 from .reference import reference_2021
+
+# %% ../../nbs/results/05_compare.ipynb #fc30a013
+stats = later('scipy.stats')
 
 # %% ../../nbs/results/05_compare.ipynb #1f5faf20
 def _causes(r):
@@ -71,7 +73,7 @@ def compare_reference(
     df['cause'] = [_causes(r) for r in df.itertuples()]
     out = df[['model', 'accuracy', 'accuracy_2021', 'place', 'place_2021', 'moved',
               'within_noise', 'minutes_share', 'cause']].sort_values('place', ignore_index=True)
-    kendall, spearman = (float(f(df.accuracy, df.accuracy_2021).statistic) for f in (kendalltau, spearmanr))
+    kendall, spearman = (float(f(df.accuracy, df.accuracy_2021).statistic) for f in (stats.kendalltau, stats.spearmanr))
     out.attrs.update(kendall=kendall, spearman=spearman, models=len(df))
     return out
 
@@ -144,6 +146,6 @@ def compare_runs(
             for a,b in _pairs(first, second, how)]
     df = pd.DataFrame(rows)
     known = df.p.notna()
-    if known.any(): df.loc[known, 'p'] = multipletests(df.p[known], method='holm')[1]
+    if known.any(): df.loc[known, 'p'] = holm(df.p[known])
     df.attrs |= dict(split=split, figure=figure)
     return df

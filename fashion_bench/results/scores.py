@@ -23,8 +23,10 @@ import re
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import (average_precision_score, confusion_matrix, f1_score, log_loss,
-                             precision_recall_fscore_support, recall_score, top_k_accuracy_score)
+from ..base.imports import later
+
+# %% ../../nbs/results/00_scores.ipynb #8d53b75b
+skm = later('sklearn.metrics')
 
 # %% ../../nbs/results/00_scores.ipynb #f0b993cf
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def _accuracy(probs, targets): return float((probs.argmax(1) == targets).mean())
 # %% ../../nbs/results/00_scores.ipynb #de8ac31c
 def _top(k):
     "How often the right class is among the first `k`"
-    def top(probs, targets): return float(top_k_accuracy_score(targets, probs, k=k, labels=range(probs.shape[1])))
+    def top(probs, targets):
+        return float(skm.top_k_accuracy_score(targets, probs, k=k, labels=range(probs.shape[1])))
     return metric(f'top{k}_accuracy', more_classes_than=k)(top)
 
 for k in (3, 5): _top(k)
@@ -96,7 +99,8 @@ for k in (3, 5): _top(k)
 def _f1(average):
     "F1 over the classes that there are, by one way of taking the average"
     def f1(probs, targets):
-        return float(f1_score(targets, probs.argmax(1), labels=np.unique(targets), average=average, zero_division=0))
+        said, there = probs.argmax(1), np.unique(targets)
+        return float(skm.f1_score(targets, said, labels=there, average=average, zero_division=0))
     return metric(f'{average}_f1')(f1)
 
 for o in ('macro', 'weighted'): _f1(o)
@@ -105,13 +109,13 @@ for o in ('macro', 'weighted'): _f1(o)
 @metric('balanced_accuracy')
 def _balanced_accuracy(probs, targets):
     said = probs.argmax(1)
-    return float(recall_score(targets, said, labels=np.unique(targets), average='macro', zero_division=0))
+    return float(skm.recall_score(targets, said, labels=np.unique(targets), average='macro', zero_division=0))
 
 # %% ../../nbs/results/00_scores.ipynb #9d32e56f
 @metric('log_loss', less_is_better=True)
 def _log_loss(probs, targets):
     sure = np.clip(probs, 1e-7, 1)
-    return float(log_loss(targets, sure/sure.sum(1, keepdims=True), labels=range(probs.shape[1])))
+    return float(skm.log_loss(targets, sure/sure.sum(1, keepdims=True), labels=range(probs.shape[1])))
 
 metric('calibration_error', less_is_better=True)(calibration_error)
 
@@ -139,7 +143,8 @@ def class_scores(
 )->pd.DataFrame: # A row per class: `class`, `images`, `precision`, `recall`, `f1`
     "How well each class is told; blank where a class has no image, or is never said."
     said, labels = np.asarray(probs).argmax(1), range(len(classes))
-    precision, recall, f1, n = precision_recall_fscore_support(targets, said, labels=labels, zero_division=np.nan)
+    found = skm.precision_recall_fscore_support(targets, said, labels=labels, zero_division=np.nan)
+    precision, recall, f1, n = found
     f1 = np.where(n > 0, f1, np.nan)
     return pd.DataFrame({'class': list(classes), 'images': n, 'precision': precision, 'recall': recall, 'f1': f1})
 
@@ -150,7 +155,7 @@ def confusion(
     classes:list # Their names, in the order of the model's outputs
 )->pd.DataFrame: # Numbers of images: a row per true class, a column per predicted one
     "What each class is taken for."
-    found = confusion_matrix(targets, np.asarray(probs).argmax(1), labels=range(len(classes)))
+    found = skm.confusion_matrix(targets, np.asarray(probs).argmax(1), labels=range(len(classes)))
     return pd.DataFrame(found, pd.Index(classes, name='true'), pd.Index(classes, name='predicted'))
 
 # %% ../../nbs/results/00_scores.ipynb #7b3de291
@@ -189,12 +194,12 @@ def _pairs_right(probs, targets): return float(((probs >= .5) == targets).mean()
 # %% ../../nbs/results/00_scores.ipynb #48fec766
 @metric('map', multilabel=True, more_classes_than=0)
 def _mean_average_precision(probs, targets):
-    return _over_classes(lambda i: average_precision_score(targets[:, i], probs[:, i]), targets)
+    return _over_classes(lambda i: skm.average_precision_score(targets[:, i], probs[:, i]), targets)
 
 # %% ../../nbs/results/00_scores.ipynb #89b8ec24
 @metric('macro_f1', multilabel=True, more_classes_than=0)
 def _macro_f1(probs, targets):
-    return _over_classes(lambda i: f1_score(targets[:, i], probs[:, i] >= .5, zero_division=0), targets)
+    return _over_classes(lambda i: skm.f1_score(targets[:, i], probs[:, i] >= .5, zero_division=0), targets)
 
 # %% ../../nbs/results/00_scores.ipynb #d45fd623
 def multilabel_scores(

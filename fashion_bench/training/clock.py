@@ -17,6 +17,7 @@ from pathlib import Path
 import os, re, sys, time
 
 import torch
+from ..base.ahead import DRIVER
 from ..models.speed import wait_for
 
 # %% ../../nbs/training/02_clock.ipynb #696b6148
@@ -97,8 +98,6 @@ def _ancestors(pid):
     return found
 
 # %% ../../nbs/training/02_clock.ipynb #1d233fee
-DRIVER = 'FASHION_BENCH_DRIVER' # environment variable: the process whose runs these are
-
 def _strangers(pids):
     "Those of `pids` that are not of this benchmark; `None` where `pids` are no processes of this system"
     driver = int(os.environ.get(DRIVER) or os.getpid())

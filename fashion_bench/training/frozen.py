@@ -18,12 +18,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 from ..data.loaders import encode_labels
 from ..base.errors import InputError
@@ -31,6 +25,12 @@ from ..data.table import classes, is_multilabel
 from ..models.texts import TextTower, check_prompts, check_text_tower, prompts_of, text_tower
 from .features import Features
 from .recipes import FrozenRecipe
+from ..base.imports import later
+
+# %% ../../nbs/training/07_frozen.ipynb #a8f8bee5
+linear_model, neighbors, multiclass, model_selection, exceptions = (
+    later(f'sklearn.{o}') for o in ('linear_model', 'neighbors', 'multiclass', 'model_selection', 'exceptions'))
+special = later('scipy.special')
 
 # %% ../../nbs/training/07_frozen.ipynb #8c69005c
 _TEMPERATURE = .07
@@ -44,9 +44,9 @@ def knn(
     x:np.ndarray, # Vectors of length one of the training photos, (photos, features)
     y:np.ndarray, # Their class numbers, or rows of 0 and 1
     k:int=20 # Neighbours that vote; all if there are fewer
-)->KNeighborsClassifier: # Fitted: scikit-learn compares block by block and copies nothing
+): # A fitted `KNeighborsClassifier`: scikit-learn compares block by block and copies nothing
     "Neighbours by cosine similarity."
-    return KNeighborsClassifier(min(k, len(x)), weights=_votes, algorithm='brute').fit(x, y)
+    return neighbors.KNeighborsClassifier(min(k, len(x)), weights=_votes, algorithm='brute').fit(x, y)
 
 # %% ../../nbs/training/07_frozen.ipynb #09be8818
 STRENGTHS = 1., 4., 16., 64., 256. # of the fit over the penalty: scikit-learn's C, for vectors of length one
@@ -59,7 +59,7 @@ def _folds(y, groups):
     if np.bincount(y[rows]).max() < 3 or len(set(groups.tolist())) < 3: return []
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning) # of classes that are not in every fold
-        splits = StratifiedGroupKFold(3, shuffle=True, random_state=0).split(rows, y[rows], groups)
+        splits = model_selection.StratifiedGroupKFold(3, shuffle=True, random_state=0).split(rows, y[rows], groups)
         return [(rows[a], rows[b]) for a,b in splits]
 
 # %% ../../nbs/training/07_frozen.ipynb #390c5a84
@@ -75,7 +75,7 @@ def _best_strength(x, y, groups):
     "The strength under which held out training photos are likeliest"
     loss = np.zeros(len(STRENGTHS))
     for fit, held in _folds(y, groups):
-        model = LogisticRegression(max_iter=300, warm_start=True) # from one strength to the next
+        model = linear_model.LogisticRegression(max_iter=300, warm_start=True) # from one strength to the next
         for i,c in enumerate(STRENGTHS):
             model.set_params(C=c).fit(x[fit], y[fit])
             loss[i] += _unlikely(model, x[held], y[held])*len(held)
@@ -89,10 +89,10 @@ def linear_probe(
 ): # A fitted classifier of scikit-learn
     "A logistic regression; of several classes a photo, one for each class."
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', ConvergenceWarning) # after 300 steps it is near enough
-        if y.ndim == 1: return LogisticRegression(C=_best_strength(x, y, groups), max_iter=300).fit(x, y)
+        warnings.simplefilter('ignore', exceptions.ConvergenceWarning) # after 300 steps it is near enough
+        if y.ndim == 1: return linear_model.LogisticRegression(C=_best_strength(x, y, groups), max_iter=300).fit(x, y)
         warnings.simplefilter('ignore', UserWarning) # of a class that all photos have
-        return OneVsRestClassifier(LogisticRegression(C=STRENGTHS[2], max_iter=300)).fit(x, y)
+        return multiclass.OneVsRestClassifier(linear_model.LogisticRegression(C=STRENGTHS[2], max_iter=300)).fit(x, y)
 
 # %% ../../nbs/training/07_frozen.ipynb #536e751c
 class ZeroShot:
@@ -105,8 +105,8 @@ class ZeroShot:
     def predict_proba(self,
         x # Vectors of length one, (photos, embed_dim), in the space of the tower
     ):
-        "Probabilities (photos, classes): a softmax, also for pairs that were trained with another loss."
-        return softmax(self.scale*np.asarray(x) @ self.vectors.T, axis=1)
+        "Probabilities (photos, classes): a special.softmax, also for pairs that were trained with another loss."
+        return special.softmax(self.scale*np.asarray(x) @ self.vectors.T, axis=1)
 
 # %% ../../nbs/training/07_frozen.ipynb #64257039
 def check_zero_shot(

@@ -23,7 +23,7 @@ import fashion_bench
 from ...base.errors import InputError
 from ...base.specs import RunSpec
 from ...data.cache import PixelCache
-from ...training.clock import DRIVER
+from ...base.ahead import DRIVER
 from ...training.parallel import check_share
 from ..run import read_spec
 from .node import (GOES_ON, do_on_node, drop_token, leave_token, node_job, pack,

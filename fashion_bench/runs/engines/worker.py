@@ -13,15 +13,15 @@ Docs: https://fashion-bench.github.io/fashion_bench/runs/engines/worker.html.md"
 __all__ = []
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #17bca732
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
-import json, os, pickle, select, signal, subprocess, sys, tempfile, threading, time, traceback
+import json, os, pickle, select, signal, sys, threading, time, traceback
 
 import torch
 from fastai.vision.all import Callback
+from ...base.ahead import process_for
 from ...data.cache import PixelCache
 from ...models.ranks import join_ranks, leave_ranks
-from ...training.clock import DRIVER
 from ...training.recipes import is_training
 from ..probe import probe_model
 from ..run import read_spec, run_model
@@ -103,12 +103,22 @@ def _do_and_exit(job, emit, parent):
         sys.stderr.flush()
         os._exit(code)
 
+# %% ../../../nbs/runs/engines/00_worker.ipynb #f6798357
+_REST = 'torch._dynamo', 'torch.utils.flop_counter', 'scipy.ndimage', 'scipy.stats', 'sklearn.metrics'
+_BEGUN = 3. # seconds after which the first run needs no core for its own imports any more
+
+def _import_rest():
+    "Import what a run imports on its way, so that further forks have it"
+    for o in _REST: import_module(o)
+
 # %% ../../../nbs/runs/engines/00_worker.ipynb #60270dd0
 def _do_in_a_fork(job, emit):
     "A fork does the job; when the benchmark is gone, it is ended"
     me = os.getpid()
     if not (child := os.fork()): _do_and_exit(job, emit, me)
+    start = time.perf_counter()
     while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.perf_counter() - start > _BEGUN: _import_rest()
         if select.select([0], [], [], .05)[0]: # it is readable only when it was closed
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -117,13 +127,14 @@ def _do_in_a_fork(job, emit):
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #d0f773d3
 def serve(
-    fork:bool, # Fork for each job, or do one and end?
+    fork:bool|None, # Fork for each job, or do one and end? As `can_fork` says if `None`
     out:int # Number of the open file to tell of them in
 )->None:
     "What a worker process does after its imports: take jobs from standard input, do them, tell of them in `out`."
     out = os.fdopen(out, 'w', encoding='utf-8')
     print(file=out) # what was printed before Python began with us may have left its line open
     def emit(event): print(json.dumps(event), file=out, flush=True)
+    if fork is None: fork = can_fork()
     while True:
         try: job = pickle.load(sys.stdin.buffer)
         except EOFError: return
@@ -138,25 +149,6 @@ def _how(code):
     if code >= 0: return f'its process ended with exit code {code}'
     name = signal.Signals(-code).name
     return f"its process was ended by {name}" + (' (out of memory?)' if name == 'SIGKILL' else '')
-
-# %% ../../../nbs/runs/engines/00_worker.ipynb #6c733106
-# Apple's GPU: what it lacks goes to the CPU. GNU's OpenMP: a thread that waits for another gives up its core after a
-# while, instead of spinning on it for good; where several processes share the cores, spinning makes all of them ten
-# times slower
-WORKER_ENV = dict(PYTORCH_ENABLE_MPS_FALLBACK='1', GOMP_SPINCOUNT='5000')
-
-# The folder that the command is typed in is no place to import from: a `statistics.py` or `random.py` of the user's
-# would take the place of Python's own. Where this package comes from is, at the end. Whatever prints from here on,
-# prints into the log.
-_START = """
-import os, sys
-sys.path[:] = [o for o in sys.path if o] + [{home!r}]
-out = os.dup(1)
-os.dup2(2, 1)
-from fashion_bench.runs.engines.worker import serve
-serve({fork}, out)
-"""
-_HOME = str(Path(find_spec('fashion_bench').origin).parent.parent)
 
 # %% ../../../nbs/runs/engines/00_worker.ipynb #3c80dbe8
 def as_event(
@@ -175,12 +167,7 @@ class Worker:
         fork:bool|None=None # As `serve` takes it; as `can_fork` says by default
     ):
         self.forks = can_fork() if fork is None else fork
-        self.said = tempfile.TemporaryFile() # before it has a job, and a log for it
-        code = _START.format(home=_HOME, fork=self.forks)
-        self.process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said,
-                                        start_new_session=True, # Ctrl-C is for the benchmark
-                                        env=WORKER_ENV | {DRIVER: str(os.getpid())} | os.environ | (env or {}))
+        self.process, self.said = process_for(fork, env)
 
     def ask(self,
         job:dict, # Plain data, as `serve` takes it
