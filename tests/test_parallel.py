@@ -1,18 +1,22 @@
 """Two processes that train one model, on a CPU, held against one: the same losses, every photo once, one record.
 Killed, interrupted and short of memory, they end as one run does."""
 import json, os, shutil, signal, subprocess, sys, time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from fashion_bench.base.answers import read_ranks
 from fashion_bench.base.specs import entry_hash
 from fashion_bench.data.sources import load_table
-from fashion_bench.data.table import fingerprint
+from fashion_bench.data.table import fingerprint, image_paths
 from fashion_bench.results.board import summarize
 from fashion_bench.runs.bench import bench
 from fashion_bench.runs.engines.local import Processes
 from fashion_bench.runs.learner import load_run_learner
-from fashion_bench.runs.run import _predict, make_spec
+from fashion_bench.runs.predictor import load_predictor
+from fashion_bench.runs.record import _predict
+from fashion_bench.runs.run import make_spec
 from fashion_bench.training.recipes import Recipe
 
 pytestmark = pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks its processes')
@@ -29,6 +33,7 @@ import fashion_bench.data.loaders as loaders, fashion_bench.runs.run as run
 from fashion_bench.all import *
 from fashion_bench.models.ranks import everyones, join_ranks, leave_ranks
 from fashion_bench.data.table import fingerprint
+from fashion_bench.runs.record import _predict
 from fashion_bench.training.lr_finder import suggest_lr
 from fashion_bench.training.parallel import DataParallel
 from fashion_bench.training.recipes import train
@@ -70,7 +75,7 @@ def fit(rank, recipe=Recipe(1, 0, .04, bs=8), sync=True):
     facts = hasattr(learn, 'data_parallel') and learn.data_parallel.facts()
     with learn.no_bar(), learn.no_logging(): train(learn, recipe)
     values, losses = list(learn.recorder.values[-1]), [float(o) for o in learn.recorder.losses]
-    probs, targets = run._predict(learn, odd, 'test')
+    probs, targets = _predict(learn, odd, 'test')
     total = sum(float(o.double().sum()) for o in learn.model.state_dict().values())
     return dict(values=values, losses=losses, seen=seen, weights=total, keys=list(learn.model.state_dict()),
                 test=[probs.tolist(), targets.tolist()], facts=facts, noise=torch.rand(3).tolist())
@@ -238,6 +243,18 @@ def test_predictions_are_those_of_every_photo_once_and_in_order(undisturbed, tab
     assert furthest(found['probs'], probs) < 1e-4
     history = pd.read_csv(out/record['folder']/'history.csv')
     assert history.images.tolist() == [48]*3
+
+def test_products_are_looked_for_among_the_photos_of_all_processes(table, two, tmp_path):
+    same = table.assign(group=table.label) # of which each split has several
+    record = two.run(replace(spec_of(table), task='retrieval', products_hash='f00d'), same, tmp_path, **HOW)
+    ranks, rows = read_ranks(tmp_path/record['folder'], 'valid'), same[same.split == 'valid'].reset_index(drop=True)
+    x = load_predictor(tmp_path/record['folder']).features(image_paths(rows))
+    asks = [rows.image.tolist().index(o) for o in ranks['image']]
+    alike = (x @ x.T)[asks]
+    alike[range(len(asks)), asks] = -1
+    assert ranks['shown'].tolist() == [6]*len(asks) and len(asks) > 3
+    nearest = [rows.image.tolist().index(ranks['photo'][o]) for o in ranks['nearest'][:, 0]]
+    assert np.allclose(alike[range(len(asks)), nearest], alike.max(1), atol=1e-4)
 
 def test_the_record_says_how_many_they_were_and_the_board_keeps_them_apart(undisturbed, table, tmp_path):
     out, record = undisturbed

@@ -26,6 +26,7 @@ from ..base.files import cache_dir, made_folder, read_json, write_json
 from ..data.loaders import split_dl
 from ..data.table import SPLITS
 from ..models.backbones import weights_digest
+from ..models.ranks import gathered
 from .clock import Clock
 from .precision import looking_in
 
@@ -83,10 +84,11 @@ def _batches(learn, table, split, precision, clock, on_batch):
     backbone, device = learn.model[0], learn.dls.device
     with looking_in(precision, backbone, device):
         clock.start()
-        for x, *_ in split_dl(learn.dls, table, split):
+        dl = split_dl(learn.dls, table, split)
+        for i, (x, *_) in enumerate(dl):
             clock.came()
             f = unit_vectors(backbone(torch.as_tensor(x).contiguous(memory_format=torch.channels_last)))
-            yield f.cpu().numpy()
+            yield gathered(f)[:dl.in_batch(i)].cpu().numpy() # of all processes, where several trained it
             clock.done()
             on_batch(split, len(f))
 
