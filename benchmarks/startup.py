@@ -1,6 +1,6 @@
 """How long one waits before anything is trained, between two runs, and for commands that only read records.
 
-    python benchmarks/startup.py [--data wardrobe] [--model timm/tf_efficientnet_lite0] [--size 64] [--per-class 8]
+    python benchmarks/startup.py [--data wardrobe] [--model timm/tf_efficientnet_lite0] [--size 64] [--per-class 30]
                                  [--repeats 5] [--parts imports,run,records]
 
 All of it is done in processes of its own, which take turns after a warm-up, so that files are in the system's cache;
@@ -54,8 +54,9 @@ def imports(args, records:Path):
 
 def run(args, out:Path, change:str=''):
     "Seconds to the end of the first epoch, and between the runs"
-    command = python(RUN.format(change=change), 'run', args.data, '--subset', f'per_class={args.per_class}', '--models',
-                     args.model, '--size', args.size, '--bs', 8, '--epochs', 1, '--freeze-epochs', 1, '--seeds', 2,
+    subset = f'top=4,per_class={args.per_class}'
+    command = python(RUN.format(change=change), 'run', args.data, '--subset', subset, '--models', args.model, '--size',
+                     args.size, '--bs', 8, '--epochs', 1, '--freeze-epochs', 1, '--seeds', 2,
                      '--out', out)
     start, epochs, ends = time.perf_counter(), [], []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1) as process:
@@ -91,7 +92,7 @@ if __name__ == '__main__':
     p.add_argument('--data', default='wardrobe')
     p.add_argument('--model', default='timm/tf_efficientnet_lite0')
     p.add_argument('--size', type=int, default=64)
-    p.add_argument('--per-class', type=int, default=8)
+    p.add_argument('--per-class', type=int, default=30)
     p.add_argument('--repeats', type=int, default=5)
     p.add_argument('--parts', default=','.join(PARTS))
     args = p.parse_args()

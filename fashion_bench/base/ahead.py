@@ -56,7 +56,7 @@ def _started(code, env, folder):
 # %% ../../nbs/base/15_ahead.ipynb #28443868
 _AHEAD = [] # (what was wanted, process, what it prints into)
 
-def drop_ahead()->None:
+def _drop_ahead()->None:
     "End what was started ahead and is not used."
     while _AHEAD:
         _, process, said = _AHEAD.pop()
@@ -64,7 +64,7 @@ def drop_ahead()->None:
         process.wait()
         for o in (process.stdin, process.stdout, said): o.close()
 
-atexit.register(drop_ahead)
+atexit.register(_drop_ahead)
 
 # %% ../../nbs/base/15_ahead.ipynb #855da360
 def start_ahead()->None:
@@ -81,5 +81,5 @@ def process_for(
     "The process that was started ahead, if it is what would be started now; else a new one."
     wanted = _wanted(fork, env)
     if _AHEAD and _AHEAD[0][0] == wanted and _AHEAD[0][1].poll() is None: return _AHEAD.pop()[1:]
-    drop_ahead()
+    _drop_ahead()
     return _started(*wanted)
