@@ -29,6 +29,14 @@ def _units(n, clusters):
     if len(codes) != n: raise InputError(f"{n} photos need as many products, and {len(codes)} were given")
     return codes, np.bincount(codes)
 
+# %% ../../nbs/results/01_confidence.ipynb #415dbad6
+def tells_chance(
+    n:int, # Photos
+    clusters:np.ndarray=None # Product of each photo, where several may show the same
+)->bool: # Where not, an interval cannot be had, and functions below raise `InputError`
+    "Are there photos of at least two products, or two photos?"
+    return len(_units(n, clusters)[1]) > 1
+
 # %% ../../nbs/results/01_confidence.ipynb #60a0f80b
 def _worth(terms):
     "Degrees of freedom of a sum of `terms`, most of which may come from a few: as for a variance of normal numbers"

@@ -27,7 +27,7 @@ from ..base.specs import BUSY
 from .board import caveats, figure_name, in_words, one_model, summarize
 from .choosing import choices_of, how_chosen, last_stages, plot_choice, settled
 from .compare import compare_reference
-from .confidence import accuracy_interval
+from .confidence import accuracy_interval, tells_chance
 from .details import (class_table, image_results, named_classes, read_classes, read_histories,
                                            read_speeds, speed_table)
 from .origins import again_part, data_part, failure_part, provenance_part, records_of
@@ -102,9 +102,10 @@ def _class_interval(answers, k):
     "The share of class number `k` that is told, with its interval; blank where that cannot be known"
     told = [(p['probs'].argmax(1) == k)[p['target'] == k] for p in answers]
     mean = np.concatenate(told).mean() if any(map(len, told)) else np.nan
-    if len({len(o) for o in told}) > 1 or len(told[0]) < 2: return mean, np.nan, np.nan
-    group = answers[0].get('group')
-    found = accuracy_interval(np.array(told), clusters=None if group is None else group[answers[0]['target'] == k])
+    group, n = answers[0].get('group'), len(told[0])
+    products = None if group is None else group[answers[0]['target'] == k]
+    if any(len(o) != n for o in told) or not tells_chance(n, products): return mean, np.nan, np.nan
+    found = accuracy_interval(np.array(told), clusters=products)
     return mean, found['low'], found['high']
 
 # %% ../../nbs/results/15_report.ipynb #ad30b744

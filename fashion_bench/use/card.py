@@ -26,14 +26,14 @@ from ..base.markup import markdown
 from ..base.specs import machine_of
 from ..results.board import in_words, markdown_table
 from ..results.calibration import threshold_text
-from ..results.confidence import accuracy_interval
+from ..results.confidence import accuracy_interval, tells_chance
 from ..results.scores import confusion, figures, rank_scores, taken_for
 from .fidelity import fidelity_text
 
 # %% ../../nbs/use/03_card.ipynb #bba6b1a8
 def _with_interval(right, clusters=None):
     "The share of right answers with its 95 % interval over photos, in words"
-    if len(right) < 2: return f'{right.mean():.3f}' if len(right) else ''
+    if not tells_chance(len(right), clusters): return f'{right.mean():.3f}' if len(right) else ''
     found = accuracy_interval(right[None], clusters=clusters)
     return f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
