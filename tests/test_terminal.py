@@ -219,6 +219,7 @@ def test_choices_are_those_that_there_are():
     from fashion_bench.runs.engines.where import _CLUSTERS
     from fashion_bench.training.precision import PRECISIONS
     assert CHOICES == dict(groups=tuple(GROUPS), head=tuple(HEADS), precision=('auto', *PRECISIONS),
+                           task=('classification', 'retrieval'),
                            engine=('local', *_CLUSTERS))
 
 def test_names_are_checked_as_the_libraries_know_them():

@@ -23,6 +23,7 @@ import json, os, tempfile, unicodedata
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import chunked
 from ..base.errors import InputError, InputNotFound
 from ..base.tally import tally_text
 
@@ -273,8 +274,8 @@ def fingerprint(
 )->str: # 16 hexadecimal digits
     "A hash of `table`'s rows and of its images' bytes: equal on two machines exactly if the data are."
     if digests is None:
-        with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex:
-            digests = list(ex.map(_digest_now, image_paths(table)))
+        with ThreadPoolExecutor(n_workers or os.cpu_count()) as ex: # which remembers all that it is given at once
+            digests = [o for some in chunked(image_paths(table), 4096) for o in ex.map(_digest_now, some)]
     by_name = lambda o: (o[0][0], o[1], str(o[0])) # of one name: by content, since roots are a machine's own
     pairs = sorted(zip(_plain_rows(table), digests), key=by_name)
     return _hash([[row for row,_ in pairs], [digest for _,digest in pairs]])
