@@ -29,7 +29,6 @@ def _units(n, clusters):
     if len(codes) != n: raise InputError(f"{n} photos need as many products, and {len(codes)} were given")
     return codes, np.bincount(codes)
 
-# %% ../../nbs/results/01_confidence.ipynb #415dbad6
 def tells_chance(
     n:int, # Photos
     clusters:np.ndarray=None # Product of each photo, where several may show the same
