@@ -94,12 +94,20 @@ def _share_out(products, shares, seed):
         if (at == before).all(): break
     return at
 
+# %% ../../nbs/data/01_splits.ipynb #62fdc9d0
+def products_of(
+    table:pd.DataFrame # An image table with a column `group`
+)->pd.Series: # Text
+    "The product of each image; one for which none is named is a product of its own."
+    named = table.group.notna() & (table.group.astype(str).str.strip() != '')
+    return table.group.where(named, table.image).astype(str)
+
 # %% ../../nbs/data/01_splits.ipynb #8e36820e
 def _by_product(table):
     "Photos by product and class"
     if 'group' not in table:
         raise InputError(f"a split by product needs a column `group`; this table has {', '.join(table.columns)}")
-    return pd.crosstab(table.group, strata(table))
+    return pd.crosstab(products_of(table), strata(table))
 
 # %% ../../nbs/data/01_splits.ipynb #7eacc5fc
 def _smallest(n, products):
@@ -157,7 +165,7 @@ def product_split(
     lone = products.columns[(products > 0).sum() == 1]
     _warn_of_lone(lone, 'product', ' and '.join(names[1:]))
     split_of = dict(zip(products.index, np.array(names)[at]))
-    return table.group.map(split_of)
+    return products_of(table).map(split_of)
 
 # %% ../../nbs/data/01_splits.ipynb #f492c805
 def hold_out(
@@ -212,7 +220,7 @@ def _in_product_fold(rest, fold, k, seed):
     "Which rows are in the fold, all images of a product together"
     products = _by_product(rest)
     at = _share_out(products, [1/k]*k, seed)
-    return rest.group.isin(products.index[at == fold])
+    return products_of(rest).isin(products.index[at == fold])
 
 # %% ../../nbs/data/01_splits.ipynb #57c105ef
 def kfold_split(
@@ -262,5 +270,5 @@ def shared_products(
 )->pd.Series: # Number of images of each product that has images in several splits; empty if there are none
     "The products (column `group`) that sit in more than one split."
     if 'group' not in table: return pd.Series(dtype=int, name='images')
-    by = table.groupby('group').split
+    by = table.split.groupby(products_of(table))
     return by.size()[by.nunique() > 1].rename('images')

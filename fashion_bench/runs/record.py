@@ -21,7 +21,7 @@ from ..base.errors import is_disk_full
 from ..base.files import whole_file
 from ..base.specs import RunSpec
 from ..data.loaders import split_dl
-from ..data.splits import shared_products, split_hash
+from ..data.splits import products_of, shared_products, split_hash
 from ..data.table import classes, is_multilabel, rows_hash
 from ..models.ranks import leads
 from ..results.scores import rank_scores, scores
@@ -47,7 +47,7 @@ def describe_table(
                  fingerprint=data, split_hash=split_hash(table),
                  classes=classes(table), multilabel=multi,
                  images={o: int(n) for o,n in table.split.value_counts().items()},
-                 products=int(table.group.nunique()) if 'group' in table else None,
+                 products=products_of(table).nunique() if 'group' in table else None,
                  shared_products=len(shared_products(table)),
                  left_out=dict(count=len(left_out), images=left_out), files=table.attrs.get('files', {}))
     if 'kind' in table and not multi: found['kinds'] = dict(sorted(set(zip(table.label, table.kind))))
@@ -72,7 +72,7 @@ def _kept(table, parts):
     arrays = dict(image=rows.image.to_numpy(str), split=rows.split.to_numpy(str), target=target,
                   probs=_halved(parts) if probs.size > _MANY else probs)
     if target.ndim == 1: arrays['said'] = probs.argmax(1).astype(np.int32)
-    if 'group' in rows: arrays['group'] = rows.group.to_numpy(str)
+    if 'group' in rows: arrays['group'] = products_of(rows).to_numpy(str)
     if 'root' in rows and table.root.nunique() > 1: arrays['root'] = rows.root.to_numpy(str)
     return arrays
 

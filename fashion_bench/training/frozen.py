@@ -21,6 +21,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 from ..data.loaders import encode_labels
 from ..base.errors import InputError
+from ..data.splits import products_of
 from ..data.table import classes, is_multilabel
 from ..models.texts import TextTower, check_prompts, check_text_tower, prompts_of, text_tower
 from .features import Features
@@ -151,7 +152,8 @@ def _told_apart(recipe, features, table, model, weights):
         return ZeroShot(text_tower(model, weights), [prompts.of(o) for o in classes(table)])
     x, y = features.of('train'), _targets(table, 'train')
     if recipe.kind == 'knn': return knn(x, y, recipe.k)
-    return linear_probe(x, y, table.group[table.split == 'train'].to_numpy() if 'group' in table else None)
+    train = table[table.split == 'train']
+    return linear_probe(x, y, products_of(train).to_numpy() if 'group' in train else None)
 
 # %% ../../nbs/training/07_frozen.ipynb #93fcad52
 def frozen_answers(

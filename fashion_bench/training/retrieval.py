@@ -20,6 +20,7 @@ import json
 import numpy as np
 import pandas as pd
 from ..base.errors import InputError
+from ..data.splits import products_of
 from ..data.table import image_names
 
 # %% ../../nbs/training/10_retrieval.ipynb #52381ea4
@@ -28,7 +29,7 @@ def who_asks(
 )->tuple: # Positions of those that ask, and of those that are found
     "The two sides of a search."
     role = rows.role.fillna('') if 'role' in rows else pd.Series('', rows.index)
-    product, is_found = rows.group.to_numpy(str), (role != 'query').to_numpy()
+    product, is_found = products_of(rows).to_numpy(str), (role != 'query').to_numpy()
     others = pd.Series(product).map(pd.Series(product[is_found]).value_counts()).fillna(0).to_numpy() - is_found
     return np.flatnonzero((role != 'gallery').to_numpy() & (others > 0)), np.flatnonzero(is_found)
 
@@ -52,9 +53,9 @@ def products_hash(
     table:pd.DataFrame # An image table
 )->str: # 16 hexadecimal digits
     "A hash of which photos show the same product, whatever it is called, and of their roles."
-    rows = table[['image', 'split', 'group']].assign(role=table.role.fillna('') if 'role' in table else '')
-    rows = rows.sort_values(['image', 'split'])
-    parts = [pd.factorize(rows.group)[0].tolist(), rows.role.tolist()]
+    role = table.role.fillna('') if 'role' in table else ''
+    rows = table[['image', 'split']].assign(product=products_of(table), role=role).sort_values(['image', 'split'])
+    parts = [pd.factorize(rows['product'])[0].tolist(), rows.role.tolist()]
     return blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
 # %% ../../nbs/training/10_retrieval.ipynb #41f8bfda
@@ -136,7 +137,7 @@ def ranked(
         odd = int((~np.isfinite(x)).any(1).sum())
         if odd: raise FloatingPointError(f"the model gives no features for {odd} of {len(x)} {split} images; "
                                          "a lower learning rate, or fp32, may help")
-        names, products = np.array(image_names(rows)), rows.group.to_numpy(str)
+        names, products = np.array(image_names(rows)), products_of(rows).to_numpy(str)
         answers[split] = search(x, products, asks, found) | dict(
             image=names[asks], group=products[asks], photo=names, product=products)
     return answers
