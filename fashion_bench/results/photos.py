@@ -192,8 +192,10 @@ def nearest_page(
 )->str: # A page that needs no other file
     "What a run finds nearest to some photos. Raises `InputError` or `InputNotFound` where there is nothing to show."
     record, why = believed(run)
-    if why: raise InputError(f"{run}: {why}")
-    split = split or ('test' if read_ranks(run, 'test') else 'valid')
+    if why: raise InputError(f"{run} is not the folder of one run: {why}")
+    there = [o for o in ('test', 'valid') if read_ranks(run, o)]
+    if not there: raise InputError(f"{run} looked for no products; a run with --task retrieval does")
+    split = split or there[0]
     pictures = _pictures(run, split, photos, images, n)
     title = f"Nearest to photos of {record.get('data', {}).get('source') or 'a shop'}"
     said = f"By {record['spec']['model']}, {record['spec']['recipe']}. {_in_words(run, split)}"
