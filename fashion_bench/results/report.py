@@ -75,8 +75,9 @@ def _picture_part(runs, done, split):
     work = done[['library', 'model', 'size', 'precision', 'compile', 'machine']].drop_duplicates()
     costs = _cost_pictures(done) if len(work) != 1 else [] # an epoch of the same work costs the same
     histories = read_histories(runs)
+    of = '' if figure_name(done) == 'accuracy' else ', of the classes that are trained,'
     epochs = figure_html(lambda: plot_histories(histories),
-                         'Validation accuracy after each epoch; shaded: the backbone is frozen.')
+                         f'Validation accuracy{of} after each epoch; shaded: the backbone is frozen.')
     together = curves_html(_curves(histories), 'The same in one, means over seeds: point at a line for its name.')
     return html(accuracy, *[figure_html(*o) for o in costs], epochs, together)
 

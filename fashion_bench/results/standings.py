@@ -20,7 +20,7 @@ from fastcore.xml import A, Dd, Details, Dl, Dt, P, Summary, ft
 from ..base.licences import licence_url
 from ..base.record import IN_USE
 from ..base.markup import html
-from .board import FEW_PRODUCTS, in_words, nothing_text
+from .board import FEW_PRODUCTS, figure_name, in_words, nothing_text
 from .confidence import SEED_SD
 from .page import Shown, csv_link, html_table, table_tools
 from .records import distinct_runs, metric_names, name_entries
