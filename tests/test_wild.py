@@ -383,7 +383,7 @@ def test_a_file_that_ends_too_early_is_not_aborted(monkeypatch, capsys):
 
 READERS = { # how a kind of file is opened, and the one module that does
     r'Image\.open\(': 'base/pixels.py', r'csv\.reader|utf-8-sig': 'base/texts.py',
-    r"np\.load\(.*'predictions\.npz'": 'results/records.py'}
+    r"np\.load\(.*'predictions\.npz'": 'base/answers.py'}
 
 @pytest.mark.parametrize('pattern', READERS)
 def test_there_is_one_reader_for_each_kind_of_file(pattern):
@@ -522,8 +522,8 @@ def test_a_strangers_record_shows_none_of_your_pictures(tmp_path):
     for k in ('files', 'digest'): record.pop(k)
     (folder/'run.json').write_text(json.dumps(record))
     assert '--photos FOLDER' in report_html(tmp_path/'runs')
-    from fashion_bench.results.report import _shown_below
-    assert _shown_below(arrays['image'][:3], own/'photos') == [False, False, True]
+    from fashion_bench.results.photos import shown_below
+    assert shown_below(arrays['image'][:3], own/'photos') == [False, False, True]
 
 def test_no_name_commands_the_terminal(tmp_path):
     a_run(tmp_path, 'timm/clear\x1b[2J')
