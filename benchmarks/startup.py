@@ -78,9 +78,9 @@ def runs(args, records:Path):
 
 def of_records(args, records:Path):
     "Seconds of commands that read records"
-    page = records.parent/'report.html'
-    commands = dict(show=['show', records], compare=['compare', records, records], grid=['grid', records],
-                    report=['report', records, '--out', page])
+    page, grid = records.parent/'report.html', records.parent/'grid.toml'
+    commands = dict(show=['show', records], compare=['compare', records, records],
+                    grid=['grid', records, '--to', grid], report=['report', records, '--out', page])
     calls = {'import torch': partial(seconds, python('import torch'))}
     calls |= {k: partial(seconds, python(RUN.format(change=''), *o)) for k,o in commands.items()}
     lines(take_turns(calls, args.repeats))

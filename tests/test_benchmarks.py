@@ -21,9 +21,10 @@ LEAST = dict(
 ELSEWHERE = 'choosing', 'forecast' # tests/test_choose.py, tests/test_demo.py
 
 @pytest.mark.parametrize('name,args', [(k, o) for k,v in LEAST.items() for o in v])
-def test_a_benchmark_runs(name, args):
+def test_a_benchmark_runs_and_leaves_nothing_where_it_is_called(name, args, tmp_path):
     command = [sys.executable, str(BENCHMARKS/f'{name}.py'), *args.split()]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.strip(), done.stderr[-2000:]
+    assert not list(tmp_path.iterdir())
 
 def test_all_are_here(): assert {o.stem for o in BENCHMARKS.glob('*.py')} == {*LEAST, *ELSEWHERE}
