@@ -288,7 +288,7 @@ def _looks(recipes):
     looks = [o for o in recipes if re.fullmatch(TRAINS_NOTHING, o)]
     if not looks: return ''
     chosen = '' if set(looks) <= {'frozen', 'projected'} else ', and who was out after a look was not trained'
-    return f": {in_words(looks)} only look at frozen features{chosen}"
+    return f": {in_words(looks)} only look{'s' if len(looks) == 1 else ''} at frozen features{chosen}"
 
 _MIXED = dict(
     recipe="The runs follow {n} recipes, which differ in how long and how models are trained{looks}.",

@@ -91,7 +91,7 @@ def plot_efficiency(
     bars = ax.barh(ys, df.efficiency, height=.23, color=colours)
     ax.bar_label(bars, fmt='%.2f', padding=3)
     ax.set(yticks=ys, yticklabels=names, ylim=(-.1, height + .1), title=title,
-           xlabel=_explained(df, 'z(accuracy) − z(minutes per epoch)'))
+           xlabel=_explained(df, f'z({figure_name(df)}) − z(minutes per epoch)'))
     ax.axvline(0, color='grey', linewidth=.8)
     ax.margins(x=.4 if on_phone() else .12) # for the values
     return ax

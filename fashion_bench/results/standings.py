@@ -41,7 +41,8 @@ def _rests_on(df):
     if n < photos: out.append(f"Intervals over {n:.0f} products{few}")
     if (df.seed_spread == 'assumed').any():
         out.append(f"Where the spread of seeds is assumed, it is a standard deviation of {100*SEED_SD:g} point.")
-    if df.chance_best.notna().any(): out.append("Chances are of these models alone, by their validation accuracy.")
+    if df.chance_best.notna().any():
+        out.append(f"Chances are of these models alone, by their validation {figure_name(df)}.")
     return out
 
 # %% ../../nbs/results/12_standings.ipynb #6a46f626

@@ -18,12 +18,17 @@ from .confidence import SEED_SD, seeds_needed
 from .records import correct_answers, as_frame
 
 # %% ../../nbs/results/09_verdict.ipynb #1b2840fc
+def _counted(df):
+    "What the entries of `df` are, in the plural"
+    models = df[['library', 'model']].drop_duplicates()
+    if len(models) == 1: return f'ways to train {df.model.iloc[0]}'
+    return 'models' if len(models) == len(df) else f'ways to train {len(models)} models'
+
 def _which_model(done):
     "How the first sentence begins: which model, of how many"
     top = done.iloc[0]
     if len(done) == 1: return f"{top.entry} is the only model that finished, with"
-    all_of = f'ways to train {top.model}' if one_model(done) else 'models'
-    return f"Of {len(done)} {all_of}, {top.entry} came out first on the validation split, and has"
+    return f"Of {len(done)} {_counted(done)}, {top.entry} came out first on the validation split, and has"
 
 # %% ../../nbs/results/09_verdict.ipynb #ace345f8
 def _lost(df):
@@ -31,7 +36,7 @@ def _lost(df):
     failed = df[~df.finished]
     if not len(failed): return ''
     how = 'did not finish' if failed.note.str.startswith('interrupted').any() else 'failed'
-    return f" {len(failed)} of {len(df)} {'ways' if one_model(df) else 'models'} {how}."
+    return f" {len(failed)} of {len(df)} {_counted(df).partition(' ')[0]} {how}."
 
 # %% ../../nbs/results/09_verdict.ipynb #7ea4f40f
 def _seeds(done):
