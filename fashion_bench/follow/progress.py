@@ -25,7 +25,7 @@ from ..base.markup import html
 from ..base.specs import BUSY, RunSpec, is_busy
 from .forecast import Forecast, minutes_text
 from ..results.board import clock
-from ..results.scores import LEADS
+from ..results.scores import FIGURE_NAMES
 from ..training.recipes import total_epochs
 
 # %% ../../nbs/follow/03_progress.ipynb #6d82831d
@@ -51,7 +51,7 @@ def describe_run(
     f = record['figures']
     test = f", test {f['test_accuracy']:.3f}" if 'test_accuracy' in f else ''
     pace = f"{clock(f['minutes_per_epoch'])} an epoch"
-    what = LEADS['recall_at_1' if 'valid_recall_at_1' in f else 'accuracy']
+    what = FIGURE_NAMES['recall_at_1' if 'valid_recall_at_1' in f else 'accuracy']
     return f"valid {what} {f['valid_accuracy']:.3f}{test}, {pace} ({_notes(record)})"
 
 # %% ../../nbs/follow/03_progress.ipynb #dfaa91cc

@@ -27,7 +27,7 @@ from ..base.tally import printable
 from .confidence import SEED_SD, accuracy_interval, chances, rank_models, seed_spread
 from .records import (as_frame, believed, correct_answers, distinct_runs, entry_columns,
                                            metric_names, name_entries, one_data)
-from .scores import LEADS
+from .scores import FIGURE_NAMES
 
 # %% ../../nbs/results/03_board.ipynb #875b44f3
 _TIMES = ['minutes_per_epoch', 'compute_minutes_per_epoch', 'wait_share', 'busy_share', 'images_per_second',
@@ -169,7 +169,8 @@ def nothing_text(
 )->str: # For example `Guessing gets 10.0 % right, always saying Dress 13.3 %.`; empty for `None`
     "What would be had for nothing, in words."
     if not levels: return ''
-    if 'label' not in levels: return f"Guessing finds {100*levels['guess']:.2g} %."
+    at_random = f"A photo taken at random shows the product {100*levels['guess']:.2g} % of the time."
+    if 'label' not in levels: return at_random
     guess, largest = (f'{levels[k]*100:.1f} %' for k in ('guess', 'largest'))
     return f"Guessing gets {guess} right, always saying {printable(levels['label'])} {largest}."
 
@@ -255,7 +256,8 @@ def figure_name(
     df:pd.DataFrame # As `summarize` gives it
 )->str: # `accuracy`, or `Recall@1`
     "What the column `accuracy`, which intervals and pictures are of, is called."
-    return LEADS['recall_at_1'] if 'rank_by' in df and set(df.rank_by) == {'recall_at_1'} else LEADS['accuracy']
+    of_search = 'rank_by' in df and set(df.rank_by) == {'recall_at_1'}
+    return FIGURE_NAMES['recall_at_1' if of_search else 'accuracy']
 
 # %% ../../nbs/results/03_board.ipynb #03a0d36b
 FEW_PRODUCTS = 30 # below which the spread between products is hardly known

@@ -89,7 +89,7 @@ def _figures(r):
     return out | in_use_figures(r.get('speed')) | rest
 
 # %% ../../nbs/results/02_records.ipynb #f6f5fe0b
-def _what(source, spec): return f'{source} (retrieval)' if spec['task'] == 'retrieval' else source
+def _source_text(source, spec): return f'{source} (retrieval)' if spec['task'] == 'retrieval' else source
 
 def _measured_on(spec):
     "A hash of what figures must be on to be compared: photos, labels and splits; of retrieval, products, too"
@@ -100,7 +100,7 @@ def _origin(r, spec):
     "Of a row, what its images were, where it lies, and what tells it from others"
     data, env = r.get('data', {}), r.get('environment', {})
     versions = ', '.join(f'{k} {env[k]}' for k in ('torch', 'torchvision', 'timm', 'fastai') if k in env)
-    known = dict(data=_what(data.get('source', ''), spec), fingerprint=_measured_on(spec))
+    known = dict(data=_source_text(data.get('source', ''), spec), fingerprint=_measured_on(spec))
     return dict(shared_products=data.get('shared_products', 0), left_out=data.get('left_out', {}).get('count', 0),
                 **known, folder=r.get('folder', ''), path=r.get('path', ''),
                 latency_on=newest_speed(r.get('speed')).get('machine', ''), licence=_licence(r),

@@ -56,6 +56,10 @@ def metric(
     return add
 
 # %% ../../nbs/results/00_scores.ipynb #bd512450
+def _metrics(kind, names=None):
+    "The metrics of one kind of answers by name; all, or those that are named"
+    return {k: m for (k, o),m in METRICS.items() if o == kind and (names is None or k in names)}
+
 def figures(
     probs:np.ndarray, # Probabilities of shape (images, classes)
     targets:np.ndarray, # Class numbers of shape (images,), or 0 and 1 of shape (images, classes)
@@ -65,8 +69,8 @@ def figures(
     probs, targets = np.asarray(probs, float), np.asarray(targets)
     kind = 'several' if targets.ndim > 1 else 'one'
     if kind == 'several': targets = targets.astype(int)
-    asked = {k: m for (k, o),m in METRICS.items() if o == kind and (names is None or k in names)}
-    return {k: m.f(probs, targets) for k,m in asked.items() if probs.shape[1] > m.more_classes_than}
+    asked = _metrics(kind, names).items()
+    return {k: m.f(probs, targets) for k,m in asked if probs.shape[1] > m.more_classes_than}
 
 # %% ../../nbs/results/00_scores.ipynb #7584e6e9
 def calibration_error(
@@ -239,8 +243,8 @@ def rank_scores(
     names:list=None # Which figures; all that there are by default
 )->dict: # Figures by name
     "Figures of a search."
-    asked = {k: m for (k, kind),m in METRICS.items() if kind == 'ranks' and (names is None or k in names)}
-    return {k: m.f(first, precision) for k,m in asked.items()}
+    return {k: m.f(first, precision) for k,m in _metrics('ranks', names).items()}
 
 # %% ../../nbs/results/00_scores.ipynb #b28c85cb
-LEADS = dict(accuracy='accuracy', map='mean average precision', recall_at_1='Recall@1') # what models are ranked by
+# What models are ranked by, in words
+FIGURE_NAMES = dict(accuracy='accuracy', map='mean average precision', recall_at_1='Recall@1')

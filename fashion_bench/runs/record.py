@@ -115,7 +115,7 @@ def keep_ranks(
     answers:dict, # By split, as `retrieval.ranked` gives them
     folder:Path|str # Where to write `predictions.npz`
 )->dict: # `rank_scores` of each split, and how many photos asked: `valid_accuracy`, which is Recall@1, and so on
-    "Keep where photos of the same product were found, and score it; `records.read_ranks` reads it."
+    "Keep where photos of the same product were found, and score it; `answers.read_ranks` reads it."
     if leads():
         with whole_file(Path(folder)/'predictions.npz') as f: np.savez_compressed(f, **_kept_ranks(answers))
     found = {split: rank_scores(o['first'], o['average_precision']) | dict(queries=len(o['first']))

@@ -106,7 +106,7 @@ class ZeroShot:
     def predict_proba(self,
         x # Vectors of length one, (photos, embed_dim), in the space of the tower
     ):
-        "Probabilities (photos, classes): a special.softmax, also for pairs that were trained with another loss."
+        "Probabilities (photos, classes): a softmax, also for pairs that were trained with another loss."
         return special.softmax(self.scale*np.asarray(x) @ self.vectors.T, axis=1)
 
 # %% ../../nbs/training/07_frozen.ipynb #64257039
